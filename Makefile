@@ -1,0 +1,59 @@
+# Every command a person or CI runs. `make help` lists them.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_PYTHON_DOWNLOADS := never
+MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
+
+.PHONY: help setup lock fmt check test test-long golden up down demo bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready ## make .venv with everything in it
+
+$(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
+	@deploy/local/setup.sh $(VENV) $(MEMBERS)
+
+lock: ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv lock --upgrade -q
+	$(BIN)/uv export -q --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock >/dev/null
+
+fmt: setup ## format the code
+	$(BIN)/ruff format -q .
+	$(BIN)/ruff check -q --fix .
+
+check: setup ## format, lint, types, arrows, pure tests: seconds
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/unit tests/rules tests/golden
+
+test: setup ## all that CI runs
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests -m "not long"
+
+test-long: setup ## what takes many minutes
+	$(BIN)/pytest -q tests -m long
+
+golden: setup ## rewrite the golden files; read the diff
+	$(BIN)/pytest -q tests/golden --golden-write
+
+up: setup ## Kafka and Redis on loopback, topics created
+	@$(BIN)/python deploy/local/stack.py up
+
+down: ## stop what `make up` started
+	@test ! -x $(BIN)/python || $(BIN)/python deploy/local/stack.py down
+
+demo: setup ## the whole stream, an attack on two clouds, alerts
+	@$(BIN)/python -m leadsman_cli.demo $(ARGS)
+
+bench: setup ## what each hop costs, in one run, as JSON
+	@$(BIN)/python bench/run.py $(ARGS)
+
+clean: down
+	rm -rf .run .cache

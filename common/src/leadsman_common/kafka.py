@@ -1,0 +1,250 @@
+"""Kafka as every service uses it: producers that know what was acknowledged, consumers that never commit early.
+
+All of it is confluent-kafka (librdkafka). The rule it keeps: nothing upstream is acknowledged, and no offset is
+committed, before the broker has acknowledged with acks=all what came of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from leadsman_common.errors import TooManyBadRecords
+
+MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+Header = tuple[str, bytes]
+
+
+class Outgoing(NamedTuple):
+    """A record to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header] = ()
+
+
+class DeliveryFailed(RuntimeError):
+    """The broker did not acknowledge a record in time: the world is broken, nothing may be acknowledged upstream."""
+
+
+def client_options(bootstrap: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Options that producer, consumer and admin share; `extra` is the operator's own map and wins."""
+    return {"bootstrap.servers": bootstrap, "log.connection.close": False, **(extra or {})}
+
+
+class AckedProducer:
+    """A producer whose `send` returns only when every record is acknowledged, or raises."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        extra: Mapping[str, str] | None = None,
+        *,
+        linger_ms: int = 5,
+        timeout_s: float = 30,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._failed: KafkaError | None = None
+        self._producer = Producer(
+            {
+                **client_options(bootstrap),
+                "acks": "all",
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "linger.ms": linger_ms,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "delivery.timeout.ms": int(timeout_s * 1000),
+                "queue.buffering.max.kbytes": 256 * 1024,
+                **(extra or {}),
+            }
+        )
+
+    def enqueue(self, record: Outgoing) -> None:
+        """Queue one record, waiting where the queue is full. `flush` says whether it arrived."""
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=list(record.headers),
+                    on_delivery=self._delivered,
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+                self._raise()
+
+    def poll(self) -> None:
+        """Serve delivery reports that have come in, without waiting."""
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait for all that was queued. Raises DeliveryFailed if anything was not acknowledged."""
+        left = self._producer.flush(self.timeout_s + 5)
+        self._raise()
+        if left:
+            raise DeliveryFailed(f"{left} records not acknowledged within {self.timeout_s} s")
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Queue and flush."""
+        for record in records:
+            self.enqueue(record)
+        self.flush()
+
+    def ready(self) -> bool:
+        """Whether the broker answers now."""
+        try:
+            self._producer.list_topics(timeout=2)
+        except KafkaException:
+            return False
+        return True
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failed = error
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise DeliveryFailed(str(failed))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be handled, and why (DESIGN 2)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    reason: str
+    stage: str
+
+
+def dead_letter(bad: DeadLetter) -> Outgoing:
+    """The record for `<topic>.dlq`: original key, value and headers, and the dlq-* headers."""
+    own = (
+        ("dlq-reason", bad.reason[:1024].encode("utf-8", "replace")),
+        ("dlq-stage", bad.stage.encode()),
+        ("dlq-topic", bad.topic.encode()),
+        ("dlq-partition", str(bad.partition).encode()),
+        ("dlq-offset", str(bad.offset).encode()),
+        ("dlq-version", version("leadsman-common").encode()),
+    )
+    kept = tuple((k, v) for k, v in bad.headers if not k.startswith("dlq-"))
+    return Outgoing(f"{bad.topic}.dlq", bad.key, bad.value, (*kept, *own))
+
+
+class BadRecordCap:
+    """Counts bad records in a row and stops the consumer past the cap, so that no flood is dead-lettered unseen."""
+
+    def __init__(self, cap: int) -> None:
+        self.cap = cap
+        self.in_a_row = 0
+
+    def good(self) -> None:
+        """A record was handled."""
+        self.in_a_row = 0
+
+    def bad(self, reason: str) -> None:
+        """A record was bad. Raises TooManyBadRecords past the cap."""
+        self.in_a_row += 1
+        if self.cap and self.in_a_row >= self.cap:
+            raise TooManyBadRecords(f"{self.in_a_row} bad records in a row, the last one: {reason}")
+
+
+def consumer(
+    bootstrap: str,
+    group: str,
+    extra: Mapping[str, str] | None = None,
+) -> Consumer:
+    """A consumer that commits nothing by itself and starts a new group at the earliest record."""
+    return Consumer(
+        {
+            **client_options(bootstrap),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 10_000,
+            "heartbeat.interval.ms": 3_000,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "fetch.wait.max.ms": 50,
+            "fetch.message.max.bytes": 4 * MAX_MESSAGE_BYTES,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "queued.max.messages.kbytes": 64 * 1024,
+            **(extra or {}),
+        }
+    )
+
+
+def consume_loop(
+    client: Consumer,
+    topics: Sequence[str],
+    handle: Callable[[list[Message]], None],
+    stopping: Callable[[], bool],
+    *,
+    batch: int = 500,
+    wait_s: float = 0.05,
+) -> None:
+    """Read batches, hand each to `handle`, then commit what it held.
+
+    `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
+    the offsets uncommitted, so that the records come again. On return the group is left in good order.
+    """
+    client.subscribe(list(topics))
+    try:
+        while not stopping():
+            messages = client.consume(batch, timeout=wait_s)
+            good = [m for m in messages if not _fatal(m)]
+            if good:
+                handle(good)
+                commit(client, good)
+    finally:
+        client.close()
+
+
+def commit(client: Consumer, messages: Iterable[Message]) -> None:
+    """Commit the offset after the last record of each partition. Partitions taken away meanwhile are passed over."""
+    last = {(m.topic(), m.partition()): m.offset() for m in messages}
+    offsets = [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()]
+    for attempt in range(5):
+        try:
+            client.commit(offsets=offsets, asynchronous=False)
+            return
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code in (KafkaError._NO_OFFSET, KafkaError._STATE, KafkaError.ILLEGAL_GENERATION):  # noqa: SLF001
+                return  # rebalanced: whoever has the partition now reads these records again
+            if code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS) or attempt == 4:
+                if attempt == 4 and code not in (
+                    KafkaError.UNKNOWN_MEMBER_ID,
+                    KafkaError.REBALANCE_IN_PROGRESS,
+                ):
+                    raise
+                return
+            time.sleep(0.2 * (attempt + 1))
+
+
+def _fatal(message: Message) -> bool:
+    """True for an error that is only news; raises for one that the consumer cannot go on from."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.fatal() or error.code() in (
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+    ):
+        raise KafkaException(error)
+    return True

@@ -1,0 +1,21 @@
+"""Where the schemas are: packaged with this distribution, or the repository's folder in an editable install."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def schemas_dir() -> Path:
+    """The folder that holds avro/, topics/ and examples/."""
+    packaged = Path(__file__).parent / "_schemas"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "schemas"
+
+
+def load_avsc(name: str) -> dict[str, Any]:
+    """The schema `name` (such as audit-event) as JSON."""
+    loaded: dict[str, Any] = json.loads((schemas_dir() / "avro" / f"{name}.avsc").read_bytes())
+    return loaded

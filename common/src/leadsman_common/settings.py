@@ -1,0 +1,87 @@
+"""Settings: `LEADSMAN_*` environment variables into one frozen dataclass a service, checked at the start.
+
+A field's variable is LEADSMAN_ and its name in upper case; its metadata holds one line of meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting is missing or unusable; the text names the variable."""
+
+
+def setting(meaning: str, default: Any = dataclasses.MISSING, *, secret: bool = False) -> Any:
+    """A field of a settings class; without a default it must be given."""
+    metadata = {"meaning": meaning, "secret": secret}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def load(cls: type[T], env: Mapping[str, str] | None = None) -> T:
+    """Read `cls` from the environment. Raises SettingError for a missing or malformed variable."""
+    env = os.environ if env is None else env
+    types = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = variable(field.name)
+        if name in env:
+            values[field.name] = _parse(name, env[name], types[field.name])
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SettingError(f"{name} is not set: {field.metadata['meaning']}")
+    return cls(**values)
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a field."""
+    return f"LEADSMAN_{field_name.upper()}"
+
+
+def shown(settings: Any) -> dict[str, Any]:
+    """The settings as a map for the log, secrets hidden."""
+    return {
+        f.name: ("***" if f.metadata.get("secret") and getattr(settings, f.name) else getattr(settings, f.name))
+        for f in dataclasses.fields(settings)
+    }
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    """A value of `kind`: str, int, float, bool, tuple[str, ...] (commas) or dict[str, str] (k=v, commas)."""
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}[
+                text.lower()
+            ]
+        if kind in (int, float, str):
+            return kind(text)
+        if kind == tuple[str, ...]:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if kind == dict[str, str]:
+            pairs = (part.partition("=") for part in text.split(",") if part.strip())
+            return {k.strip(): v.strip() for k, _, v in pairs}
+    except (ValueError, KeyError) as error:
+        raise SettingError(f"{name}={text!r} is not a {getattr(kind, '__name__', kind)}") from error
+    raise TypeError(f"{name}: no parser for {kind}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """What every service is told."""
+
+    kafka_bootstrap: str = setting("Kafka brokers, host:port, comma-separated", "127.0.0.1:9092")
+    kafka_options: dict[str, str] = setting(
+        "librdkafka options passed through: name=value, comma-separated", dict, secret=True
+    )
+    topic_prefix: str = setting("put in front of every topic and consumer group", "")
+    http_host: str = setting("address for /healthz, /readyz and /metrics", "127.0.0.1")
+    http_port: int = setting("port for /healthz, /readyz and /metrics; 0 chooses a free one, -1 none", -1)
+    log_level: str = setting("debug, info, warning or error", "info")
