@@ -63,7 +63,9 @@ class Evidence(TypedDict):
 
 
 class Alert(TypedDict):
-    """A rule or a correlation that fired. The same id may come again (at-least-once, revisions): the id is what counts."""
+    """A rule or a correlation that fired.
+
+    The same id may come again (at-least-once, revisions): the id is what counts."""
 
     id: str
     level: str

@@ -6,7 +6,7 @@ A broken world needs no class here: it is whatever the client library raises, an
 from __future__ import annotations
 
 
-class InvalidEvent(Exception):  # noqa: N818 - the name says what the record is
+class InvalidEvent(Exception):
     """Bad data: the record goes to the dead-letter topic, untouched, with `reason`."""
 
     def __init__(self, reason: str) -> None:
@@ -14,5 +14,5 @@ class InvalidEvent(Exception):  # noqa: N818 - the name says what the record is
         self.reason = reason
 
 
-class TooManyBadRecords(Exception):  # noqa: N818
+class TooManyBadRecords(Exception):
     """The cap on consecutive bad records was met: the consumer stops, offsets uncommitted."""

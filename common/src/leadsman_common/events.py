@@ -374,7 +374,8 @@ class Source(TypedDict):
 class AuditEvent(TypedDict):
     """One request to a cluster or to the cloud's API about it.
 
-    action and flags come first, so that a reader can route without decoding the rest."""
+    action and flags come first, so that a reader can route without decoding the rest.
+    """
 
     action: str
     flags: int
