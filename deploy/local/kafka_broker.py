@@ -71,6 +71,8 @@ def ensure_jars(cache: Path = CACHE) -> Path:
     with locked(cache / f"{libs.name}.lock"):
         if libs.is_dir():
             return libs
+        for abandoned in cache.glob(f"{libs.name}.partial-*"):  # by one that was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
         maven = ensure_command("mvn", _MAVEN)
         partial = Path(tempfile.mkdtemp(prefix=f"{libs.name}.partial-", dir=cache))
         done = subprocess.run(

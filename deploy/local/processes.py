@@ -30,6 +30,8 @@ LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 # below the range that Linux and macOS give to outgoing connections, so no client takes the port meanwhile
 _PORTS = range(20_000, 32_000)
+# locks this process holds; a child keeps them until its pid file is written, even when this process is killed
+_held: list[int] = []
 
 
 class StackError(Exception):
@@ -75,6 +77,7 @@ def spawn(
             env={**os.environ, **(env or {})},
             cwd=run_dir,
             start_new_session=True,
+            pass_fds=_held,
         )
     deadline = time.monotonic() + 10
     while (found := find(run_dir, name)) is None:
@@ -148,7 +151,11 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        _held.append(handle.fileno())
+        try:
+            yield
+        finally:
+            _held.remove(handle.fileno())
 
 
 def ensure_command(command: str, packages: Mapping[str, str]) -> str:
@@ -202,9 +209,7 @@ def _start_time(pid: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
-    done = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], check=False, capture_output=True, text=True
-    )
+    done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], check=False, capture_output=True, text=True)
     state, _, started = done.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else " ".join(started.split())
 
@@ -219,6 +224,9 @@ def _become(pid_file: Path, port: int, parent: int, command: list[str]) -> None:
     partial = pid_file.with_suffix(".pid.partial")
     partial.write_text(json.dumps(fields), encoding="utf-8")
     partial.replace(pid_file)
+    for descriptor in range(3, 256):  # the locks, see _held
+        with contextlib.suppress(OSError):
+            os.set_inheritable(descriptor, False)
     os.execvp(command[0], command)  # noqa: S606 - our own command
 
 

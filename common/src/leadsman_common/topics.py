@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not in the package's __all__
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,

@@ -1,0 +1,114 @@
+"""Stand-ins for the clouds: moto for AWS, Google's pstest for Pub/Sub; both in memory, on loopback.
+
+Their pid files stand in the run dir of the stack, so `stack.stop(run_dir)` stops them with the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import processes
+from processes import LOOPBACK, StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parents[1] / ".cache"
+_START_S = 60.0
+
+
+def start_moto(run_dir: Path, *, tie_to_parent: bool = False) -> str:
+    """Start the AWS stand-in, or find it running; returns its endpoint URL, http://127.0.0.1:PORT."""
+    command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p"]
+    port = _start(run_dir, "moto", lambda port: [*command, str(port)], _http_answers, tie_to_parent)
+    return f"http://{LOOPBACK}:{port}"
+
+
+def start_pstest(run_dir: Path, *, tie_to_parent: bool = False) -> tuple[str | None, str]:
+    """Start the Pub/Sub stand-in, or find it running; returns (address, "") or (None, why it cannot run here).
+
+    The address, 127.0.0.1:PORT, is what PUBSUB_EMULATOR_HOST takes. It needs Go to be built, once.
+    """
+    try:
+        binary = build_pstest()
+    except StackError as error:
+        return None, str(error)
+    port = _start(
+        run_dir,
+        "pstest",
+        lambda port: [str(binary), "-address", f"{LOOPBACK}:{port}"],
+        processes.port_open,
+        tie_to_parent,
+    )
+    return f"{LOOPBACK}:{port}", ""
+
+
+def build_pstest(cache: Path = CACHE) -> Path:
+    """Return the built stand-in; built once for these sources, whoever asks first. StackError where it cannot be."""
+    module = HERE / "pstest"
+    sources = b"".join((module / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    binary = cache / f"pstest-{hashlib.sha256(sources).hexdigest()[:8]}"
+    if binary.exists():
+        return binary
+    go = shutil.which("go")
+    if go is None:
+        raise StackError("the Pub/Sub stand-in is built with Go, which is not on the path")
+    with processes.locked(cache / f"{binary.name}.lock"):
+        if binary.exists():
+            return binary
+        partial = cache / f"{binary.name}.partial-{os.getpid()}"
+        done = subprocess.run(
+            [go, "build", "-mod=readonly", "-buildvcs=false", "-o", str(partial), "."],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=module,
+        )
+        if done.returncode:
+            partial.unlink(missing_ok=True)
+            raise StackError(f"go build of the Pub/Sub stand-in failed:\n{done.stderr[-2000:]}")
+        partial.replace(binary)
+    return binary
+
+
+def _start(
+    run_dir: Path,
+    name: str,
+    command: Callable[[int], list[str]],
+    answers: Callable[[int], bool],
+    tie_to_parent: bool,
+) -> int:
+    run_dir = run_dir.resolve()
+    with processes.locked(run_dir / "lock"):
+        if found := processes.find(run_dir, name):
+            return found.port
+        for _ in range(3):  # the chosen port may be taken meanwhile
+            port = processes.free_port()
+            process = processes.spawn(run_dir, name, command(port), port=port, tie_to_parent=tie_to_parent)
+            deadline = time.monotonic() + _START_S
+            while process.running() and time.monotonic() < deadline:
+                if answers(port):
+                    return port
+                time.sleep(0.05)
+            processes.stop(run_dir, [process], grace_s=2)
+        raise StackError(f"{name} did not start:\n{processes.log_tail(run_dir, name)}")
+
+
+def _http_answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", "/moto-api/")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
