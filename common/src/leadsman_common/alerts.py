@@ -65,7 +65,8 @@ class Evidence(TypedDict):
 class Alert(TypedDict):
     """A rule or a correlation that fired.
 
-    The same id may come again (at-least-once, revisions): the id is what counts."""
+    The same id may come again (at-least-once, revisions): the id is what counts.
+    """
 
     id: str
     level: str

@@ -1,0 +1,179 @@
+"""From a field's name in a rule to a function that fetches its values out of an event.
+
+The schema says what a name can mean, so names are resolved once, at load: records are walked, arrays fan out (a field
+of an array has as many values as the array has elements), and below a map the rest of the name is the key, dots and
+all (`annotations.authorization.k8s.io/decision`). `requestObject.` and `responseObject.` reach into the JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from leadsman_common.schemas import load_avsc
+
+Getter = Callable[[Any], list[Any]]
+BODIES = ("requestObject", "responseObject")
+_ABSENT: tuple[Any, ...] = (None, "", [], {})
+
+
+class UnknownField(ValueError):
+    """The event has no such field."""
+
+
+@cache
+def _records() -> dict[str, dict[str, Any]]:
+    """Every record of the event's schema by name, its fields as a map from name to type."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(schema: Any) -> None:
+        if isinstance(schema, list):
+            for branch in schema:
+                walk(branch)
+        elif isinstance(schema, dict):
+            if schema["type"] == "record":
+                found[schema["name"]] = {f["name"]: f["type"] for f in schema["fields"]}
+                for f in schema["fields"]:
+                    walk(f["type"])
+            walk(schema.get("items"))
+            walk(schema.get("values"))
+
+    walk(load_avsc("audit-event"))
+    return found
+
+
+def _resolve(schema: Any) -> tuple[str, Any]:
+    """('record', fields) | ('array', items) | ('map', values) | ('plain', type), nullable branches taken away."""
+    if isinstance(schema, list):
+        schema = next(branch for branch in schema if branch != "null")
+    if isinstance(schema, str):
+        return ("record", _records()[schema]) if schema in _records() else ("plain", schema)
+    if schema["type"] == "record":
+        return "record", _records()[schema["name"]]
+    return schema["type"], schema.get("items", schema.get("values"))
+
+
+def _steps(path: str, schema: Any) -> list[tuple[str, str]]:
+    """The way to `path` as (kind, name) steps: key, item (fan out over an array), mapkey."""
+    steps: list[tuple[str, str]] = []
+    parts = path.split(".")
+    kind, inner = _resolve(schema)
+    at = 0
+    while True:
+        if kind == "array":
+            steps.append(("item", ""))
+            kind, inner = _resolve(inner)
+            continue
+        if at == len(parts):
+            return steps
+        if kind == "record" and parts[at] in inner:
+            steps.append(("key", parts[at]))
+            kind, inner = _resolve(inner[parts[at]])
+            at += 1
+        elif kind == "map":
+            steps.append(("key", ".".join(parts[at:])))
+            at = len(parts)
+            kind, inner = _resolve(inner)
+        else:
+            raise UnknownField(path)
+
+
+def getter(path: str, each: str = "") -> Getter:
+    """A function from event (or from one element of `each`) to the values of the field; absent ones are left out.
+
+    Raises UnknownField where the event's schema has no such field.
+    """
+    head, _, rest = path.partition(".")
+    if head in BODIES and rest:
+        return _body_getter(head, rest)
+    steps = _steps(path, load_avsc("audit-event"))
+    if each:
+        steps = steps[len(_steps(each, load_avsc("audit-event"))) :]
+    if all(kind == "key" for kind, _ in steps):
+        return _plain_getter([name for _, name in steps])
+    return _fanning_getter(steps)
+
+
+def elements(each: str) -> Getter:
+    """A function from event to the elements of the array `each`."""
+    return getter(each)
+
+
+def is_within(path: str, each: str) -> bool:
+    """Whether a field belongs to the elements of `each`."""
+    return bool(each) and path.startswith(f"{each}.")
+
+
+def _plain_getter(names: list[str]) -> Getter:
+    if len(names) == 1:
+        (only,) = names
+
+        def get_one(event: Any) -> list[Any]:
+            value = event.get(only)
+            return [] if value in _ABSENT else [value]
+
+        return get_one
+
+    def get(event: Any) -> list[Any]:
+        value = event
+        for name in names:
+            if value is None:
+                return []
+            value = value.get(name)
+        return [] if value in _ABSENT else [value]
+
+    return get
+
+
+def _fanning_getter(steps: list[tuple[str, str]]) -> Getter:
+    def get(event: Any) -> list[Any]:
+        values = [event]
+        for kind, name in steps:
+            if kind == "key":
+                values = [v for value in values if (v := value.get(name)) is not None]
+            else:
+                values = [v for value in values for v in value]
+        return [v for v in values if v not in _ABSENT]
+
+    return get
+
+
+def _body_getter(head: str, rest: str) -> Getter:
+    parts = rest.split(".")
+
+    def get(event: Any) -> list[Any]:
+        text = event[head]
+        return _json_values(_parse(text), parts) if text else []
+
+    return get
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder()
+
+
+def _parse(text: str) -> Any:
+    try:
+        return _decoder().decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _json_values(value: Any, parts: list[str]) -> list[Any]:
+    """Values at a path of untyped JSON: lists fan out, and a key may itself hold dots."""
+    if isinstance(value, list):
+        return [found for item in value for found in _json_values(item, parts)]
+    if not parts:
+        return [] if value in _ABSENT else [value]
+    if not isinstance(value, Mapping):
+        return []
+    found: list[Any] = []
+    for length in range(len(parts), 0, -1):
+        key = ".".join(parts[:length])
+        if key in value:
+            found += _json_values(value[key], parts[length:])
+    return found

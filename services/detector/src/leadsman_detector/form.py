@@ -1,0 +1,117 @@
+"""The detector's own small form of a rule: what stands between pySigma's parser and the compiled closures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Op: TypeAlias = Literal["equals", "pattern", "regex", "cidr", "exists", "null", "compare", "fieldref"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One field compared with one value. `clause` is the name of the detection it stands in.
+
+    value by op: equals str | int | float | bool; pattern a Sigma string with wildcards as a tuple of parts (None is
+    `*`, "?" stands as the int 1); regex the pattern; cidr the network; exists bool; compare (operator, number);
+    fieldref the other field.
+    """
+
+    path: str
+    op: Op
+    value: Any
+    clause: str = ""
+    cased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """A value looked for anywhere in the event."""
+
+    value: str
+    clause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of them."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Any of them."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Not this."""
+
+    part: Node
+
+
+Node: TypeAlias = Leaf | Keyword | And | Or | Not
+
+
+@dataclass(frozen=True, slots=True)
+class LevelStep:
+    """The alert's level where `when` holds; the first that holds decides, else the rule's own level does."""
+
+    when: Node
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A Sigma rule with Leadsman's additions (the attributes under `leadsman:`, docs/rules.md)."""
+
+    id: str
+    name: str
+    title: str
+    level: str
+    condition: Node
+    file: str = ""
+    tags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    levels: tuple[LevelStep, ...] = ()
+    each: str = ""  # the array whose elements the detection is evaluated on, one by one
+    changed: bool = False  # only where the request itself set what the rule looks at
+    anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
+    alert: bool = True  # False: it only feeds correlations
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """A Sigma correlation. `join` names the way its events belong together where group-by cannot say it."""
+
+    id: str
+    name: str
+    title: str
+    level: str
+    type: str
+    rules: tuple[str, ...]
+    timespan_s: int
+    file: str = ""
+    group_by: tuple[str, ...] = ()
+    join: str = ""
+    tags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a rule file: fatal ones keep the rule out."""
+
+    file: str
+    rule: str
+    reason: str
+    line: int = 0
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.rule}: {self.reason}" if self.rule else f"{where}: {self.reason}"
