@@ -9,7 +9,6 @@ import hashlib
 import http.client
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -66,13 +65,8 @@ def build_pstest(cache: Path = CACHE) -> Path:
         if binary.exists():
             return binary
         partial = cache / f"{binary.name}.partial-{os.getpid()}"
-        done = subprocess.run(
-            [go, "build", "-mod=readonly", "-buildvcs=false", "-o", str(partial), "."],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=module,
-        )
+        build = [go, "build", "-mod=readonly", "-buildvcs=false", "-o", str(partial), "."]
+        done = processes.run(build, cwd=module)
         if done.returncode:
             partial.unlink(missing_ok=True)
             raise StackError(f"go build of the Pub/Sub stand-in failed:\n{done.stderr[-2000:]}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
 import time
 import uuid
@@ -16,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
-from processes import LOOPBACK, Process, StackError, ensure_command, free_port, locked, log_tail, port_open, spawn
+from processes import LOOPBACK, Process, StackError, ensure_command, free_port, locked, log_tail, port_open, run, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,15 +73,8 @@ def ensure_jars(cache: Path = CACHE) -> Path:
             shutil.rmtree(abandoned, ignore_errors=True)
         maven = ensure_command("mvn", _MAVEN)
         partial = Path(tempfile.mkdtemp(prefix=f"{libs.name}.partial-", dir=cache))
-        done = subprocess.run(
-            [
-                maven, "-q", "-B", "-ntp", "-f", str(pom), "dependency:copy-dependencies",
-                "-DincludeScope=runtime", f"-DoutputDirectory={partial}",
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
+        done = run([maven, "-q", "-B", "-ntp", "-f", str(pom), *goal])
         if done.returncode or not any(partial.glob("kafka-server-*.jar")):
             shutil.rmtree(partial, ignore_errors=True)
             raise StackError(f"Maven could not fetch the jars of Kafka:\n{(done.stdout + done.stderr)[-2000:]}")
@@ -146,7 +137,7 @@ def _format(run_dir: Path, libs: Path, config: Path) -> None:
         cluster = f"A{cluster[1:]}"
     quick = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
     command = _java(run_dir, libs, quick, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config))
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=dict(os.environ))
+    done = run(command)
     if done.returncode:
         raise StackError(f"Kafka's storage could not be formatted:\n{(done.stdout + done.stderr)[-2000:]}")
     marker.touch()

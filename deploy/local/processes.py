@@ -88,6 +88,12 @@ def spawn(
     return found
 
 
+def run(command: Sequence[str], *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, its output captured; it dies with this process (Linux), so none is left behind."""
+    launcher = [sys.executable, "-I", __file__, "-", "0", str(os.getpid())]
+    return subprocess.run([*launcher, *command], check=False, capture_output=True, text=True, cwd=cwd)
+
+
 def find(run_dir: Path, name: str) -> Process | None:
     """Read the running service of that name from its pid file, or None; a stale or torn file counts as none."""
     try:
@@ -191,10 +197,11 @@ def _signal(process: Process, number: signal.Signals) -> None:
 def _wait_gone(processes: list[Process], timeout_s: float) -> list[Process]:
     deadline = time.monotonic() + timeout_s
     while processes and time.monotonic() < deadline:
-        for process in processes:
-            with contextlib.suppress(ChildProcessError):
+        left = [process for process in processes if process.running()]
+        for process in set(processes) - set(left):
+            with contextlib.suppress(ChildProcessError):  # ours to reap only if we started it
                 os.waitpid(process.pid, os.WNOHANG)
-        processes = [process for process in processes if process.running()]
+        processes = left
         time.sleep(0.02)
     return processes
 
@@ -214,16 +221,17 @@ def _start_time(pid: int) -> str | None:
     return None if not started or state.startswith("Z") else " ".join(started.split())
 
 
-def _become(pid_file: Path, port: int, parent: int, command: list[str]) -> None:
-    """In the child: tie to the parent if asked, write the pid file, turn into the service."""
+def _become(pid_file: Path | None, port: int, parent: int, command: list[str]) -> None:
+    """In the child: tie to the parent if asked, write the pid file if any, turn into the service."""
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             sys.exit(1)
-    fields = {"pid": os.getpid(), "started": _start_time(os.getpid()), "port": port}
-    partial = pid_file.with_suffix(".pid.partial")
-    partial.write_text(json.dumps(fields), encoding="utf-8")
-    partial.replace(pid_file)
+    if pid_file:
+        fields = {"pid": os.getpid(), "started": _start_time(os.getpid()), "port": port}
+        partial = pid_file.with_suffix(".pid.partial")
+        partial.write_text(json.dumps(fields), encoding="utf-8")
+        partial.replace(pid_file)
     for descriptor in range(3, 256):  # the locks, see _held
         with contextlib.suppress(OSError):
             os.set_inheritable(descriptor, False)
@@ -231,4 +239,4 @@ def _become(pid_file: Path, port: int, parent: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _become(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    _become(None if sys.argv[1] == "-" else Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

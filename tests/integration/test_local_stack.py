@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from leadsman_common import topics as declared
@@ -193,6 +194,7 @@ def test_down_leaves_nothing_even_after_up_was_killed(tmp_path):
             time.sleep(0.05)
         starting.send_signal(signal.SIGKILL)
     assert len(processes_of(tmp_path)) == 2
+    assert run("status", tmp_path).stdout.count("pid") == 2
     down = run("down", tmp_path)
     assert down.returncode == 0
     assert "kafka" in down.stderr
@@ -202,6 +204,42 @@ def test_down_leaves_nothing_even_after_up_was_killed(tmp_path):
     again = run("down", tmp_path)
     assert again.returncode == 0
     assert "nothing was running" in again.stderr
+
+
+@pytest.mark.parametrize("delay_s", [0.7, 0.8, 0.9, 1.1])
+def test_down_leaves_nothing_whenever_up_was_killed(tmp_path, delay_s):
+    with subprocess.Popen(
+        [sys.executable, str(STACK), "up", "--run-dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as starting:
+        time.sleep(delay_s)
+        starting.send_signal(signal.SIGKILL)
+    assert run("down", tmp_path).returncode == 0
+    assert processes_of(tmp_path) == {}
+
+
+def test_two_ups_at_once_start_one_stack_and_a_dead_broker_comes_back_with_its_records(tmp_path):
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda _: run("up", tmp_path), range(2))
+        assert (first.returncode, second.returncode) == (0, 0)
+        assert first.stdout == second.stdout
+        assert len(processes_of(tmp_path)) == 2
+        producer = Producer({"bootstrap.servers": env_of(first.stdout)["LEADSMAN_KAFKA_BOOTSTRAP"]})
+        producer.produce("alerts", b"kept", partition=0)
+        assert producer.flush(10) == 0
+        broker = next(pid for pid, command in processes_of(tmp_path).items() if "kafka.Kafka" in command)
+        os.kill(broker, signal.SIGKILL)
+        again = run("up", tmp_path)
+        assert again.returncode == 0, again.stderr
+        bootstrap = env_of(again.stdout)["LEADSMAN_KAFKA_BOOTSTRAP"]
+        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "g"})
+        assert consumer.get_watermark_offsets(TopicPartition("alerts", 0), timeout=10) == (0, 1)
+        consumer.close()
+    finally:
+        run("down", tmp_path)
+    assert processes_of(tmp_path) == {}
 
 
 def test_down_leaves_a_process_alone_that_was_given_an_old_pid(tmp_path, local):
