@@ -13,3 +13,7 @@ DELIVERIES = Counter("leadsman_deliveries", "Deliveries to a sink, by result", [
 ROUTED = Counter("leadsman_routed", "Audit events by what routing made of them", ["result"])
 BATCH_SECONDS = Histogram("leadsman_batch_seconds", "Time to handle a batch", ["service"])
 STALLED = Gauge("leadsman_stalled", "1 while a watchdog sees no progress though records wait", ["service"])
+BEHIND = Gauge("leadsman_behind_seconds", "How far reading is behind the newest record upstream", ["service", "source"])
+GAPS = Counter(
+    "leadsman_gaps", "Times that records aged out upstream before they were read: some are lost", ["service", "source"]
+)
