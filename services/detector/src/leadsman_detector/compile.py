@@ -125,7 +125,7 @@ class Condition:
             found += mine
             return True
         if isinstance(node, Or):
-            return any([self._explain(p, event, element, found) for p in node.parts])
+            return any([self._explain(p, event, element, found) for p in node.parts])  # noqa: C419 - all are wanted
         if isinstance(node, Not):
             return not self._compile(node.part)(event, element)
         if isinstance(node, Keyword):
@@ -231,13 +231,7 @@ def _equals(value: Any, cased: bool) -> Test:
         return lambda values: value in values
     folded = value.lower()
 
-    def equal(values: list[Any]) -> bool:
-        for v in values:
-            if v == value or (v.lower() if isinstance(v, str) else str(v).lower()) == folded:
-                return True
-        return False
-
-    return equal
+    return lambda values: any(v == value or str(v).lower() == folded for v in values)
 
 
 def _pattern_regex(parts: tuple[str | int | None, ...]) -> str:

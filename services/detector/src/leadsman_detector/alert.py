@@ -1,0 +1,156 @@
+"""From a match to an alert: its id, its title and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from leadsman_common.alerts import Alert, Evidence, MatchedFact, alert_id
+from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_detector.form import Correlation, Rule
+from leadsman_detector.match import Match
+
+MAX_VALUE = 512
+
+
+class Where(NamedTuple):
+    """Where an AuditEvent stands on its topic; empty in a scan."""
+
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+
+
+def id_of(match: Match) -> str:
+    """The alert's id: the request's own, or for `anchor: owner` one that a workload and its children share.
+
+    What the children share is the outermost owner and the dangerous property, which is every fact value that decided.
+    """
+    event = match.event
+    cluster = event["cluster"]["id"]
+    facts = event["facts"]
+    pod = facts["pod"] if facts else None
+    if match.rule.anchor != "owner" or pod is None:
+        return alert_id(match.rule.id, cluster, event["id"])
+    namespace = event["objectRef"]["namespace"]
+    decided = sorted({f"{m.leaf.path}={m.value}" for m in match.leaves if m.leaf.path.startswith("facts.")})
+    attempt = "attempt" if match.attempt else ""
+    return alert_id(match.rule.id, cluster, namespace, pod["owner_kind"], pod["owner_name"], attempt, *decided)
+
+
+def rank_of(match: Match) -> int:
+    """How well an event explains its alert: lower is better. A person comes before the controllers that follow."""
+    return 1 if match.event["actor"]["class"] in {"control_plane", "node"} else 0
+
+
+def alert_of(match: Match, where: Where, digest: str, now_us: int) -> Alert:
+    """The alert of a single event."""
+    event = match.event
+    return build(
+        match.rule,
+        alert_id=id_of(match),
+        level=match.level,
+        title=_title(match.rule.title, event, match.attempt),
+        time=event["time"],
+        cluster=event["cluster"],
+        actor=event["actor"],
+        object_ref=event["objectRef"],
+        evidence=[evidence_of(match, where)],
+        attempt=match.attempt,
+        joins=[],
+        digest=digest,
+        now_us=now_us,
+    )
+
+
+def build(
+    rule: Rule | Correlation,
+    *,
+    alert_id: str,
+    level: str,
+    title: str,
+    time: int,
+    cluster: Cluster,
+    actor: Actor,
+    object_ref: ObjectRef,
+    evidence: list[Evidence],
+    attempt: bool,
+    joins: list[str],
+    digest: str,
+    now_us: int,
+) -> Alert:
+    """An alert out of its parts, for rules and correlations alike."""
+    return {
+        "id": alert_id,
+        "level": level,
+        "rule": {"id": rule.id, "name": rule.name, "title": rule.title, "level": rule.level},
+        "title": title,
+        "time": time,
+        "detected_time": now_us,
+        "cluster": cluster,
+        "actor": actor,
+        "objectRef": object_ref,
+        "tags": list(rule.tags),
+        "references": list(rule.references),
+        "attempt": attempt,
+        "joins": joins,
+        "modifiers": [],
+        "rules_digest": digest,
+        "evidence": evidence,
+    }
+
+
+def evidence_of(match: Match, where: Where) -> Evidence:
+    """What one event contributes to an alert's chain."""
+    event = match.event
+    return {
+        "event_id": event["id"],
+        "time": event["time"],
+        "action": event["action"],
+        "actor": event["actor"]["name"],
+        "actor_class": event["actor"]["class"],
+        "object": object_text(event),
+        "summary": f"{event['actor']['name'] or 'nobody'} {event['action']} {object_text(event)}".strip(),
+        "source_ip": event["src_endpoint"]["ip"],
+        "user_agent": event["userAgent"][:MAX_VALUE],
+        "http": event["outcome"]["http"],
+        "reason": event["outcome"]["reason"],
+        "audit_id": event["auditID"],
+        "rule": match.rule.name,
+        "clause": ", ".join(dict.fromkeys(m.leaf.clause for m in match.leaves if m.leaf.clause)),
+        "matched": _matched(match),
+        "source": event["source"],
+        "topic": where.topic,
+        "partition": where.partition,
+        "offset": where.offset,
+    }
+
+
+def object_text(event: AuditEvent) -> str:
+    """`namespace/name`, `name`, or the path of a non-resource request."""
+    ref = event["objectRef"]
+    if not ref["resource"]:
+        return event["requestURI"].partition("?")[0]
+    return "/".join(part for part in (ref["namespace"], ref["name"]) if part)
+
+
+def _matched(match: Match) -> list[MatchedFact]:
+    pairs = dict.fromkeys((m.leaf.path, _text(m.value)) for m in match.leaves)
+    return [{"field": path, "value": value} for path, value in pairs]
+
+
+def _text(value: Any) -> str:
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+
+
+def _title(title: str, event: AuditEvent, attempt: bool) -> str:
+    tried = " (attempt)" if attempt else ""
+    where = object_text(event)
+    return f"{title}{tried}: {event['actor']['name'] or 'nobody'}" + (f" on {where}" if where else "")
+
+
+def chain_title(title: str, evidence: Sequence[Evidence]) -> str:
+    """A correlation's title: who began and who ended it."""
+    first, last = evidence[0]["actor"], evidence[-1]["actor"]
+    return f"{title}: {first}" + (f", then {last}" if last != first else "")

@@ -1,0 +1,236 @@
+"""Events that belong together over time. Here: `role-use`, a role that gains a power and then is used.
+
+A correlation is a function of the set of events, not of their order: each arriving event is put into its series and
+the other series are read back around its time, so whichever part comes last completes the story. Series are kept by
+the state (state.py); the joining is plain Python and the same for Redis and memory.
+
+role-use joins a `role` event (a role gained the power), an optional `binding` to it and a `use`, in three ways
+(DESIGN 5):
+  reason   the API server's own reason names the role, or a binding to it;
+  binding  a binding to the role names the user, one of its groups or its service account;
+  creator  whoever made the role uses the power within an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+import msgspec
+
+from leadsman_common.alerts import Alert, Evidence, alert_id
+from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_detector.alert import Where, build, chain_title, evidence_of
+from leadsman_detector.form import Correlation
+from leadsman_detector.match import Match
+from leadsman_detector.state import Put, Range, StateReply
+
+Part: TypeAlias = Literal["role", "binding", "use"]
+RoleKey: TypeAlias = tuple[str, str, str]  # kind, namespace, name
+
+CREATOR_MS = 60 * 60 * 1000
+LATENESS_MS = 2 * 60 * 60 * 1000
+MAX_MEMBERS = 5_000  # of a series in a cluster; the state counts what falls out
+LEVELS: Mapping[str, tuple[str, int]] = {"reason": ("critical", 0), "binding": ("critical", 0), "creator": ("high", 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a series remembers of an event: enough to join it and to show it."""
+
+    part: Part
+    time_ms: int
+    role: RoleKey  # role: itself; binding: the role it names; use: the role of the authoriser's reason
+    binding: RoleKey  # binding: itself; use: the binding of the authoriser's reason
+    subjects: list[tuple[str, str, str]]  # binding: (kind, namespace, name)
+    actor: Actor
+    cluster: Cluster
+    objectRef: ObjectRef
+    evidence: Evidence
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return self.evidence["event_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A completed story. `holder` is the event whose arrival completed it, `rank` how sure the join is."""
+
+    alert: Alert
+    rank: int
+    holder: str
+
+
+class RoleUse:
+    """The join `role-use` of one correlation: its rules are, in order, role, binding and use."""
+
+    def __init__(self, correlation: Correlation) -> None:
+        if len(correlation.rules) != 3:
+            raise ValueError("role-use joins three rules: role, binding, use")
+        self.correlation = correlation
+        self._window_ms = correlation.timespan_s * 1000
+        role, binding, use = correlation.rules
+        self._parts: dict[str, Part] = {role: "role", binding: "binding", use: "use"}
+
+    def takes(self, match: Match) -> bool:
+        """Whether the match is a part of this correlation: only what took effect counts."""
+        return match.rule.name in self._parts and not match.attempt
+
+    def member(self, match: Match, where: Where) -> Member | None:
+        """The match as a member of its series; None where its facts are not there."""
+        part = self._parts[match.rule.name]
+        event = match.event
+        facts = event["facts"]
+        role: RoleKey = ("", "", "")
+        binding: RoleKey = ("", "", "")
+        subjects: list[tuple[str, str, str]] = []
+        if part == "role":
+            found = facts["role"] if facts else None
+            if found is None:
+                return None
+            role = (found["kind"], found["namespace"], found["name"])
+        elif part == "binding":
+            bound = facts["binding"] if facts else None
+            if bound is None:
+                return None
+            role = (bound["role_kind"], bound["namespace"] if bound["role_kind"] == "Role" else "", bound["role_name"])
+            binding = (bound["kind"], bound["namespace"], bound["name"])
+            subjects = [(s["kind"], s["namespace"], s["name"]) for s in bound["subjects"]]
+        else:
+            role, binding = _of_reason(event)
+        return Member(
+            part,
+            event["time"] // 1000,
+            role,
+            binding,
+            subjects,
+            event["actor"],
+            event["cluster"],
+            event["objectRef"],
+            evidence_of(match, where),
+        )
+
+    def requests(self, member: Member) -> list[Put | Range]:
+        """Put the member into its series, then read the two others around its time."""
+        cluster, at, window = member.cluster["id"], member.time_ms, self._window_ms
+        put = Put(self._series(member.part), cluster, at, _encode(member), 2 * window + LATENESS_MS, MAX_MEMBERS)
+        spans: dict[Part, tuple[int, int]] = {
+            "role": (at - 2 * window, at + window),
+            "binding": (at - window, at + window),
+            "use": (at, at + 2 * window),
+        }
+        others = [Range(self._series(p), cluster, *spans[p]) for p in ("role", "binding", "use") if p != member.part]
+        return [put, *others]
+
+    def complete(self, member: Member, replies: Sequence[StateReply], digest: str, now_us: int) -> list[Found]:
+        """The stories that this member is part of. `replies` are those to `requests`."""
+        series: dict[Part, list[Member]] = {member.part: [member]}
+        others: list[Part] = [p for p in ("role", "binding", "use") if p != member.part]
+        for part, reply in zip(others, replies[1:], strict=True):
+            series[part] = [_decode(item) for item in cast("list[bytes]", reply)]
+        best: dict[str, tuple[int, str, list[Member]]] = {}
+        for role, binding, use, join in self._stories(series):
+            if binding is None and member.part == "binding":
+                continue  # not this member's story
+            chain = [role, *([binding] if binding else []), use]
+            key = alert_id(self.correlation.id, member.cluster["id"], role.event_id, use.actor["name"])
+            rank = LEVELS[join][1]
+            if key not in best or rank < best[key][0]:
+                best[key] = (rank, join, chain)
+        return [
+            Found(self._alert(key, join, chain, digest, now_us), rank, member.event_id)
+            for key, (rank, join, chain) in best.items()
+        ]
+
+    def _series(self, part: Part) -> str:
+        return f"{self.correlation.name}.{part}"
+
+    def _stories(self, series: Mapping[Part, list[Member]]) -> Iterator[tuple[Member, Member | None, Member, str]]:
+        for role in series["role"]:
+            bindings = [
+                b for b in series["binding"] if b.role == role.role and abs(b.time_ms - role.time_ms) <= self._window_ms
+            ]
+            for use in series["use"]:
+                if use.time_ms < role.time_ms or use.event_id == role.event_id:
+                    continue
+                yield from self._join(role, bindings, use)
+
+    def _join(
+        self, role: Member, bindings: list[Member], use: Member
+    ) -> Iterator[tuple[Member, Member | None, Member, str]]:
+        since_role = use.time_ms - role.time_ms
+        in_time = [
+            b
+            for b in bindings
+            if b.time_ms <= use.time_ms and use.time_ms - max(b.time_ms, role.time_ms) <= self._window_ms
+        ]
+        named = next((b for b in in_time if b.binding == use.binding), None)
+        if named is not None or (use.role == role.role and since_role <= self._window_ms):
+            yield role, named, use, "reason"
+        bound = next((b for b in in_time if names(b.subjects, use.actor)), None)
+        if bound is not None:
+            yield role, bound, use, "binding"
+        if since_role <= CREATOR_MS and role.actor["name"] and role.actor["name"] == use.actor["name"]:
+            yield role, None, use, "creator"
+
+    def _alert(self, key: str, join: str, chain: list[Member], digest: str, now_us: int) -> Alert:
+        use = chain[-1]
+        evidence = [m.evidence for m in sorted(chain, key=lambda m: (m.evidence["time"], m.event_id))]
+        return build(
+            self.correlation,
+            alert_id=key,
+            level=LEVELS[join][0],
+            title=chain_title(self.correlation.title, evidence),
+            time=use.evidence["time"],
+            cluster=use.cluster,
+            actor=use.actor,
+            object_ref=use.objectRef,
+            evidence=evidence,
+            attempt=False,
+            joins=[join],
+            digest=digest,
+            now_us=now_us,
+        )
+
+
+JOINS: Mapping[str, type[RoleUse]] = {"role-use": RoleUse}
+
+
+def names(subjects: Sequence[tuple[str, str, str]], actor: Actor) -> bool:
+    """Whether a binding's subjects name this actor: itself, one of its groups, or its service account."""
+    for kind, namespace, name in subjects:
+        if kind == "ServiceAccount":
+            if actor["class"] == "service_account" and (namespace, name) == (
+                actor["namespace"],
+                actor["service_account"],
+            ):
+                return True
+        elif kind == "Group":
+            if name in actor["groups"]:
+                return True
+        elif name == actor["name"]:
+            return True
+    return False
+
+
+def _of_reason(event: AuditEvent) -> tuple[RoleKey, RoleKey]:
+    """The role and the binding that the authoriser says allowed the request."""
+    outcome = event["outcome"]
+    namespace = outcome["binding_namespace"] or event["objectRef"]["namespace"]
+    role = (outcome["role_kind"], namespace if outcome["role_kind"] == "Role" else "", outcome["role"])
+    binding_namespace = namespace if outcome["binding_kind"] == "RoleBinding" else ""
+    return role, (outcome["binding_kind"], binding_namespace, outcome["binding"])
+
+
+def _encode(member: Member) -> bytes:
+    return msgspec.json.encode(member)
+
+
+def _decode(data: bytes) -> Member:
+    return _DECODER.decode(data)
+
+
+_DECODER: msgspec.json.Decoder[Member] = msgspec.json.Decoder(Member)
