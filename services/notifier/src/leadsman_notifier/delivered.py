@@ -1,0 +1,75 @@
+"""What was delivered where: one delivery for each alert id and sink.
+
+An id is added only after the sink has accepted the alert. A worker killed between the two sends it once more; the
+receiver can tell by the Idempotency-Key. So: at least once, and once as long as nobody dies in that moment.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+
+class Delivered(Protocol):
+    """The memory of deliveries."""
+
+    def has(self, sink: str, alert_id: str) -> bool:
+        """Whether that alert was delivered there."""
+
+    def add(self, sink: str, alert_id: str) -> None:
+        """Remember a delivery."""
+
+
+class RedisDelivered:
+    """Shared by all workers, kept over restarts. What Redis raises after five tries is a broken world."""
+
+    def __init__(self, url: str, prefix: str, keep_s: int) -> None:
+        self._keep_s = keep_s
+        self._prefix = prefix
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=5,
+            socket_connect_timeout=5,
+            retry=Retry(ExponentialBackoff(cap=2, base=0.1), 5),
+        )
+
+    def has(self, sink: str, alert_id: str) -> bool:
+        """Whether that alert was delivered there."""
+        return bool(self._redis.exists(self._key(sink, alert_id)))
+
+    def add(self, sink: str, alert_id: str) -> None:
+        """Remember a delivery for `keep_s`, counted from the first one."""
+        self._redis.set(self._key(sink, alert_id), b"1", nx=True, ex=self._keep_s)
+
+    def ready(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
+
+    def _key(self, sink: str, alert_id: str) -> str:
+        return f"{self._prefix}leadsman:delivered:{sink}:{alert_id}"
+
+
+class MemoryDelivered:
+    """For a notifier without Redis: this process alone, the last `capacity` deliveries of each sink."""
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._ids: dict[str, OrderedDict[str, None]] = {}
+
+    def has(self, sink: str, alert_id: str) -> bool:
+        """Whether that alert was delivered there."""
+        return alert_id in self._ids.get(sink, ())
+
+    def add(self, sink: str, alert_id: str) -> None:
+        """Remember a delivery, and forget the oldest past the capacity."""
+        ids = self._ids.setdefault(sink, OrderedDict())
+        ids[alert_id] = None
+        if len(ids) > self._capacity:
+            ids.popitem(last=False)

@@ -1,0 +1,109 @@
+"""Alerts as text for people: pure functions that the sinks share.
+
+Names, images, user agents and commands in an alert are whatever an attacker chose. Nothing here lets them act on a
+terminal, end a line, turn the reading direction, call people together or pass for a field of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from leadsman_common.alerts import Alert, iso_time
+from leadsman_common.events import Actor, Cluster, ObjectRef
+
+# controls, formats (bidi, zero width, tags), surrogates, private use, unassigned, line and paragraph separators
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# letters and marks that print as nothing: grapheme joiner, Hangul fillers, Khmer vowels, variation selectors, Braille
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_PLAIN = re.compile(r"[\w@:./+-]+")
+# a mention stands where no mail address goes on before the sign; the words that call everyone do so anywhere
+_MENTION = re.compile(r"(?<![\w.+-])@|@(?=(?:here|channel|everyone|all|group)(?!\w))", re.IGNORECASE)
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+VALUE_CHARS = 300
+
+
+def clean(text: str, limit: int = VALUE_CHARS) -> str:
+    r"""At most `limit` characters of `text` on one line; what cannot be seen is spelled out, such as \x1b or \u202e."""
+    return _joined((char if " " <= char <= "~" else _visible(char) for char in text), limit)
+
+
+def _joined(pieces: Iterable[str], limit: int) -> str:
+    """The pieces in front that fit, none cut in two, and an ellipsis where some are left out."""
+    out: list[str] = []
+    size = 0
+    for piece in pieces:
+        if size + len(piece) > limit:
+            while size > limit - 1:
+                size -= len(out.pop())
+            return "".join(out) + "…"
+        out.append(piece)
+        size += len(piece)
+    return "".join(out)
+
+
+def _visible(char: str) -> str:
+    category = unicodedata.category(char)
+    if category in _HIDDEN_CATEGORIES or _BLANK.match(char):
+        return char.encode("unicode_escape").decode()
+    return " " if category == "Zs" else char
+
+
+def quoted(text: str, limit: int = VALUE_CHARS) -> str:
+    """A value of a `name=value` line: in quotes where it holds more than one plain word."""
+    shown = clean(text, limit)
+    return shown if _PLAIN.fullmatch(shown) else json.dumps(shown, ensure_ascii=False)
+
+
+def slack_text(text: str, limit: int = VALUE_CHARS) -> str:
+    """Text for Slack, at most `limit` characters after escaping: &, < and > as entities, mentions made plain.
+
+    https://docs.slack.dev/messaging/formatting-message-text#escaping . The sign of a mention becomes the
+    full-width one, which also holds where a receiver other than Slack reads the same format.
+    """
+    safe = _MENTION.sub("\uff20", clean(text, limit))
+    return _joined((_ENTITIES.get(char, char) for char in safe), limit)
+
+
+def slack_code(text: str, limit: int = VALUE_CHARS) -> str:
+    """The same in a code span, where no markup is read; a backtick inside becomes an apostrophe."""
+    return f"`{slack_text(text.replace('`', chr(39)), limit - 2)}`" if text else ""
+
+
+def one_line(alert: Alert) -> str:
+    """One line: time, level, rule, title, then name=value pairs of what is known."""
+    attempt = "attempt" if alert["attempt"] else ""
+    head = (iso_time(alert["time"]), alert["level"].upper(), alert["rule"]["name"], attempt)
+    pairs = (
+        ("title", alert["title"] or alert["rule"]["title"]),
+        ("cluster", cluster_text(alert["cluster"])),
+        ("actor", actor_text(alert["actor"])),
+        ("object", object_text(alert["objectRef"])),
+        ("id", alert["id"]),
+    )
+    return " ".join(
+        [*(quoted(word) for word in head if word), *(f"{name}={quoted(value)}" for name, value in pairs if value)]
+    )
+
+
+def cluster_text(cluster: Cluster) -> str:
+    """The cluster's id, or its name where there is no id."""
+    return cluster["id"] or cluster["name"]
+
+
+def actor_text(actor: Actor) -> str:
+    """The effective name, and who stands behind it where it is impersonated."""
+    if actor["impersonating"] and actor["authenticated"]:
+        return f"{actor['name']} (impersonated by {actor['authenticated']})"
+    return actor["name"]
+
+
+def object_text(ref: ObjectRef) -> str:
+    """`deployments.apps shop/web`, `pods/exec shop/web-1`; empty for a request about no object."""
+    kind = ref["resource"] + (f".{ref['apiGroup']}" if ref["apiGroup"] else "")
+    kind += f"/{ref['subresource']}" if ref["subresource"] else ""
+    name = "/".join(part for part in (ref["namespace"], ref["name"]) if part)
+    return f"{kind} {name}".strip()
