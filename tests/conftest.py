@@ -12,6 +12,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -91,9 +92,16 @@ def run_dir() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
     atexit.register(clean)  # for the ways out that run no fixture's end
+    before = signal.signal(signal.SIGTERM, _interrupt)
     yield path
+    signal.signal(signal.SIGTERM, before)
     clean()
     atexit.unregister(clean)
+
+
+def _interrupt(*_: object) -> None:
+    """Let a SIGTERM end the session as ctrl-C does, fixtures and all."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")

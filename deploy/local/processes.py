@@ -212,10 +212,12 @@ def _start_time(pid: int) -> str | None:
         try:
             # the command name is in parentheses and may hold anything; the fields are counted after it
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
             return None
-        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
+        # a JVM's first thread may be a zombie while others still hold its ports
+        return None if fields[0] in "ZX" and threads <= 1 else f"{boot} {fields[19]}"
     done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], check=False, capture_output=True, text=True)
     state, _, started = done.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else " ".join(started.split())
