@@ -1,0 +1,159 @@
+"""The Faust app that reads audit.events: one agent over the coalescing transport, nothing else of Faust in use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+import structlog
+
+from leadsman_common.settings import SettingError
+from leadsman_detector.acks import Batch
+from leadsman_detector.runner import EXIT_BROKEN, Handler, Source
+from leadsman_detector.transport import SCHEME, Consumer
+from leadsman_detector.watchdog import Watchdog
+
+DRAIN_S = 30.0
+MAX_FETCH_BYTES = 4 * 1024 * 1024  # above the largest batch of the topic, or aiokafka passes over what does not fit
+
+_log = structlog.get_logger()
+
+
+class FaustRunner:
+    """See Runner."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._app: faust.App | None = None
+
+    def run(self, handler: Handler) -> None:
+        """See Runner."""
+        asyncio.run(self._serve(handler))
+
+    def ready(self) -> bool:
+        """See Runner."""
+        app = self._app
+        return bool(app is not None and app.started and not app.rebalancing and app.consumer.assignment())
+
+    async def _serve(self, handler: Handler) -> None:
+        watchdog = Watchdog(self._waiting, self._source.stall_s, self._source.stall_exit_s)
+        app = self._app = make_app(self._source, handler, watchdog)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        watchdog.start()
+        started = asyncio.create_task(app.start())
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait({started, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            started.result()
+            crashed = asyncio.create_task(app.wait_until_stopped())
+            await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
+        watchdog.stop()
+        if app.crashed:
+            _broken("the stream crashed", app.crash_reason)
+        try:
+            await asyncio.wait_for(app.stop(), DRAIN_S)
+        except TimeoutError as error:
+            _broken("could not drain", error)
+        if app.crashed:
+            _broken("the stream crashed while stopping", app.crash_reason)
+
+    def _waiting(self) -> bool:
+        """Whether records wait: fetched ones, ones the broker has, or all of them while the group is being joined."""
+        app = self._app
+        if app is None or not app.started or app.rebalancing:
+            return True
+        consumer = cast("Consumer", app.consumer)
+        if any(len(queue) for queue in list(consumer.queues.values())):
+            return True
+        subscription = consumer._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
+        if subscription is None or subscription.assignment is None:
+            return True
+        states = [subscription.assignment.state_value(tp) for tp in subscription.assignment.tps]
+        return any(s is None or s.highwater is None or s.highwater > s.position for s in states)
+
+
+def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
+    """The app: at least once, no tables, no web, one agent that hands each batch to `handler`."""
+    data = Path(source.data_dir)
+    data.mkdir(parents=True, exist_ok=True)
+    app: Any = faust.App(
+        source.group,
+        broker=[f"{SCHEME}://{host}" for host in source.bootstrap.split(",")],
+        broker_credentials=credentials(source.kafka_options),
+        processing_guarantee="at_least_once",
+        web_enabled=False,
+        datadir=str(data / "faust"),
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_buffer_maxsize=64,
+        stream_wait_empty=True,
+        broker_session_timeout=source.session_timeout_s,
+        broker_heartbeat_interval=source.session_timeout_s / 4,
+        broker_commit_interval=1.0,
+        consumer_max_fetch_size=MAX_FETCH_BYTES,
+        consumer_auto_offset_reset="earliest",
+        producer_max_request_size=MAX_FETCH_BYTES,
+    )
+    app.source = source
+    topic = app.topic(source.topic, key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name="detector")  # type: ignore[untyped-decorator, unused-ignore]
+    async def detect(batches: Any) -> None:
+        async for batch in batches:
+            await _handle(batch, handler)
+            watchdog.progress()
+
+    return app
+
+
+async def _handle(batch: Batch, handler: Handler) -> None:
+    """Run the handler. Faust would swallow what it raises and acknowledge the batch: leave the process instead."""
+    try:
+        await handler(batch.records)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not handled
+        _broken("the handler raised", error)
+    batch.handled = True
+
+
+def _broken(what: str, error: BaseException | None) -> None:
+    """Leave the process; offsets of what is not handled stay uncommitted."""
+    _log.critical(what, exc_info=error or True)
+    os._exit(EXIT_BROKEN)
+
+
+def credentials(options: dict[str, str]) -> Any:
+    """Faust's form of librdkafka's security options; None for plain text. Raises SettingError for what it lacks."""
+    protocol = options.get("security.protocol", "plaintext").lower()
+    if protocol == "plaintext":
+        return None
+    context = None
+    if protocol.endswith("ssl"):
+        context = ssl.create_default_context(cafile=options.get("ssl.ca.location"))
+        if "ssl.certificate.location" in options:
+            context.load_cert_chain(
+                options["ssl.certificate.location"],
+                options.get("ssl.key.location"),
+                options.get("ssl.key.password"),
+            )
+    if protocol == "ssl":
+        return faust.SSLCredentials(context)
+    mechanism = options.get("sasl.mechanism", options.get("sasl.mechanisms", "PLAIN")).upper()
+    if protocol not in ("sasl_plaintext", "sasl_ssl") or mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+        raise SettingError(f"LEADSMAN_RUNNER=faust cannot do {protocol} with {mechanism}; use LEADSMAN_RUNNER=plain")
+    return faust.SASLCredentials(
+        username=options.get("sasl.username"),
+        password=options.get("sasl.password"),
+        mechanism=mechanism,
+        ssl_context=context,
+    )

@@ -1,0 +1,141 @@
+"""Faust's aiokafka driver, coalescing: an agent gets one message a partition and fetch, its value a Batch of records.
+
+Faust's cost is per message (STREAMING: 170 to 300 µs), so it is paid per batch here. Offsets are committed by
+AckQueue alone. It leans on private names of faust-streaming 0.15.3 and aiokafka 0.14.0: both are pinned. Not for
+apps with tables.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
+from faust.transport.drivers.aiokafka import Transport as AIOKafkaTransport
+from faust.types import TP, ConsumerMessage
+
+from leadsman_detector.acks import AckQueue, Batch
+from leadsman_detector.runner import Record, Source
+
+SCHEME = "leadsman"
+TRANSPORTS.aliases[SCHEME] = "leadsman_detector.transport:Transport"
+
+# a fetch is answered when this much is there, or after the wait: some 500 compressed events
+FETCH_MIN_BYTES = 64 * 1024
+
+
+def source_of(app: Any) -> Source:
+    """What the app reads: Faust's settings have no room for our own."""
+    source: Source = app.source
+    return source
+
+
+class BatchMessage(ConsumerMessage):
+    """A Batch on its way through Faust."""
+
+    _acked = False
+
+    @property
+    def acked(self) -> bool:
+        """Whether Faust is done with it. A property, since the Cython stream sets it without any call."""
+        return self._acked
+
+    @acked.setter
+    def acked(self, done: bool) -> None:
+        self._acked = done
+        if done:
+            cast("Batch", self.value).ack()
+
+
+class ConsumerThread(AIOKafkaConsumerThread):
+    """The thread that talks to Kafka."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        # Faust fixes the wait at 1500 ms, and aiokafka has one fetch in flight per broker: while it waits for a
+        # partition at its end, no other partition of that broker is fetched. docs/decisions/faust-transport.md
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = source_of(self.app).fetch_wait_ms  # noqa: SLF001
+        consumer._fetch_min_bytes = FETCH_MIN_BYTES  # noqa: SLF001
+        return consumer
+
+
+class Consumer(AIOKafkaConsumer):
+    """The consumer: coalesces what was fetched, and says what may be committed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queues: defaultdict[TP, AckQueue] = defaultdict(AckQueue)
+        self.batch_size: int = source_of(self.app).batch
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Batch]]:  # noqa: ASYNC109
+        fetched = await super()._getmany(active_partitions, timeout)
+        return {tp: list(self._batches(tp, records)) for tp, records in fetched.items()}
+
+    def _batches(self, tp: TP, records: list[Any]) -> Iterator[Batch]:
+        for start in range(0, len(records), self.batch_size):
+            batch = Batch(
+                [
+                    Record(r.topic, r.partition, r.offset, r.key, r.value or b"", r.headers, r.timestamp)
+                    for r in records[start : start + self.batch_size]
+                ]
+            )
+            self.queues[tp].fetched(batch)
+            yield batch
+
+    def _to_message(self, tp: TP, batch: Batch) -> BatchMessage:
+        return BatchMessage(
+            tp.topic,
+            tp.partition,
+            batch.last,
+            batch.records[-1].timestamp_ms / 1000,
+            0,
+            None,
+            None,
+            cast("bytes", batch),
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Stay active: a full buffer blocks the fetcher, which goes on the moment a batch is taken.
+
+        Stock Faust takes the partition out, and sleeps a whole second when none is left in.
+        """
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self.queues) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        # Faust's own books, which nothing else would empty
+        self._acked.pop(tp, None)
+        self._acked_index.pop(tp, None)
+        return self.queues[tp].end if tp in self.queues else None
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Do nothing: Faust's gaps would let a commit pass batches that are not handled."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Wait for the batch in hand and commit, as Faust does; only then forget."""
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self.queues.pop(tp, None)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Start afresh: every partition is read again from its committed offset."""
+        self.queues.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class Transport(AIOKafkaTransport):
+    """The driver of leadsman:// URLs."""
+
+    Consumer = Consumer
