@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from leadsman_common.events import Actor, Cluster, ObjectRef, Source
+from leadsman_common.events import Actor, Cluster, ObjectRef, Source
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 
