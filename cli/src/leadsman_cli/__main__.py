@@ -1,0 +1,39 @@
+"""`leadsman`: the command line. Exit codes: 0 done, 1 a usage or rule error, 3 some input could not be read."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from leadsman_cli.rules import rules
+from leadsman_cli.scan import scan
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="leadsman-cli", prog_name="leadsman")
+def cli() -> None:
+    """Detect attacks on Kubernetes in the audit logs of every cloud."""
+
+
+cli.add_command(scan)
+cli.add_command(rules)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; usage errors end with 1, not with click's 2, which DESIGN 8 keeps free."""
+    try:
+        result = cli.main(args=arguments, prog_name="leadsman", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

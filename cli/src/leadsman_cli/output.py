@@ -1,0 +1,60 @@
+"""How `leadsman scan` writes alerts: a table for people, JSON lines for tools."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leadsman_common.alerts import Alert, iso_time, to_json
+
+COLOURS = {
+    "critical": "bold white on red",
+    "high": "bold red",
+    "medium": "yellow",
+    "low": "cyan",
+    "informational": "dim",
+}
+
+
+def clean(text: str) -> str:
+    """Text that an attacker may have chosen, without control and direction characters."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def jsonl(alerts: Sequence[Alert]) -> None:
+    """One alert a line (leadsman_common.alerts.to_json)."""
+    for alert in alerts:
+        sys.stdout.buffer.write(msgspec.json.encode(to_json(alert)) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def table(alerts: Sequence[Alert]) -> None:
+    """A table, a correlation's chain below its line."""
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("time", "level", "rule", "cluster", "who", "what"):
+        grid.add_column(name, overflow="fold", no_wrap=name in {"time", "level"})
+    for alert in alerts:
+        last = alert["evidence"][-1]
+        grid.add_row(
+            iso_time(alert["time"])[:19] + "Z",
+            Text(alert["level"], COLOURS[alert["level"]]),
+            alert["rule"]["name"],
+            Text(clean(alert["cluster"]["name"] or "-")),
+            Text(clean(alert["actor"]["name"] or "-")),
+            Text(clean(f"{last['action']} {last['object']}")),
+        )
+        if len(alert["evidence"]) > 1:
+            for number, item in enumerate(alert["evidence"], 1):
+                grid.add_row("", "", "", "", "", Text(clean(f"  {number}. {item['summary']}"), "dim"))
+            grid.add_row("", "", "", "", "", Text(f"  joined by: {', '.join(alert['joins'])}", "dim"))
+    if alerts:
+        console.print(grid)
+
+
+WRITERS: Mapping[str, Callable[[Sequence[Alert]], None]] = {"table": table, "jsonl": jsonl}

@@ -1,0 +1,266 @@
+"""Files into raw events: what the ingest services do for a transport, done for a file.
+
+A file may be gzip; it may be NDJSON, one JSON document (pretty-printed or not), several, or an array. Each document is
+a record (a native event, a LogEntry) or an envelope that holds records: a CloudWatch subscription document, an
+EventList, a Pub/Sub push body, what `aws logs filter-log-events` and `gcloud logging read` print.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.raw import RawEvent
+from leadsman_ingest_aws.envelope import format_of, split, split_documents
+
+SUFFIXES = {".json", ".ndjson", ".jsonl", ".log", ".gz", ".txt", ""}
+FORMATS = ("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "gke-logentry")
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something in a file that is no record."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a file's transport would have known (--cluster, --account, --region)."""
+
+    cluster: str = ""
+    account: str = ""
+    region: str = ""
+
+
+Item = RawEvent | Unreadable
+Progress = Callable[[int], None]
+
+
+class _Marks(msgspec.Struct):
+    """The keys that tell one kind of document from another; everything else is passed over."""
+
+    kind: msgspec.Raw | None = None
+    messageType: msgspec.Raw | None = None
+    awslogs: msgspec.Raw | None = None
+    items: msgspec.Raw = msgspec.Raw()
+    events: msgspec.Raw = msgspec.Raw()
+    entries: msgspec.Raw = msgspec.Raw()
+    message: msgspec.Raw = msgspec.Raw()
+    protoPayload: msgspec.Raw | None = None
+    auditID: msgspec.Raw | None = None
+
+
+class _PushMessage(msgspec.Struct):
+    data: str
+    messageId: str = ""
+
+
+class _LogLine(msgspec.Struct):
+    message: str
+    logStreamName: str = ""
+    eventId: str = ""
+
+
+_UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
+
+
+def files_below(paths: tuple[Path, ...]) -> list[Path]:
+    """The files named, and of a folder every file that could be a log, hidden ones aside."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in SUFFIXES)
+            found += [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+        else:
+            found.append(path)
+    return found
+
+
+def read(name: str, stream: BinaryIO, form: str, identity: Identity, progress: Progress) -> Iterator[Item]:
+    """Every record of an open file, with its line. `progress` is told how many bytes of the file were read."""
+    base = RawEvent(
+        value=b"",
+        format="" if form in {"auto", "eks-cloudwatch"} else form,
+        cluster=identity.cluster,
+        account=identity.account,
+        region=identity.region,
+        file=name,
+    )
+    counted = _Counted(stream, progress)
+    buffered = io.BufferedReader(counted, 1 << 20)
+    plain: io.BufferedIOBase = buffered
+    if buffered.peek(2)[:2] == b"\x1f\x8b":
+        plain = io.BufferedReader(gzip.GzipFile(fileobj=buffered), 1 << 20)
+    try:
+        yield from _read_plain(plain, base)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Unreadable(name, 0, f"gzip is damaged or cut short: {error}")
+    except OSError as error:
+        yield Unreadable(name, 0, str(error))
+
+
+def _read_plain(plain: io.BufferedIOBase, base: RawEvent) -> Iterator[Item]:
+    first = b""
+    number = 0
+    while not first.strip():
+        first = plain.readline(MAX_LINE_BYTES)
+        number += 1
+        if not first:
+            return
+    first = first.removeprefix(b"\xef\xbb\xbf")
+    if first.lstrip()[:1] == b"{" and _is_json(first):
+        yield from _document(first.strip(), replace(base, line=number))
+        for line in iter(lambda: plain.readline(MAX_LINE_BYTES), b""):
+            number += 1
+            if text := line.strip():
+                yield from _document(text, replace(base, line=number))
+        return
+    yield from _whole(first + plain.read(), replace(base, line=number))
+
+
+def _whole(data: bytes, base: RawEvent) -> Iterator[Item]:
+    """A file that is not one record a line: an array, a pretty-printed document, several of them, or one cut record."""
+    if data.lstrip()[:1] == b"[":
+        yield from _array(msgspec.Raw(data), base)
+        return
+    documents = list(split_documents(data))
+    if not any(isinstance(d, bytes) for d in documents):
+        # perhaps one truncated native event on each line: the normalizer says what can be salvaged
+        for number, one in enumerate(data.splitlines(), base.line):
+            if text := one.strip():
+                yield replace(base, value=text, line=number)
+        return
+    at = 0
+    for document in documents:
+        if isinstance(document, InvalidEvent):
+            yield Unreadable(base.file, base.line, document.reason)
+            continue
+        start = max(data.find(document[:200], at), at)
+        line = base.line + data.count(b"\n", 0, start)
+        at = start + len(document)
+        yield from _document(document, replace(base, line=line))
+
+
+def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
+    """One JSON document: a record as it is, or the records of an envelope."""
+    if base.format or text.startswith(b'{"kind":"Event"'):
+        yield replace(base, value=text)
+        return
+    try:
+        marks = _marks.decode(text)
+    except _UNDECODABLE:
+        yield replace(base, value=text)
+        return
+    if marks.messageType is not None or marks.awslogs is not None:
+        yield from _subscription(text, base)
+    elif marks.protoPayload is not None or marks.auditID is not None:
+        yield replace(base, value=text)
+    elif bytes(marks.items):
+        yield from _array(marks.items, base)
+    elif bytes(marks.entries):
+        yield from _array(marks.entries, base)
+    elif bytes(marks.events):
+        yield from _log_lines(marks.events, base)
+    elif bytes(marks.message):
+        yield from _pushed(text, marks.message, base)
+    else:
+        yield replace(base, value=text)
+
+
+def _array(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
+    try:
+        items = _raws.decode(raw)
+    except _UNDECODABLE as error:
+        yield Unreadable(base.file, base.line, f"not a JSON array: {str(error)[:200]}")
+        return
+    data, at, line = bytes(raw), 0, base.line
+    for item in items:
+        text = bytes(item)
+        start = max(data.find(text, at), at)
+        line += data.count(b"\n", at, start)
+        yield from _document(text, replace(base, line=line))
+        line += text.count(b"\n")
+        at = start + len(text)
+
+
+def _subscription(text: bytes, base: RawEvent) -> Iterator[Item]:
+    result = split(text, region=base.region)
+    for event in result.events:
+        yield replace(
+            event,
+            cluster=base.cluster or event.cluster,
+            account=base.account or event.account,
+            file=base.file,
+            line=base.line,
+        )
+    if result.invalid:
+        yield Unreadable(base.file, base.line, result.invalid)
+
+
+def _log_lines(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
+    """`aws logs filter-log-events` and get-log-events: {"events": [{"message", "logStreamName"?, "eventId"?}]}."""
+    try:
+        lines = _log_events.decode(raw)
+    except _UNDECODABLE as error:
+        yield Unreadable(base.file, base.line, f"events: {str(error)[:200]}")
+        return
+    for line in lines:
+        kind = format_of(line.logStreamName) if line.logStreamName else ""
+        yield replace(
+            base, value=line.message.encode("utf-8", "replace"), format=kind, source_id=line.eventId, provider="aws"
+        )
+
+
+def _pushed(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
+    """A Pub/Sub push body: {"message": {"data": base64, "messageId"}, "subscription"}."""
+    try:
+        message = _push.decode(raw)
+        value = base64.b64decode(message.data, validate=True)
+    except _UNDECODABLE:
+        yield replace(base, value=text)
+        return
+    yield replace(base, value=value, format="gke-logentry", source_id=message.messageId, provider="gcp")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _any.decode(text)
+    except _UNDECODABLE:
+        return False
+    return True
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, inner: BinaryIO, progress: Progress) -> None:
+        self._inner, self._progress = inner, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        self._progress(len(data))
+        return len(data)
+
+
+_marks = msgspec.json.Decoder(_Marks)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_push = msgspec.json.Decoder(_PushMessage)
+_log_events = msgspec.json.Decoder(list[_LogLine])
+_any = msgspec.json.Decoder(msgspec.Raw)

@@ -1,0 +1,174 @@
+"""`leadsman scan`: any log file through the production functions, in one process, without a broker.
+
+The same normalize, rules, correlations and alert ids as in the stream; only the loop and the state differ. Most records
+match nothing, so a cheap look at the head fields decides first, and the whole event is built only for candidates.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from leadsman_cli.output import WRITERS
+from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
+from leadsman_cli.rules import load_rules
+from leadsman_common.alerts import LEVELS, Alert, level_at_least
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.raw import RawEvent
+from leadsman_detector.alert import Where
+from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.match import RuleSet
+from leadsman_detector.state import MemoryState
+from leadsman_normalizer.head import peek
+from leadsman_normalizer.normalize import normalize
+from leadsman_normalizer.result import Dropped
+
+NOWHERE = Where()
+SHOWN_ERRORS = 20
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What a scan found, and what became of every record."""
+
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    records: int = 0
+    built: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    bad: list[Unreadable] = field(default_factory=list)
+
+    def above(self, minimum: str) -> list[Alert]:
+        """Alerts at this level or above, in order of event time."""
+        found = [a for a in self.alerts.values() if level_at_least(a["level"], minimum)]
+        return sorted(found, key=lambda a: (a["time"], a["id"]))
+
+
+class Scanner:
+    """One scan: rules, a state of its own, and what was found so far."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._detector = Detector(rules)
+        self._rules = rules
+        self._state = MemoryState()
+        self.found = Scanned()
+
+    def take(self, items: Iterable[Item]) -> None:
+        """Judge records; what cannot be read is kept in `found.bad`."""
+        found = self.found
+        for item in items:
+            found.records += 1
+            if isinstance(item, Unreadable):
+                found.bad.append(item)
+                continue
+            try:
+                self._judge(item)
+            except InvalidEvent as error:
+                found.bad.append(Unreadable(item.file, item.line, error.reason))
+
+    def _judge(self, raw: RawEvent) -> None:
+        head = peek(raw)
+        if head is not None:
+            if head.dropped:
+                self.found.dropped[head.dropped] += 1
+                return
+            if not self._rules.candidates(head.action, head.flags, head.known):
+                return
+        event = normalize(raw)
+        if isinstance(event, Dropped):
+            self.found.dropped[event.reason] += 1
+            return
+        self.found.built += 1
+        plan = Plan()
+        self._detector.judge(plan, event, NOWHERE)
+        if not plan.raised and not plan.requests:
+            return
+        claims = self._detector.conclude(plan, self._state.exchange_now(plan.requests))
+        for alert in claims.granted(self._state.exchange_now(claims.requests)):
+            self.found.alerts[alert["id"]] = alert
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.option("-f", "--format", "form", type=click.Choice(FORMATS), default="auto", help="What the files hold.")
+@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="table", help="How alerts are written.")
+@click.option("--min-level", type=click.Choice([*LEVELS, "info"]), default="info", help="Leave out what is below.")
+@click.option("--cluster", default="", help="Cluster that the files come from.")
+@click.option("--account", default="", help="Its AWS account, GCP project or Azure subscription.")
+@click.option("--region", default="", help="Its region.")
+@click.option("--strict", is_flag=True, help="Stop where a rule cannot be used.")
+def scan(
+    paths: tuple[str, ...],
+    form: str,
+    folders: tuple[Path, ...],
+    output: str,
+    min_level: str,
+    cluster: str,
+    account: str,
+    region: str,
+    strict: bool,
+) -> int:
+    """Scan log files, folders of them, or standard input (-).
+
+    Reads native audit events (NDJSON, arrays, EventLists), CloudWatch Logs subscription documents, GKE LogEntries;
+    plain or gzip. Exit code 0 whatever is found, 1 on a usage or rule error, 3 when some input could not be read.
+    """
+    rules = load_rules(folders)
+    for problem in rules.problems:
+        click.echo(f"rule error: {problem}", err=True)
+    if rules.problems and (strict or not rules.rules):
+        return 1
+    scanner = Scanner(rules)
+    identity = Identity(cluster, account, region)
+    files = [Path(p) for p in paths if p != "-"]
+    missing = [p for p in files if not p.exists()]
+    if missing:
+        raise click.UsageError(f"no such file: {', '.join(map(str, missing))}")
+    inputs = files_below(tuple(files))
+    with _progress(sum(p.stat().st_size for p in inputs)) as (bar, task):
+
+        def advance(size: int) -> None:
+            bar.advance(task, size)
+
+        for path in inputs:
+            try:
+                with path.open("rb") as stream:
+                    scanner.take(read(str(path), stream, form, identity, advance))
+            except OSError as error:
+                scanner.found.bad.append(Unreadable(str(path), 0, error.strerror or str(error)))
+        if "-" in paths:
+            scanner.take(read("-", sys.stdin.buffer, form, identity, advance))
+    alerts = scanner.found.above(min_level)
+    WRITERS[output](alerts)
+    _summary(scanner.found, len(alerts), len(inputs) + ("-" in paths))
+    return 3 if scanner.found.bad else 0
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
+    console = Console(stderr=True)
+    columns = (TextColumn("scan"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield bar, bar.add_task("scan", total=total or None)
+
+
+def _summary(found: Scanned, alerts: int, files: int) -> None:
+    for bad in found.bad[:SHOWN_ERRORS]:
+        click.echo(f"not read: {bad.file}:{bad.line}: {bad.reason}", err=True)
+    if len(found.bad) > SHOWN_ERRORS:
+        click.echo(f"not read: {len(found.bad) - SHOWN_ERRORS} more", err=True)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(5))
+    click.echo(
+        f"{files} files, {found.records} records: {alerts} alerts, {found.dropped.total()} not ours"
+        + (f" ({dropped})" if dropped else "")
+        + f", {len(found.bad)} not read",
+        err=True,
+    )

@@ -1,0 +1,198 @@
+"""Sigma into the detector's own form and into closures: modifiers, conditions, errors, routing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+from leadsman_common.events import Flag
+from leadsman_detector.match import load
+
+HEAD = """\
+title: {name}
+id: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad0{number:02}
+name: {name}
+status: test
+level: {level}
+logsource: {{product: kubernetes, service: audit}}
+"""
+
+
+def write(folder: Path, name: str, detection: str, *, number: int = 1, level: str = "high", extra: str = "") -> None:
+    text = HEAD.format(name=name, number=number, level=level) + dedent(extra)
+    text += "detection:\n" + indent(dedent(detection), "    ")
+    (folder / f"{name}.yml").write_text(text)
+
+
+# each case: detection, fields of the event, and whether it fires
+CASES = {
+    "equals": ("a: {verb: get}\ncondition: a", {"verb": "get"}, True),
+    "equals folds case": ("a: {userAgent: KUBECTL}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "cased does not": ("a: {userAgent|cased: KUBECTL}\ncondition: a", {"userAgent": "kubectl"}, False),
+    "list is any": ("a: {userAgent: [x, y]}\ncondition: a", {"userAgent": "y"}, True),
+    "map is all": ("a: {userAgent: x, auditID: y}\ncondition: a", {"userAgent": "x"}, False),
+    "contains": ("a: {userAgent|contains: ube}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "contains all": ("a: {userAgent|contains|all: [ku, zz]}\ncondition: a", {"userAgent": "kubectl"}, False),
+    "startswith": ("a: {userAgent|startswith: kube}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "endswith": ("a: {userAgent|endswith: kube}\ncondition: a", {"userAgent": "kubectl"}, False),
+    "wildcard": ("a: {userAgent: 'k*c?l'}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "escaped wildcard": ("a: {userAgent: 'k\\*'}\ncondition: a", {"userAgent": "kubectl"}, False),
+    "regex": ("a: {userAgent|re: '^k.*l$'}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "regex case": ("a: {userAgent|re: '^K'}\ncondition: a", {"userAgent": "kubectl"}, False),
+    "regex flag i": ("a: {userAgent|re|i: '^K'}\ncondition: a", {"userAgent": "kubectl"}, True),
+    "cidr": ("a: {src_endpoint.ip|cidr: 10.0.0.0/8}\ncondition: a", {"src_endpoint": {"ip": "10.1.2.3"}}, True),
+    "cidr of no address": ("a: {src_endpoint.ip|cidr: 10.0.0.0/8}\ncondition: a", {"src_endpoint": {"ip": "x"}}, False),
+    "exists": ("a: {userAgent|exists: true}\ncondition: a", {"userAgent": "k"}, True),
+    "exists false": ("a: {userAgent|exists: false}\ncondition: a", {"userAgent": ""}, True),
+    "null": ("a: {userAgent: null}\ncondition: a", {"userAgent": ""}, True),
+    "number": ("a: {responseStatus.code: 101}\ncondition: a", {"responseStatus": {"code": 101}}, True),
+    "number compared": ("a: {responseStatus.code|gte: 400}\ncondition: a", {"responseStatus": {"code": 403}}, True),
+    "number as text": ("a: {responseStatus.code: '403'}\ncondition: a", {"responseStatus": {"code": 403}}, True),
+    "bool": ("a: {dryRun: true}\ncondition: a", {"dryRun": True}, True),
+    "bool false is absent": ("a: {dryRun: false}\ncondition: a", {"dryRun": False}, True),
+    "not": ("a: {verb: get}\nb: {userAgent: x}\ncondition: a and not b", {"userAgent": "y"}, True),
+    "1 of": ("a1: {verb: zz}\na2: {userAgent: x}\ncondition: 1 of a*", {"userAgent": "x"}, True),
+    "all of": ("a1: {verb: zz}\na2: {userAgent: x}\ncondition: all of a*", {"userAgent": "x"}, False),
+    "keywords": ("k: [needle]\ncondition: k", {"userAgent": "a Needle b"}, True),
+    "dotted key of a map": (
+        "a: {annotations.authorization.k8s.io/decision: allow}\ncondition: a",
+        {"annotations": {"authorization.k8s.io/decision": "allow"}},
+        True,
+    ),
+    "list in a map": (
+        "a: {user.extra.authentication.kubernetes.io/pod-name: p}\ncondition: a",
+        {"user": {"extra": {"authentication.kubernetes.io/pod-name": ["p"]}}},
+        True,
+    ),
+    "inside a body": (
+        "a: {requestObject.spec.containers.name: evil}\ncondition: a",
+        {"requestObject": '{"spec":{"containers":[{"name":"good"},{"name":"evil"}]}}'},
+        True,
+    ),
+    "body that is no JSON": ("a: {requestObject.spec: x}\ncondition: a", {"requestObject": "{"}, False),
+}
+
+
+@pytest.mark.parametrize(("detection", "fields", "fires"), CASES.values(), ids=CASES)
+def test_detection(tmp_path, make_event, detection, fields, fires):
+    write(tmp_path, "one", detection)
+    rules = load([tmp_path])
+    assert not rules.problems
+    event = make_event()
+    for name, value in fields.items():
+        event[name] = {**event[name], **value} if isinstance(event[name], dict) else value
+    assert bool(rules.match(event, rules.rules)) is fires
+
+
+def test_each_speaks_of_one_element(tmp_path, make_event, record):
+    detection = """\
+        a:
+            facts.pod.containers.privileged: true
+            facts.pod.containers.name: web
+        condition: a
+        """
+    write(tmp_path, "flat", detection)
+    write(tmp_path, "each", detection, number=2, extra="leadsman: {each: facts.pod.containers}\n")
+    containers = [
+        record("ContainerFacts", name="web"),
+        record("ContainerFacts", name="sidecar", privileged=True),
+    ]
+    event = make_event("create", facts={"pod": record("PodFacts", containers=containers)})
+    assert [m.rule.name for m in load([tmp_path]).match(event)] == ["flat"]
+
+
+def test_levels_first_step_that_holds(tmp_path, make_event):
+    extra = """\
+        leadsman:
+            levels:
+                - {when: x, level: critical}
+                - {when: not x and y, level: low}
+        """
+    write(
+        tmp_path,
+        "stepped",
+        "a: {verb: get}\nx: {userAgent: x}\ny: {auditID: y}\ncondition: a",
+        extra=extra,
+    )
+    rules = load([tmp_path])
+    levels = [rules.match(make_event(**f))[0].level for f in ({"userAgent": "x", "auditID": "y"}, {"auditID": "y"}, {})]
+    assert levels == ["critical", "low", "high"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "touched", "fires"),
+    [
+        ("create", ["*"], True),
+        ("patch", ["pod.host_network"], True),
+        ("patch", ["pod"], True),
+        ("patch", ["pod.labels"], False),
+        ("patch", [], False),
+    ],
+)
+def test_changed_fires_only_where_the_request_set_it(tmp_path, make_event, record, verb, touched, fires):
+    write(
+        tmp_path, "host", "a: {facts.pod.host_network: true}\ncondition: a", extra="leadsman: {changed: true}\n"
+    )  # fmt: skip
+    event = make_event(verb, facts={"pod": record("PodFacts", host_network=True), "touched": touched})
+    assert bool(load([tmp_path]).match(event)) is fires
+
+
+BAD = {
+    "unknown field": ("a: {objectRef.colour: red}\ncondition: a", "", "no such field: objectRef.colour"),
+    "look-ahead": ("a: {verb|re: '(?=x)'}\ncondition: a", "", "invalid"),
+    "back-reference": ("a: {verb|re: '(a)\\1'}\ncondition: a", "", "invalid"),
+    "no such detection": ("a: {verb: get}\ncondition: b", "", "b"),
+    "unknown attribute": ("a: {verb: get}\ncondition: a", "leadsman: {colour: red}\n", "colour"),
+    "no such list": ("a: {verb|expand: '%nowhere%'}\ncondition: a", "", "%nowhere%"),
+    "no such level": ("a: {verb: get}\ncondition: a", "leadsman: {levels: [{when: a, level: loud}]}\n", "loud"),
+    "not a network": ("a: {src_endpoint.ip|cidr: 10.0.0}\ncondition: a", "", "10.0.0"),
+}
+
+
+@pytest.mark.parametrize(("detection", "extra", "says"), BAD.values(), ids=BAD)
+def test_one_bad_rule_is_a_problem_and_the_rest_stand(tmp_path, make_event, detection, extra, says):
+    write(tmp_path, "bad", detection, extra=extra)
+    write(tmp_path, "good", "a: {verb: get}\ncondition: a", number=2)
+    rules = load([tmp_path])
+    assert [m.rule.name for m in rules.match(make_event())] == ["good"]
+    (problem,) = rules.problems
+    assert (problem.file, problem.rule) == ("bad.yml", "bad")
+    assert says in problem.reason
+
+
+def test_broken_yaml_names_file_and_line(tmp_path):
+    (tmp_path / "broken.yml").write_text("title: x\n  level: [\n")
+    (problem,) = load([tmp_path]).problems
+    assert str(problem).startswith("broken.yml:2: ")
+
+
+def test_lists_take_the_place_of_their_name(tmp_path, make_event):
+    (tmp_path / "agents.yml").write_text("values: [one, two]\n")
+    write(tmp_path, "listed", "a: {userAgent|expand: '%agents%'}\ncondition: a")
+    rules = load([tmp_path])
+    assert [bool(rules.match(make_event(userAgent=a))) for a in ("one", "two", "three")] == [True, True, False]
+
+
+def test_routing_never_hides_a_match(make_event, record):
+    """Whatever routing leaves out could not have matched: every event is judged by all rules and by the routed ones."""
+    rules = load([Path(__file__).parents[3] / "rules"])
+    role = record("RoleFacts", kind="ClusterRole", rules=[record("PolicyRuleFacts", grants=["exec"])])
+    events = [
+        make_event(),
+        make_event("create", "clusterroles", group="rbac.authorization.k8s.io", facts={"role": role}),
+        make_event("create", sub="exec", facts={"exec": record("ExecFacts", kind="exec", interactive=True)}),
+        make_event("create", facts={"pod": record("PodFacts", host_network=True)}),
+        make_event("create", effective=False, facts={"pod": record("PodFacts", host_network=True)}),
+    ]
+    fired = [[m.rule.name for m in rules.match(e, rules.rules)] for e in events]
+    assert fired == [[m.rule.name for m in rules.match(e)] for e in events]
+    assert [len(f) > 0 for f in fired] == [False, True, True, True, True]
+
+
+def test_most_actions_have_no_candidates():
+    rules = load([Path(__file__).parents[3] / "rules"])
+    quiet = ("get pods", "list secrets", "watch nodes", "update leases.coordination.k8s.io", "get /")
+    assert [len(rules.candidates(a, Flag.EFFECTIVE)) for a in quiet] == [0, 0, 0, 0, 0]
+    assert rules.candidates("get /", Flag.EFFECTIVE | Flag.UNAUTHENTICATED)
