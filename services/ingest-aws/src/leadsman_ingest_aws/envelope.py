@@ -188,7 +188,7 @@ def cluster_of(log_group: str) -> str:
 def _is_one_object(plain: bytes) -> bool:
     """Whether it is one JSON object and nothing more; far cheaper than walking it."""
     try:
-        return memoryview(_raw.decode(plain))[:1] == b"{"
+        return memoryview(_raw.decode(plain))[:1].tobytes() == b"{"
     except (msgspec.DecodeError, RecursionError):
         return False
 
