@@ -11,7 +11,7 @@ from leadsman_common import health, logs
 from leadsman_common.settings import SettingError, load, shown
 from leadsman_common.stopping import on_signals
 from leadsman_notifier.config import Settings
-from leadsman_notifier.deliver import Delivery, Patience
+from leadsman_notifier.deliver import Backoff, Delivery
 from leadsman_notifier.delivered import MemoryDelivered, RedisDelivered
 from leadsman_notifier.sink import Sink
 from leadsman_notifier.sinks import open_sinks
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _run(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, log: Any) -> int:
-    patience = Patience(settings.notify_retry_s, settings.notify_backoff_s, settings.notify_backoff_max_s)
+    backoff = Backoff(settings.notify_retry_s, settings.notify_backoff_s, settings.notify_backoff_max_s)
     redis = (
         RedisDelivered(settings.redis_url, settings.topic_prefix, settings.notify_keep_s)
         if settings.redis_url
@@ -50,7 +50,7 @@ def _run(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, log:
         log.warning("no Redis configured: deliveries are forgotten at a restart")
     delivered = redis or MemoryDelivered()
     streams = [
-        SinkStream(settings, Delivery(name, sink, delivered, patience, stop), stop, log, keeps_bad=at == 0)
+        SinkStream(settings, Delivery(name, sink, delivered, backoff, stop), stop, log, keeps_bad=at == 0)
         for at, (name, sink) in enumerate(sinks.items())
     ]
     with ThreadPoolExecutor(len(streams), thread_name_prefix="sink") as pool:

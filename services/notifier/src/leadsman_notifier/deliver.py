@@ -19,7 +19,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class Backoff:
     """How long a failing sink is tried: waits of `first_s`, doubled up to `max_s`, for `retry_s` in all."""
 
     retry_s: float
@@ -43,7 +43,7 @@ class Delivery:
         name: str,
         sink: Sink,
         delivered: Delivered,
-        patience: Patience,
+        backoff: Backoff,
         stop: threading.Event,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -54,7 +54,7 @@ class Delivery:
         self.name = name
         self._sink = sink
         self._delivered = delivered
-        self._patience = patience
+        self._backoff = backoff
         self._stop = stop
         self._clock = clock
         self._wait = wait or stop.wait
@@ -87,7 +87,7 @@ class Delivery:
             except Unavailable as error:
                 self._note_failure(error)
                 if error.after_s is None:
-                    self._pause(self._patience.wait_s(attempt, self._chance()))
+                    self._pause(self._backoff.wait_s(attempt, self._chance()))
                 attempt += 1
                 DELIVERIES.labels(self.name, "retried").inc()
             except Refused:
@@ -112,7 +112,7 @@ class Delivery:
         if wait_s <= 0:
             return
         now = self._clock()
-        if self._failing_since is not None and now + wait_s > self._failing_since + self._patience.retry_s:
+        if self._failing_since is not None and now + wait_s > self._failing_since + self._backoff.retry_s:
             down_s = now - self._failing_since
             raise Refused(f"unavailable for {down_s:.0f} s, next try in {wait_s:.0f} s: {self._reason}")
         if self._wait(wait_s):
