@@ -44,7 +44,7 @@ class Addresses:
     aws_endpoint: str = ""  # moto, http://127.0.0.1:PORT
     kinesis_stream: str = ""
     pubsub_emulator: str = ""  # what PUBSUB_EMULATOR_HOST takes
-    pubsub_subscription: str = ""  # projects/P/subscriptions/S
+    pubsub_subscription: str = ""  # projects/PROJECT/subscriptions/NAME
 
     def env(self) -> dict[str, str]:
         """Return the settings; all services get the same ones and read what they know."""
@@ -54,7 +54,7 @@ class Addresses:
             "LEADSMAN_TOPIC_PREFIX": self.topic_prefix,
             "LEADSMAN_AWS_ENDPOINT_URL": self.aws_endpoint,
             "LEADSMAN_KINESIS_STREAM": self.kinesis_stream,
-            "LEADSMAN_PUBSUB_SUBSCRIPTION": self.pubsub_subscription,
+            "LEADSMAN_PUBSUB_SUBSCRIPTIONS": self.pubsub_subscription,
             "PUBSUB_EMULATOR_HOST": self.pubsub_emulator,
         }
         given = {name: value for name, value in common.items() if value}
