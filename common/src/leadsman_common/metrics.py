@@ -17,3 +17,4 @@ BEHIND = Gauge("leadsman_behind_seconds", "How far reading is behind the newest 
 GAPS = Counter(
     "leadsman_gaps", "Times that records aged out upstream before they were read: some are lost", ["service", "source"]
 )
+STATE_EVICTED = Counter("leadsman_state_evicted", "Members that a full series of the correlation state dropped")

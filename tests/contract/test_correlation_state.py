@@ -1,0 +1,270 @@
+"""One table of cases for every CorrelationState: memory, Redis, and Redis Cluster (one node, all slots)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+
+from leadsman_detector.state import Claim, MemoryState, Put, Range
+
+HOUR = 3_600_000
+T = 1_700_000_000_000  # as large as real times are
+
+
+def put(time_ms, member, series="s", cluster="c", cap=100):
+    return Put(series, cluster, T + time_ms, member, HOUR, cap)
+
+
+def span(from_ms, to_ms, series="s", cluster="c"):
+    return Range(series, cluster, T + from_ms, T + to_ms)
+
+
+def claim(rank, holder, key="k", cluster="c"):
+    return Claim(key, cluster, rank, holder, HOUR)
+
+
+BINARY = [b"", b"\x00", b"\x00\xff\r\n", bytes(range(256)), "ü".encode()]
+
+# each case: exchanges, each a list of (request, reply)
+CASES = {
+    "no request": [[]],
+    "nothing there": [[(span(0, 10), [])]],
+    "a put is read back": [[(put(5, b"a"), None)], [(span(0, 10), [b"a"])]],
+    "adding again changes nothing": [
+        [(put(5, b"a"), None), (put(5, b"a"), None)],
+        [(put(5, b"a"), None), (span(0, 10), [b"a"])],
+    ],
+    "adding again at another time keeps the first": [
+        [(put(5, b"a"), None)],
+        [(put(50, b"a"), None), (span(0, 10), [b"a"]), (span(11, 99), [])],
+    ],
+    "by time, then by member, whatever the order of arrival": [
+        [(put(9, b"a"), None), (put(1, b"z"), None), (put(5, b"c"), None), (put(5, b"b"), None)],
+        [(span(0, 10), [b"z", b"b", b"c", b"a"])],
+    ],
+    "both ends of a range are included": [
+        [(put(n, bytes([n])), None) for n in range(5)],
+        [(span(1, 3), [b"\x01", b"\x02", b"\x03"]), (span(2, 2), [b"\x02"]), (span(3, 1), [])],
+    ],
+    "puts take effect before any range, wherever they stand": [
+        [(span(0, 10), [b"a", b"b"]), (put(1, b"a"), None), (span(0, 1), [b"a"]), (put(2, b"b"), None)],
+    ],
+    "the cap drops the oldest": [
+        [(put(n, bytes([n]), cap=3), None) for n in (4, 1, 3, 2, 5)],
+        [(span(0, 10), [b"\x03", b"\x04", b"\x05"])],
+        [(put(1, b"\x01", cap=3), None), (span(0, 10), [b"\x03", b"\x04", b"\x05"])],
+    ],
+    "the cap drops by member where times are equal": [
+        [(put(1, m, cap=2), None) for m in (b"c", b"a", b"b")],
+        [(span(0, 10), [b"b", b"c"])],
+    ],
+    "members are any bytes": [
+        [(put(n, member), None) for n, member in enumerate(BINARY)],
+        [(span(0, 10), BINARY)],
+    ],
+    "series and clusters are apart": [
+        [(put(1, b"a"), None), (put(1, b"b", series="t"), None), (put(1, b"c", cluster="d"), None)],
+        [(span(0, 9), [b"a"]), (span(0, 9, series="t"), [b"b"]), (span(0, 9, cluster="d"), [b"c"])],
+        [(span(0, 9, series="t", cluster="d"), [])],
+    ],
+    "names are any text, and none passes for another": [
+        [
+            (put(1, b"1", series="x", cluster=""), None),
+            (put(1, b"2", series="x", cluster="a}:s:"), None),
+            (put(1, b"3", series="}:s::s:x", cluster="a"), None),
+            (put(1, b"4", series=":s:x", cluster="a}:s"), None),
+            (put(1, b"5", series="x", cluster="a%7D:s:"), None),
+            (put(1, b"6", series="\ud800 \n*", cluster="{b}"), None),
+        ],
+        [
+            (span(0, 9, series="x", cluster=""), [b"1"]),
+            (span(0, 9, series="x", cluster="a}:s:"), [b"2"]),
+            (span(0, 9, series="}:s::s:x", cluster="a"), [b"3"]),
+            (span(0, 9, series=":s:x", cluster="a}:s"), [b"4"]),
+            (span(0, 9, series="x", cluster="a%7D:s:"), [b"5"]),
+            (span(0, 9, series="\ud800 \n*", cluster="{b}"), [b"6"]),
+        ],
+    ],
+    "a claim of a free key, and of the same holder again": [
+        [(claim(5, "h"), True)],
+        [(claim(5, "h"), True), (claim(9, "h"), True)],
+    ],
+    "only a lower rank takes a key": [
+        [(claim(5, "h"), True), (claim(5, "i"), False), (claim(6, "i"), False), (claim(4, "i"), True)],
+        [(claim(5, "h"), False), (claim(4, "i"), True), (claim(4, "h"), False)],
+    ],
+    "the same holder with a higher rank leaves the lower": [
+        [(claim(5, "h"), True), (claim(9, "h"), True), (claim(7, "i"), False)],
+    ],
+    "the same holder with a lower rank lowers it": [
+        [(claim(5, "h"), True), (claim(2, "h"), True), (claim(3, "i"), False)],
+    ],
+    "ranks are times in microseconds, and may be negative": [
+        [(claim(1_700_000_000_000_001, "h"), True), (claim(1_700_000_000_000_000, "i"), True)],
+        [(claim(-1, "j"), True), (claim(0, "i"), False)],
+    ],
+    "claims of other keys and clusters are apart, and no series": [
+        [(claim(5, "h"), True), (claim(6, "i", key="l"), True), (claim(6, "i", cluster="d"), True)],
+        [(put(1, b"a", series="k"), None), (claim(6, "j"), False), (span(0, 9, series="k"), [b"a"])],
+    ],
+    "many clusters in one exchange": [
+        [(put(1, b"%d" % n, cluster=f"c{n}"), None) for n in range(40)],
+        [(span(0, 9, cluster=f"c{n}"), [b"%d" % n]) for n in range(40)],
+    ],
+}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(n, marks=pytest.mark.integration) for n in ("redis", "cluster"))])
+def exchange(request):
+    """Give what runs exchanges on a fresh state, one after the other, on one event loop."""
+    if request.param == "memory":
+        state = MemoryState()
+        return lambda *exchanges: [state.exchange_now(e) for e in exchanges]
+    url = request.getfixturevalue("redis_url" if request.param == "redis" else "cluster_url")
+    return lambda *exchanges: on_redis(url, *exchanges, cluster=request.param == "cluster")
+
+
+@pytest.fixture(scope="module")
+def cluster_node(local, run_dir):
+    """Start a Redis Cluster of one node that holds all slots: it refuses a script whose keys lie apart."""
+    processes = local("processes")
+    port = processes.free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
+    command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf"]
+    process = processes.spawn(run_dir, "redis-cluster", command, port=port, tie_to_parent=True)
+    with redis.Redis(port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 50)) as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        for _ in range(100):
+            if client.cluster("info")["cluster_state"] == "ok":
+                break
+            time.sleep(0.05)
+    yield f"redis://127.0.0.1:{port}"
+    processes.stop(run_dir, [process], grace_s=2)
+
+
+@pytest.fixture
+def cluster_url(cluster_node):
+    with redis.Redis.from_url(cluster_node) as client:
+        client.flushdb()
+    return cluster_node
+
+
+def on_redis(url, *exchanges, namespace="test:", cluster=False, between=lambda _n: None):
+    """Run exchanges on one RedisState; `between` is called after each."""
+    from leadsman_detector.state_redis import RedisState, connect
+
+    async def run():
+        state = RedisState(connect(url, cluster=cluster), namespace)
+        replies = []
+        try:
+            for n, requests in enumerate(exchanges):
+                replies.append(await state.exchange(requests))
+                between(n)
+        finally:
+            await state.close()
+        return replies
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_state(exchange, case):
+    requests = [[request for request, _ in step] for step in case]
+    assert exchange(*requests) == [[reply for _, reply in step] for step in case]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_repeated_exchange_gives_the_same_answers(exchange, case):
+    """What a crash after the exchange and before the commit does; nobody else came in between."""
+    for step in case:
+        requests = [request for request, _ in step]
+        if any(isinstance(r, Claim) for r in requests):
+            continue  # within one exchange a claim may take a key from another, which is order, not repetition
+        first, again = exchange(requests, requests)
+        assert again == first
+
+
+@pytest.mark.integration
+def test_namespaces_are_apart(redis_url):
+    on_redis(redis_url, [put(1, b"a"), claim(1, "h")], namespace="live:")
+    assert on_redis(redis_url, [span(0, 9), claim(2, "i")], namespace="replay:") == [[[], True]]
+    with redis.Redis.from_url(redis_url) as client:
+        assert sorted(client.keys()) == [
+            b"live:{c=c}:c:k",
+            b"live:{c=c}:s:s",
+            b"replay:{c=c}:c:k",
+        ]
+
+
+@pytest.mark.integration
+def test_every_key_expires(redis_url):
+    on_redis(redis_url, [put(1, b"a"), replace(claim(1, "h"), ttl_ms=9_000), span(0, 9, series="never put")])
+    with redis.Redis.from_url(redis_url) as client:
+        assert 0 < client.pttl(b"test:{c=c}:s:s") <= HOUR
+        assert 0 < client.pttl(b"test:{c=c}:c:k") <= 9_000
+        assert len(client.keys()) == 2
+
+
+@pytest.mark.integration
+def test_one_evalsha_a_cluster_and_batch(redis_url):
+    batch = [put(n, b"%d" % n, cluster=f"c{n % 2}") for n in range(100)] + [span(0, 200, cluster="c0"), claim(1, "h")]
+    with redis.Redis.from_url(redis_url) as client:
+        on_redis(redis_url, batch)  # loads the script
+        client.config_resetstat()
+        on_redis(redis_url, batch)
+        stats = client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 3  # c0, c1, c
+    assert "cmdstat_eval" not in stats
+
+
+@pytest.mark.integration
+def test_what_the_cap_drops_is_counted(redis_url):
+    from leadsman_detector.state_redis import RedisState, connect
+
+    async def run():
+        state = RedisState(connect(redis_url), "test:")
+        await state.exchange([put(n, b"%d" % n, cap=3) for n in range(10)])
+        await state.close()
+        return state.evicted
+
+    assert asyncio.run(run()) == 7
+
+
+@pytest.mark.integration
+def test_the_script_is_loaded_again_after_a_flush(redis_url):
+    def flush(_n):
+        with redis.Redis.from_url(redis_url) as client:
+            client.script_flush()
+
+    replies = on_redis(redis_url, [put(1, b"a")], [put(2, b"b")], [span(0, 9)], between=flush)
+    assert replies == [[None], [None], [[b"a", b"b"]]]
+
+
+@pytest.mark.integration
+def test_a_restart_of_redis_is_waited_for(local, tmp_path):
+    server = local("redis_server")
+    processes = local("processes")
+    port = processes.free_port()
+    started = server.start(tmp_path, port=port, tie_to_parent=True)
+
+    def restart(n):
+        nonlocal started
+        if n == 0:
+            processes.stop(tmp_path, [started], grace_s=5)
+            started = server.start(tmp_path, port=port, tie_to_parent=True)
+
+    try:
+        replies = on_redis(server.url(port), [put(1, b"a")], [put(2, b"b"), span(0, 9)], between=restart)
+    finally:
+        processes.stop(tmp_path, [started], grace_s=5)
+    assert replies == [[None], [None, [b"a", b"b"]]]
+
+
+@pytest.mark.integration
+def test_a_redis_that_stays_away_is_an_error(local):
+    with pytest.raises(redis.exceptions.ConnectionError):
+        on_redis(f"redis://127.0.0.1:{local('processes').free_port()}/0", [span(0, 9)])
