@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from leadsman_common.errors import TooManyBadRecords
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+MAX_DEAD_LETTER_BYTES = MAX_MESSAGE_BYTES + 256 * 1024  # schemas/topics/*.dlq.yaml: the dlq-* headers come on top
 Header = tuple[str, bytes]
 
 
@@ -58,7 +59,7 @@ class AckedProducer:
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": linger_ms,
-                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "delivery.timeout.ms": int(timeout_s * 1000),
                 "queue.buffering.max.kbytes": 256 * 1024,
                 **(extra or {}),
