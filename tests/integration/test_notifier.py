@@ -341,7 +341,8 @@ def test_sigterm_in_an_outage_drains_and_the_alert_comes_again(notifier, receive
     stop(again)
 
 
-def test_health(notifier, receiver, topics):
+@pytest.mark.usefixtures("topics")
+def test_health(notifier, receiver):
     process = notifier(webhook_url=receiver.url, http_port=0)
 
     def port():
