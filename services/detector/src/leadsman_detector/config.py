@@ -1,0 +1,46 @@
+"""Settings of the detector, read once from LEADSMAN_* variables."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadsman_common.settings import Common, SettingError, setting
+
+RUNNERS = ("faust", "plain")
+
+
+@dataclass(frozen=True)
+class Settings(Common):
+    """What the detector is told."""
+
+    redis_url: str = setting("Redis that holds the correlations' state", "redis://127.0.0.1:6379/0", secret=True)
+    redis_cluster: bool = setting("whether that is a Redis Cluster", False)
+    state_namespace: str = setting("put in front of every key, after the topic prefix; a replay has its own", "live:")
+    rules_dir: tuple[str, ...] = setting("folders of rules, comma-separated; empty: those that come with it", ())
+    runner: str = setting("what reads audit.events: faust or plain", "faust")
+    group: str = setting("consumer group, after the topic prefix", "leadsman-detector")
+    data_dir: str = setting(
+        "folder that Faust keeps its files in", lambda: str(Path(tempfile.gettempdir()) / "leadsman-detector")
+    )
+    batch: int = setting("records handled together at most", 500)
+    fetch_wait_ms: int = setting("how long a fetch may wait to fill up", 50)
+    session_timeout_s: float = setting("a worker that is silent so long loses its partitions to the others", 8.0)
+    max_bad_in_a_row: int = setting("bad records in a row after which the service stops; 0: never", 1000)
+    stall_s: float = setting("records wait and none is handled for so long: leadsman_stalled", 30.0)
+    stall_exit_s: float = setting("and for so long: leave the process", 120.0)
+
+    def __post_init__(self) -> None:
+        """Check what no type says. Raises SettingError."""
+        if self.runner not in RUNNERS:
+            raise SettingError(f"LEADSMAN_RUNNER={self.runner!r}: faust or plain")
+        if self.batch < 1:
+            raise SettingError("LEADSMAN_BATCH must be positive")
+        if not 0 < self.stall_s <= self.stall_exit_s:
+            raise SettingError("LEADSMAN_STALL_S must be above 0 and at most LEADSMAN_STALL_EXIT_S")
+        if self.session_timeout_s < 6:
+            raise SettingError("LEADSMAN_SESSION_TIMEOUT_S: brokers take 6 seconds and more")
+        for folder in self.rules_dir:
+            if not Path(folder).exists():
+                raise SettingError(f"LEADSMAN_RULES_DIR: there is no {folder}")
