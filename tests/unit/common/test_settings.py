@@ -1,0 +1,96 @@
+"""Settings out of an environment."""
+
+import dataclasses
+
+import pytest
+
+from leadsman_common.settings import Common, SettingError, load, setting, shown, variable
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    text: str = setting("text", "t")
+    whole: int = setting("whole", 1)
+    real: float = setting("real", 1.5)
+    flag: bool = setting("flag", False)
+    words: tuple[str, ...] = setting("words", ())
+    pairs: dict[str, str] = setting("pairs", dict)
+    password: str = setting("password", "", secret=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Needed:
+    queue_url: str = setting("queue to read")
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    raw: bytes = setting("raw", b"")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("text", "", ""),
+        ("text", " a=b,c ", " a=b,c "),
+        ("whole", "-12", -12),
+        ("real", "2", 2.0),
+        ("flag", "true", True),
+        ("flag", "YES", True),
+        ("flag", "1", True),
+        ("flag", "0", False),
+        ("flag", "No", False),
+        ("flag", "", False),
+        ("words", "a, b,,c ", ("a", "b", "c")),
+        ("words", "", ()),
+        ("pairs", "a=b, c = d=e ,f", {"a": "b", "c": "d=e", "f": ""}),
+        ("pairs", "", {}),
+    ],
+)
+def test_values(field, text, value):
+    found = getattr(load(Every, {variable(field): text}), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("whole", "1.5"), ("whole", ""), ("whole", "ten"), ("real", "fast"), ("flag", "perhaps"), ("flag", " true")],
+)
+def test_malformed_values_name_their_variable(field, text):
+    with pytest.raises(SettingError, match=f"LEADSMAN_{field.upper()}="):
+        load(Every, {variable(field): text})
+
+
+def test_defaults_are_not_shared():
+    one, other = load(Every, {}), load(Every, {})
+    assert one == other == Every()
+    assert one.pairs is not other.pairs
+
+
+def test_a_missing_setting_is_named_with_its_meaning():
+    with pytest.raises(SettingError, match="LEADSMAN_QUEUE_URL is not set: queue to read"):
+        load(Needed, {"QUEUE_URL": "x"})
+    assert load(Needed, {"LEADSMAN_QUEUE_URL": "x"}).queue_url == "x"
+
+
+def test_a_type_without_a_parser_is_a_mistake_of_the_programmer():
+    with pytest.raises(TypeError, match="LEADSMAN_RAW"):
+        load(Unreadable, {"LEADSMAN_RAW": "x"})
+
+
+def test_the_process_environment_is_the_default(monkeypatch):
+    monkeypatch.setenv("LEADSMAN_TEXT", "from the environment")
+    assert load(Every).text == "from the environment"
+
+
+def test_secrets_are_hidden_where_there_is_one():
+    assert shown(Every(password="planted"))["password"] == "***"
+    assert shown(Every())["password"] == ""
+    assert shown(Common(kafka_options={"sasl.password": "planted"}))["kafka_options"] == "***"
+    assert "planted" not in str(shown(Every(password="planted")))
+
+
+def test_every_common_setting_has_a_meaning_and_a_default():
+    assert load(Common, {}) == Common()
+    assert all(field.metadata["meaning"] for field in dataclasses.fields(Common))
