@@ -7,15 +7,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from leadsman_common.alerts import LEVELS, Alert, level_at_least
 from leadsman_common.metrics import DELIVERIES
-from leadsman_notifier.delivered import Delivered
 from leadsman_notifier.sink import Refused, Sink, Unavailable
 
 
 class Stopped(Exception):
     """The process was told to leave while this alert was not delivered: its offset stays uncommitted."""
+
+
+class Delivered(Protocol):
+    """The memory of deliveries (delivered.py): in Redis, or in this process."""
+
+    def has(self, sink: str, alert_id: str) -> bool:
+        """Whether that alert was delivered there."""
+
+    def add(self, sink: str, alert_id: str) -> None:
+        """Remember a delivery."""
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,10 @@ receiver can tell by the Idempotency-Key. So: at least once, and once as long as
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
-
-
-class Delivered(Protocol):
-    """The memory of deliveries."""
-
-    def has(self, sink: str, alert_id: str) -> bool:
-        """Whether that alert was delivered there."""
-
-    def add(self, sink: str, alert_id: str) -> None:
-        """Remember a delivery."""
 
 
 class RedisDelivered:
