@@ -50,7 +50,7 @@ down: ## stop what `make up` started
 	@test ! -x $(BIN)/python || $(BIN)/python deploy/local/stack.py down
 
 demo: setup ## the whole stream, an attack on two clouds, alerts
-	@$(BIN)/python -m leadsman_cli.demo $(ARGS)
+	@$(BIN)/python deploy/local/demo/run.py $(ARGS)
 
 bench: setup ## what each hop costs, in one run, as JSON
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -95,6 +95,7 @@ class Services:
             **self._base,
             "LEADSMAN_HTTP_PORT": str(processes.free_port()),
             "LEADSMAN_STATE_DIR": str(self.run_dir / f"{name}-state"),
+            "LEADSMAN_DATA_DIR": str(self.run_dir / f"{name}-data"),
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }
