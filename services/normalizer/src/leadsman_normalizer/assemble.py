@@ -1,0 +1,232 @@
+"""The event put together: what a source read, with actor, outcome, facts and flags. The last step of normalize."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from leadsman_common.events import (
+    Actor,
+    AuditEvent,
+    Cloud,
+    Cluster,
+    Flag,
+    ObjectRef,
+    Outcome,
+    ResponseStatus,
+    User,
+    action_of,
+    is_public,
+)
+from leadsman_common.raw import RawEvent
+from leadsman_normalizer import actor as actors
+from leadsman_normalizer import outcome as outcomes
+from leadsman_normalizer.bodies import body
+from leadsman_normalizer.facts import Asked, flags_of, read_facts
+from leadsman_normalizer.facts.kinds import WRITES, may_be_custom
+from leadsman_normalizer.lenient import note
+from leadsman_normalizer.redact import audit_annotations, body_text, mask, mask_uri
+
+NO_STATUS: Final[ResponseStatus] = {"code": 0, "status": "", "reason": "", "message": ""}
+NO_REF: Final[ObjectRef] = {
+    "resource": "",
+    "namespace": "",
+    "name": "",
+    "uid": "",
+    "apiGroup": "",
+    "apiVersion": "",
+    "resourceVersion": "",
+    "subresource": "",
+}
+# dryRun is honoured for the stored objects of these groups; exec, tokens and reviews act regardless (DETECTIONS 1.3)
+_ACTS_REGARDLESS = frozenset({"exec", "attach", "portforward", "proxy", "token", "eviction", "binding"})
+_REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+# bodies that travel, redacted, beside those that facts are read from: rules read them as text
+_CARRIED = frozenset(
+    {
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+        ("apiregistration.k8s.io", "apiservices"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+        ("", "namespaces"),
+        ("", "nodes"),
+    }
+)
+# ConfigMaps that say who may enter and what names resolve to; any other may hold anything
+_CARRIED_CONFIGMAPS = frozenset({"aws-auth", "coredns", "kube-dns", "coredns-custom"})
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as its source read it, before it is judged."""
+
+    raw: RawEvent
+    format: str
+    id: str
+    audit_id: str
+    time: int
+    logged: int
+    stage: str
+    level: str
+    verb: str
+    uri: str
+    user_agent: str
+    user: User
+    impersonated: User | None
+    source_ips: list[str]
+    ref: ObjectRef
+    status: ResponseStatus
+    annotations: dict[str, str]
+    dry_run: bool
+    cluster: Cluster
+    actor: Actor
+    ip: str
+    outcome: Outcome
+    cloud: Cloud | None
+    request: bytes = b""
+    response: bytes = b""
+    gke_command: str = ""
+    truncated: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+
+def assemble(request: Request) -> AuditEvent:
+    """The event of a request."""
+    raw, ref, reasons = request.raw, request.ref, request.reasons
+    verb, actor, outcome = request.verb, request.actor, request.outcome
+    flags = actors.flags_of(actor) | outcomes.flags_of(outcome)
+    if request.dry_run:
+        flags |= Flag.DRY_RUN
+    if request.truncated:
+        flags |= Flag.TRUNCATED
+    facts, source, sent, stored = None, "", "", ""
+    if ref["subresource"] or verb in WRITES:
+        read = read_facts(
+            Asked(
+                verb,
+                ref,
+                request.uri,
+                request.gke_command,
+                request.request,
+                request.response,
+                outcome["http"],
+                request.annotations,
+                actor,
+            ),
+            reasons,
+        )
+        facts, source = read.facts, read.source
+        if facts is not None:
+            flags |= flags_of(facts)
+        if read.bodies is not None and (facts is not None or _carried(ref)):
+            sent, stored = _texts(read.bodies.request, read.bodies.response, ref, reasons)
+        elif verb in WRITES and facts is None and _carried(ref):
+            found = body(request.request, "requestObject", reasons), body(request.response, "responseObject", reasons)
+            sent, stored = _texts(*found, ref, reasons)
+            source = "response" if stored else "request" if sent else "none"
+    return {
+        "action": action_of(verb, ref["resource"], ref["apiGroup"], ref["subresource"]),
+        "flags": int(flags),
+        "id": request.id,
+        "time": request.time,
+        "loggedTime": request.logged,
+        "auditID": request.audit_id,
+        "stage": request.stage,
+        "level": request.level,
+        "verb": verb,
+        "requestURI": mask_uri(request.uri) if "?" in request.uri else request.uri,
+        "userAgent": request.user_agent,
+        "user": request.user,
+        "impersonatedUser": request.impersonated,
+        "sourceIPs": request.source_ips,
+        "objectRef": ref,
+        "responseStatus": request.status,
+        "annotations": audit_annotations(request.annotations),
+        "dryRun": request.dry_run,
+        "cluster": request.cluster,
+        "actor": actor,
+        "src_endpoint": {"ip": request.ip, "public": is_public(request.ip)},
+        "outcome": outcome,
+        "cloud": request.cloud,
+        "facts": facts,
+        "coverage": {"body": source, "truncated": request.truncated, "reasons": reasons},
+        "source": {
+            "format": request.format,
+            "topic": raw.topic,
+            "partition": raw.partition,
+            "offset": raw.offset,
+            "source_id": raw.source_id,
+            "file": raw.file,
+            "line": raw.line,
+            "received_ms": raw.received_ms,
+        },
+        "requestObject": sent,
+        "responseObject": stored,
+    }
+
+
+def is_dry_run(verb: str, ref: ObjectRef, value: str) -> bool:
+    """Whether a request asked for nothing to be stored, and the server heeds that (DETECTIONS 1.3).
+
+    `value` is the dryRun parameter: only exactly `All` counts, and only for writes of stored built-in objects.
+    """
+    return (
+        value == "All"
+        and verb in ("create", "update", "patch", "delete", "deletecollection")
+        and ref["resource"] != ""
+        and ref["subresource"] not in _ACTS_REGARDLESS
+        and ref["apiGroup"] not in _REVIEWS
+        and not may_be_custom(ref["apiGroup"])
+    )
+
+
+def cluster_of(raw: RawEvent, provider: str) -> Cluster:
+    """The cluster as the transport knew it; the id is empty where nothing but the provider is known."""
+    return cluster(raw.provider or provider, raw.account, raw.region, raw.cluster)
+
+
+def cluster(provider: str, account: str, region: str, name: str) -> Cluster:
+    """A cluster by its parts."""
+    known = account or region or name
+    return {
+        "id": f"{provider}/{account}/{region}/{name}" if known else "",
+        "name": name,
+        "provider": provider,
+        "account": account,
+        "region": region,
+    }
+
+
+def _carried(ref: ObjectRef) -> bool:
+    if (ref["apiGroup"], ref["resource"]) in _CARRIED:
+        return True
+    return ref["resource"] == "configmaps" and ref["apiGroup"] == "" and ref["name"] in _CARRIED_CONFIGMAPS
+
+
+def _texts(request: Any, response: Any, ref: ObjectRef, reasons: list[str]) -> tuple[str, str]:
+    """Both bodies as redacted text; a reason where one was too large to travel."""
+    resource = "" if ref["name"] in _CARRIED_CONFIGMAPS else ref["resource"]
+    sent = body_text(request, resource) if request is not None else ""
+    stored = body_text(response, resource) if response is not None else ""
+    if request is not None and not sent:
+        note(reasons, "requestObject: too large to travel")
+    if response is not None and not stored:
+        note(reasons, "responseObject: too large to travel")
+    return sent, stored
+
+
+def status_of(code: int, status: str, reason: str, message: str) -> ResponseStatus:
+    """A Status with its message masked: it may quote the object."""
+    if not (status or reason or message) and code == 0:
+        return NO_STATUS
+    fits = -(1 << 31) <= code < 1 << 31
+    return {"code": code if fits else 0, "status": status, "reason": reason, "message": mask(message)}

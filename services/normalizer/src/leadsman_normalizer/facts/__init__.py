@@ -1,0 +1,174 @@
+"""What the objects in a request say, typed, read once: everything that rules ask of bodies and queries.
+
+One module a fact; this one chooses which. After the source has read the record, before the event is put together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from leadsman_common.events import Actor, Facts, Flag, ObjectRef, PodFacts
+from leadsman_normalizer.bodies import Bodies, choose
+from leadsman_normalizer.facts.accounts import service_account_facts, token_facts
+from leadsman_normalizer.facts.bindings import binding_facts
+from leadsman_normalizer.facts.exec import exec_facts
+from leadsman_normalizer.facts.ingress import ingress_facts
+from leadsman_normalizer.facts.kinds import Kind, kind_of
+from leadsman_normalizer.facts.pod import custom_pod_facts, pod_facts
+from leadsman_normalizer.facts.roles import role_facts
+from leadsman_normalizer.facts.services import service_facts
+from leadsman_normalizer.facts.touched import touched_by
+from leadsman_normalizer.facts.volumes import persistent_volume
+from leadsman_normalizer.lenient import note
+
+VIOLATIONS = "pod-security.kubernetes.io/audit-violations"
+FLAG_OF = {
+    "pod": Flag.HAS_POD,
+    "role": Flag.HAS_ROLE,
+    "binding": Flag.HAS_BINDING,
+    "service": Flag.HAS_SERVICE,
+    "ingress": Flag.HAS_INGRESS,
+    "exec": Flag.HAS_EXEC,
+    "token": Flag.HAS_TOKEN,
+    "service_account": Flag.HAS_SERVICE_ACCOUNT,
+    "pv": Flag.HAS_PV,
+}
+
+
+class Asked(NamedTuple):
+    """What facts are read from: one request and its bodies."""
+
+    verb: str
+    ref: ObjectRef
+    uri: str
+    gke_command: str
+    request: bytes
+    response: bytes
+    code: int
+    annotations: dict[str, str]
+    actor: Actor
+
+
+class Read(NamedTuple):
+    """Facts, what they were read from ("" where no body is read), and the decoded bodies for whoever carries them."""
+
+    facts: Facts | None
+    source: str
+    bodies: Bodies | None
+
+
+def read_facts(asked: Asked, reasons: list[str]) -> Read:
+    """The facts of a request; what could not be read is noted in `reasons`."""
+    ref = asked.ref
+    if ref["subresource"]:
+        found = exec_facts(
+            asked.verb, ref["resource"], ref["subresource"], ref["namespace"], ref["name"], asked.uri, asked.gke_command
+        )
+        if found is not None:
+            facts = empty()
+            facts["exec"] = found
+            return Read(facts, "", None)
+    kind = kind_of(asked.verb, ref["apiGroup"], ref["resource"], ref["subresource"])
+    if kind is None:
+        return Read(None, "", None)
+    if kind.fact == "token":
+        return _token(asked, reasons)
+    return _from_bodies(asked, kind, reasons)
+
+
+def empty() -> Facts:
+    """Facts without any."""
+    return {
+        "pod": None,
+        "role": None,
+        "binding": None,
+        "service": None,
+        "ingress": None,
+        "exec": None,
+        "token": None,
+        "service_account": None,
+        "pv": None,
+        "touched": [],
+    }
+
+
+def flags_of(facts: Facts) -> int:
+    """The HAS_* bits of the facts that are there."""
+    bits = 0
+    for name, flag in FLAG_OF.items():
+        if facts[name] is not None:  # type: ignore[literal-required]
+            bits |= flag
+    return bits
+
+
+def _from_bodies(asked: Asked, kind: Kind, reasons: list[str]) -> Read:
+    ref = asked.ref
+    bodies = choose(asked.verb, kind.kind, asked.request, asked.response, asked.code, reasons)
+    facts = empty()
+    if bodies.chosen is None:
+        _no_body(asked, kind, facts, reasons)
+    else:
+        _fill(asked, kind, bodies, facts, reasons)
+    violations = asked.annotations.get(VIOLATIONS, "")
+    if violations and kind.fact == "pod":
+        pod = facts["pod"] or pod_facts(kind.kind, kind.spec, {}, ref["name"], [])
+        facts["pod"] = {**pod, "psa_violations": violations}
+    present = any(facts[name] is not None for name in FLAG_OF)  # type: ignore[literal-required]
+    if not present:
+        return Read(None, "" if kind.fact == "custom" else bodies.source, bodies)
+    facts["touched"] = ["*"] if bodies.fragment is None else touched_by(kind, bodies.fragment, bodies.whole)
+    return Read(facts, bodies.source, bodies)
+
+
+def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]) -> None:
+    ref, body = asked.ref, bodies.chosen
+    if body is None:
+        return
+    name, namespace = ref["name"], ref["namespace"]
+    match kind.fact:
+        case "pod":
+            facts["pod"] = pod_facts(kind.kind, kind.spec, body, name, why)
+        case "custom":
+            facts["pod"] = custom_pod_facts(body, name, why)
+            if facts["pod"] is not None and not facts["pod"]["kind"]:
+                facts["pod"]["kind"] = _kind_of(bodies, ref["resource"])
+                if not facts["pod"]["owners"]:
+                    facts["pod"]["owner_kind"] = facts["pod"]["kind"]
+        case "role":
+            facts["role"] = role_facts(kind.kind, name, namespace, body, why)
+        case "binding":
+            facts["binding"] = binding_facts(kind.kind, name, namespace, body, asked.actor, why)
+        case "service":
+            facts["service"] = service_facts(name, namespace, body, why)
+        case "ingress":
+            facts["ingress"] = ingress_facts(kind.kind, body, why)
+        case "service_account":
+            facts["service_account"] = service_account_facts(body, why)
+        case _:
+            facts["pv"] = persistent_volume(body, why)
+
+
+def _no_body(asked: Asked, kind: Kind, facts: Facts, reasons: list[str]) -> None:
+    """No body in the log: the absence is told, since silence would look like harmlessness."""
+    del facts
+    if kind.fact != "custom":
+        note(reasons, f"{asked.verb} {asked.ref['resource']}: the log holds no body")
+
+
+def _kind_of(bodies: Bodies, resource: str) -> str:
+    for tree in (bodies.response, bodies.request):
+        if isinstance(tree, dict) and isinstance(kind := tree.get("kind"), str) and kind and kind != "Status":
+            return kind
+    return resource
+
+
+def _token(asked: Asked, reasons: list[str]) -> Read:
+    bodies = choose(asked.verb, "TokenRequest", asked.request, b"", asked.code, reasons)
+    facts = empty()
+    ref = asked.ref
+    facts["token"] = token_facts(ref["namespace"], ref["name"], bodies.chosen or {}, asked.annotations, reasons)
+    facts["touched"] = ["*"]
+    return Read(facts, bodies.source, None)
+
+
+__all__ = ["Asked", "PodFacts", "Read", "empty", "flags_of", "read_facts"]

@@ -1,0 +1,94 @@
+"""Commands, terminals and ports opened in pods: the query of the request, or GKE's label (FORMATS 1 and 3.1)."""
+
+from __future__ import annotations
+
+import shlex
+from urllib.parse import parse_qsl
+
+from leadsman_common.events import ExecFacts
+from leadsman_normalizer.facts.commands import command_text, is_shell
+from leadsman_normalizer.redact import mask_words
+
+STREAMS = frozenset({"exec", "attach", "portforward"})
+_KUBELET = {
+    "run": "kubelet_run",
+    "exec": "kubelet_exec",
+    "attach": "kubelet_attach",
+    "portforward": "kubelet_portforward",
+}
+MAX_WORDS = 1000
+
+
+def exec_facts(
+    verb: str, resource: str, subresource: str, namespace: str, name: str, uri: str, gke_command: str
+) -> ExecFacts | None:
+    """The facts of a request to pods/exec, attach, portforward, or to a kubelet's run and exec behind nodes/proxy.
+
+    `uri` is the request URI with its query (native) or a path; `gke_command` the label command.gke.io/command.
+    """
+    path, _, query = uri.partition("?")
+    if resource == "pods" and subresource in STREAMS and verb in ("create", "get"):
+        return _facts(subresource, verb, query, gke_command, namespace, name, "")
+    if resource == "nodes" and subresource == "proxy":
+        kind, where = _kubelet(path)
+        if kind:
+            pod_namespace, pod, container = where
+            return _facts(kind, verb, query, gke_command, pod_namespace, pod, container)
+    return None
+
+
+def _facts(kind: str, verb: str, query: str, gke_command: str, namespace: str, pod: str, container: str) -> ExecFacts:
+    pairs = _pairs(query)
+    argv = [value for key, value in pairs if key in ("command", "cmd")]
+    if len(argv) == 1 and kind == "kubelet_run":
+        argv = argv[0].split()  # /run/NS/POD/CONTAINER?cmd=a b: the kubelet splits on spaces
+    if not argv and gke_command:
+        argv = _split(gke_command)
+    named = [value for key, value in pairs if key == "container" and value]  # kubectl may send it twice
+    said = dict(pairs)
+    stdin, tty = _true(said, "stdin", "input"), _true(said, "tty")
+    return {
+        "kind": kind,
+        "argv": mask_words(argv[:MAX_WORDS]),
+        "command_text": command_text(argv),
+        "container": named[-1] if named else container,
+        "stdin": stdin,
+        "stdout": _true(said, "stdout", "output"),
+        "stderr": _true(said, "stderr", "error"),
+        "tty": tty,
+        "transport": "ws" if verb == "get" else "post",
+        "interactive": bool(argv) and stdin and tty and is_shell(argv[0]),
+        "pod": pod,
+        "namespace": namespace,
+    }
+
+
+def _kubelet(path: str) -> tuple[str, tuple[str, str, str]]:
+    """The kubelet's handler and (namespace, pod, container) in /api/v1/nodes/N/proxy/run/NS/POD/CONTAINER."""
+    _, found, rest = path.partition("/proxy/")
+    parts = [part for part in rest.split("/") if part] if found else []
+    kind = _KUBELET.get(parts[0].lower(), "") if parts else ""
+    named = (*parts[1:], "", "", "", "")
+    # with a pod's uid between pod and container: /exec/NS/POD/UID/CONTAINER
+    container = parts[4] if len(parts) == 5 else named[2]
+    return kind, (named[0], named[1], container)
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """The query's parameters in order, decoded once, as the server does; blanks kept."""
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=10_000)
+    except ValueError:
+        return []
+
+
+def _split(command: str) -> list[str]:
+    """GKE's one string as words: quoting as far as it is sound, else spaces."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
+
+
+def _true(said: dict[str, str], *keys: str) -> bool:
+    return any(said.get(key, "").lower() in ("true", "1") for key in keys)

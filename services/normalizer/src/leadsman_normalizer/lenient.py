@@ -1,0 +1,199 @@
+"""JSON into typed Structs: fast where the record is as documented, tolerant where it is not.
+
+First step of every source. A wrong type becomes the field's default and a reason; only what is no JSON object at
+all is an error. What a client can do to a record by a patch body (invalid UTF-8, lone surrogates, nesting, numbers
+past any type: the API server logs a patch as sent) must not cost us the record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from leadsman_common.errors import InvalidEvent
+
+T = TypeVar("T", bound=msgspec.Struct)
+NO_BODY = msgspec.Raw(b"")
+MAX_DEPTH = 100
+MAX_REASONS = 20
+# a string (or its unclosed rest: without that branch every quote in it would be tried as a beginning), or a bracket
+STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\\?\Z))|[\[\]{}]', re.DOTALL)
+
+
+class Truncated(Exception):
+    """The JSON ends before it is complete; `message` is the decoder's own."""
+
+
+def decode(cls: type[T], data: bytes, reasons: list[str]) -> T:
+    """`data`, a JSON object, as `cls`; what does not fit is noted in `reasons`.
+
+    Raises Truncated where the text ends early and InvalidEvent where it is no JSON object.
+    """
+    try:
+        found: T = decoder(cls).decode(data)
+        return found
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    tree = load(data, reasons)
+    if not isinstance(tree, dict):
+        raise InvalidEvent(f"not a JSON object but {_name(tree)}")
+    return build(cls, tree, reasons)
+
+
+@cache
+def decoder(cls: type[T]) -> msgspec.json.Decoder[T]:
+    """The decoder of a Struct, built once."""
+    return msgspec.json.Decoder(cls)
+
+
+def load(data: bytes, reasons: list[str]) -> Any:
+    """Any JSON text as plain Python values that can be encoded again.
+
+    Raises Truncated or InvalidEvent.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    data = prune(data, reasons)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace")
+        note(reasons, "invalid UTF-8 replaced")
+    try:
+        return _plain(json.loads(text, parse_int=_int, parse_constant=_no_constant), reasons)
+    except json.JSONDecodeError as error:
+        if _ends_early(data):
+            raise Truncated(str(error)) from error
+        raise InvalidEvent(f"malformed JSON: {error.msg} at {error.pos}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"malformed JSON: {error}") from error
+
+
+def build(cls: type[T], tree: dict[Any, Any], reasons: list[str], where: str = "") -> T:
+    """`tree` as `cls`, field by field; a wrong type is the default and a reason."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(cls):
+        value = tree.get(field.encode_name)
+        if value is None:
+            continue
+        path = f"{where}{field.encode_name}"
+        try:
+            values[field.name] = _field(field.type, value, reasons, path)
+        except (msgspec.ValidationError, ValueError, TypeError, RecursionError):
+            note(reasons, f"{path}: {_name(value)} where another type is due")
+    return cls(**values)
+
+
+def note(reasons: list[str], reason: str) -> None:
+    """Add a coverage reason once; their number is bounded, since a client can provoke them."""
+    if len(reasons) < MAX_REASONS and reason not in reasons:
+        reasons.append(reason[:200])
+
+
+def prune(data: bytes, reasons: list[str], max_depth: int = MAX_DEPTH) -> bytes:
+    """`data` with everything nested deeper than `max_depth` replaced by null; found without recursion."""
+    out: list[bytes] = []
+    depth = kept = 0
+    for token in STRUCTURE.finditer(data):
+        first = token.group()[0]
+        if first in b"[{":
+            depth += 1
+            if depth == max_depth + 1:
+                out += (data[kept : token.start()], b"null")
+        elif first in b"]}":
+            if depth == max_depth + 1:
+                kept = token.end()
+            depth -= 1
+    if not out:
+        return data
+    note(reasons, f"nested deeper than {max_depth}: cut")
+    return b"".join((*out, data[kept:] if depth <= max_depth else b""))
+
+
+def _field(kind: Any, value: Any, reasons: list[str], path: str) -> Any:
+    nested = next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)), None)
+    if nested is not None and isinstance(value, dict):
+        return build(nested, value, reasons, f"{path}.")
+    if kind is msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(value))
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        if kind is str and isinstance(value, int | float):
+            note(reasons, f"{path}: a number where text is due")
+            return str(value)
+        if isinstance(value, list) and nested is not None:
+            note(reasons, f"{path}: some items are no objects")
+            return [build(nested, v, reasons, f"{path}.") for v in value if isinstance(v, dict)]
+        if isinstance(value, list):
+            note(reasons, f"{path}: some items are no text")
+            return msgspec.convert([v for v in value if isinstance(v, str)], kind)
+        if isinstance(value, dict):
+            note(reasons, f"{path}: some values have a wrong type")
+            return _entries(kind, value)
+        return msgspec.convert(value, kind, strict=False)  # "200" for 200
+
+
+def _entries(kind: Any, value: dict[Any, Any]) -> dict[str, Any]:
+    item = get_args(kind)[1]
+    kept: dict[str, Any] = {}
+    for key, entry in value.items():
+        try:
+            kept[str(key)] = msgspec.convert(entry, item)
+        except msgspec.ValidationError:
+            if item is str and isinstance(entry, int | float):
+                kept[str(key)] = str(entry)
+    return kept
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether brackets or a string are still open at the end."""
+    depth = 0
+    for token in STRUCTURE.finditer(data):
+        first = token.group()[0]
+        if token["open"] is not None:
+            return True
+        depth += (first in b"[{") - (first in b"]}")
+        if depth <= 0 and first in b"]}":
+            return False
+    return depth > 0
+
+
+def _plain(value: Any, reasons: list[str]) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else _text(value, reasons)
+    if isinstance(value, list):
+        return [_plain(item, reasons) for item in value]
+    if isinstance(value, dict):
+        return {_plain(key, reasons): _plain(item, reasons) for key, item in value.items()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return None
+    return value
+
+
+def _text(value: str, reasons: list[str]) -> str:
+    try:
+        value.encode()
+        return value
+    except UnicodeEncodeError:
+        note(reasons, "lone surrogates replaced")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _int(text: str) -> int | None:
+    return int(text) if len(text) < 19 else None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _name(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,237 @@
+"""Secrets never travel: what is masked in text, and what is cut out of objects, all in one place (FORMATS 7).
+
+On the way of everything that leaves the normalizer: commands, URLs, annotations, bodies. A masked value never holds
+what a shell would act on ($, `, ;, |, quotes): else an attacker could hide a command in a "password".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, quote_plus, unquote_plus
+
+import msgspec
+
+MASK = "***"
+MAX_OBJECT_BYTES = 64 * 1024
+_VALUE = r"[^\s\"'`$;|&<>(){}\\,*][^\s\"'`$;|&<>(){}\\,]*"
+_CONFIDENTIAL = (
+    r"(?:pass(?:word|wd|phrase)?|pwd|secrets?|(?:auth|access|api|id|refresh|session|bearer)?[-_.]?token"
+    r"|(?:api|access|secret|private|auth|account|client|signing|encryption)[-_.]?(?:key|secret)(?:[-_.]?id)?|credentials?)"
+)
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # Authorization: Bearer x, Basic x, token x
+    (re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[a-z0-9._~+/=-]{6,}"), r"\1\2" + MASK),
+    # https://user:password@host
+    (
+        re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://[^\s/:@\"'`$;|&<>]{0,256}:)[^\s/@\"'`$;|&<>]{1,256}@"),
+        r"\1" + MASK + "@",
+    ),
+    # --password=x, --api-key x, -token x
+    (re.compile(rf"(?i)((?:^|\s)--?(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"), r"\1" + MASK),
+    # DB_PASSWORD=x, ?token=x, password: x
+    (re.compile(rf"(?i)(\b(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    # PGPASSWORD=x and the like, where the word is glued to another
+    (
+        re.compile(rf"(\b[A-Z0-9_]*(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY)[A-Z0-9_]*=[\"']?)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
+    # curl -u user:password
+    (re.compile(r"(?i)((?:^|\s)(?:-u|--user)[ =]?[\"']?[^\s:\"'`$;|&<>]{1,64}:)[^\s\"'`$;|&<>]+"), r"\1" + MASK),
+    # mysql -psecret
+    (re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n;|&]{0,200}?\s-p)[^\s\"'`$;|&<>]+"), r"\1" + MASK),
+    # JSON web tokens, well-known key shapes, bootstrap tokens
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"), MASK),
+    (
+        re.compile(
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|glpat-[\w-]{16,}"
+            r"|AIza[\w-]{30,}|sk_live_\w{16,}|hvs\.[\w-]{20,}|ya29\.[\w-]{20,})"
+        ),
+        MASK,
+    ),
+    (re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"), MASK),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{0,16384}?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"), MASK),
+)
+# cheap look before the patterns: none of them can match a text without one of these
+_HINT = re.compile(
+    r"(?i)pass|pwd|secret|token|[-_.]?key|credential|bearer|basic|://[^/]*@|-u|eyJ|-p|gh[pousr]_|github_pat|xox|glpat|AIza"
+    r"|hvs\.|ya29|\b[a-z0-9]{6}\.[a-z0-9]{16}\b"
+)
+_SECRET_NAME = re.compile(rf"(?i)(?:^|[-_.]){_CONFIDENTIAL}(?:$|[-_.])|PASSWORD|PASSWD|SECRET|TOKEN|_KEY$")
+_SECRET_PARAMETERS = frozenset(
+    {"token", "access_token", "id_token", "refresh_token", "password", "api_key", "apikey", "secret"}
+)
+_FLAG = re.compile(rf"(?i)^--?(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}$")
+
+# annotations that repeat an object, and with it its env and data
+_COPIES = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "objectset.rio.cattle.io/applied"})
+_DATA = frozenset({"data", "stringData", "binaryData"})
+_DROPPED_KEYS = frozenset({"managedFields"})
+_SECRET_KEYS = frozenset(
+    {"token", "password", "clientSecret", "caBundle", "bearerToken", "dockerconfigjson", ".dockerconfigjson"}
+)
+# ConfigMaps whose data rules read: who may enter the cluster, and what names resolve to
+_OPEN_CONFIGMAPS = frozenset({"aws-auth", "coredns", "kube-dns", "coredns-custom"})
+
+
+def mask(text: str) -> str:
+    """`text` with passwords, tokens and keys masked."""
+    if not text or not _HINT.search(text):
+        return text
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def mask_words(words: list[str]) -> list[str]:
+    """The words of a command, masked one by one; a word after a secret's flag is masked whole."""
+    masked: list[str] = []
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else ""
+        if before and _FLAG.match(before) and not word.startswith("-") and not re.search(r"[\s$`;|&<>()]", word):
+            masked.append(MASK)
+        elif before in ("-u", "--user") and re.fullmatch(r"[^\s:$`;|&<>()]{1,64}:[^\s$`;|&<>()]+", word):
+            masked.append(word.partition(":")[0] + ":" + MASK)
+        else:
+            masked.append(mask(word))
+    return masked
+
+
+def mask_uri(uri: str) -> str:
+    """A request URI with secrets in its query masked; otherwise as it was sent."""
+    path, mark, query = uri.partition("?")
+    if not mark or not _HINT.search(unquote_plus(query)):
+        return uri
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        return f"{path}?"
+    words = iter(mask_words([v for k, v in pairs if k == "command"]))
+    safe = []
+    for key, value in pairs:
+        if key == "command":
+            value = next(words)  # noqa: PLW2901
+        elif key.lower() in _SECRET_PARAMETERS:
+            value = MASK  # noqa: PLW2901
+        else:
+            value = mask(value)  # noqa: PLW2901
+        safe.append(f"{quote_plus(key)}={quote_plus(value, safe='/*:')}")
+    return path + "?" + "&".join(safe)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of this name holds a secret by all custom."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def audit_annotations(found: dict[str, str]) -> dict[str, str]:
+    """Audit annotations without noise, without the patches of webhooks (they hold what they patch), and masked."""
+    kept: dict[str, str] = {}
+    for key, value in found.items():
+        if key.startswith("apiserver.latency.k8s.io/"):
+            continue
+        if key.startswith("patch.webhook.admission.k8s.io/"):
+            kept[key] = _without_patch(value)
+        elif key.startswith(("authorization.k8s.io/", "pod-security.kubernetes.io/")):
+            kept[key] = value
+        else:
+            kept[key] = mask(value)
+    return kept
+
+
+def body_text(tree: Any, resource: str, *, limit: int = MAX_OBJECT_BYTES) -> str:
+    """A decoded body as redacted JSON text; empty where it is larger than `limit` bytes."""
+    try:
+        data = msgspec.json.encode(redact(tree, resource))
+    except (RecursionError, ValueError, TypeError, OverflowError):
+        return ""
+    return data.decode() if len(data) <= limit else ""
+
+
+def redact(tree: Any, resource: str, depth: int = 0) -> Any:
+    """A copy of a decoded body without data of Secrets and ConfigMaps, env values, tokens, and copies of itself."""
+    if isinstance(tree, str):
+        return mask(tree)
+    if isinstance(tree, list):
+        if depth == 0 and resource in ("secrets", "configmaps"):
+            return None  # a JSON Patch of them: any value may be data
+        return _redact_list(tree, resource, depth)
+    if not isinstance(tree, dict):
+        return tree
+    hidden = _hides_data(tree, resource)
+    kept: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key in _DROPPED_KEYS or key in _COPIES:
+            continue
+        if (hidden and key in _DATA) or (key in _SECRET_KEYS and isinstance(value, str)):
+            kept[key] = (
+                MASK if isinstance(value, str) else dict.fromkeys(value, MASK) if isinstance(value, dict) else None
+            )
+        elif key == "env":
+            kept[key] = _env(value)
+        elif key in ("command", "args") and isinstance(value, list) and all(isinstance(v, str) for v in value):
+            kept[key] = mask_words(value)
+        elif isinstance(value, str) and is_secret_name(key):
+            kept[key] = MASK if key not in _PLAIN_NAMES else value
+        else:
+            kept[key] = redact(value, resource, depth + 1)
+    return kept
+
+
+# fields of Kubernetes that are named as a secret is but hold a name
+_PLAIN_NAMES = frozenset({"secretName", "secret", "key", "credentials"})
+
+
+def _redact_list(items: list[Any], resource: str, depth: int) -> list[Any]:
+    """A list's items; an operation of a JSON Patch (op, path, value) hides what its path names."""
+    kept = []
+    for item in items:
+        if isinstance(item, dict) and "op" in item and isinstance(item.get("path"), str) and "value" in item:
+            kept.append({**item, "value": _patch_value(item["path"], item["value"], resource, depth)})
+        else:
+            kept.append(redact(item, resource, depth + 1))
+    return kept
+
+
+def _patch_value(path: str, value: Any, resource: str, depth: int) -> Any:
+    parts = path.split("/")
+    if (
+        any(part in _DATA for part in parts[:3])
+        or "env" in parts
+        or any(c.replace("/", "~1") in parts for c in _COPIES)
+    ):
+        return _env(value) if parts[-1] == "env" else None
+    if isinstance(value, list) and parts[-1] in ("command", "args") and all(isinstance(v, str) for v in value):
+        return mask_words(value)
+    return redact(value, resource, depth + 1)
+
+
+def _hides_data(tree: dict[str, Any], resource: str) -> bool:
+    if tree.get("kind") == "Secret" or resource == "secrets":
+        return True
+    if tree.get("kind") != "ConfigMap" and resource != "configmaps":
+        return False
+    metadata = tree.get("metadata")
+    return not (isinstance(metadata, dict) and metadata.get("name") in _OPEN_CONFIGMAPS)
+
+
+def _env(value: Any) -> Any:
+    if not isinstance(value, list):
+        return None
+    return [
+        {k: MASK if k == "value" else v for k, v in item.items() if k in ("name", "value", "valueFrom")}
+        for item in value
+        if isinstance(item, dict)
+    ]
+
+
+def _without_patch(value: str) -> str:
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    return msgspec.json.encode(
+        {k: v for k, v in found.items() if k in ("configuration", "webhook", "patchType")}
+    ).decode()

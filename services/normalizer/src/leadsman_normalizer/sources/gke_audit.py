@@ -1,0 +1,288 @@
+"""GKE: Cloud Audit Logs of the service k8s.io, one LogEntry a record (FORMATS 3).
+
+https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry and
+https://cloud.google.com/logging/docs/reference/audit/auditlog/rest/Shared.Types/AuditLog
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, ResponseStatus, User, event_id
+from leadsman_common.raw import RawEvent
+from leadsman_normalizer.actor import ANONYMOUS, actor_of, groups_of
+from leadsman_normalizer.assemble import Request, assemble, cluster, is_dry_run, status_of
+from leadsman_normalizer.lenient import NO_BODY, Truncated, decode, decoder, note
+from leadsman_normalizer.outcome import DECISION, REASON, gke
+from leadsman_normalizer.redact import mask
+from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.gke_names import Name, parse_name
+from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, complete
+from leadsman_normalizer.timestamps import micros
+
+COMMAND = "command.gke.io/command"
+DRY_RUN = "command.gke.io/dryRun"
+_STREAMS = frozenset({"exec", "attach", "portforward"})
+
+
+class Authentication(msgspec.Struct, gc=False):
+    """authenticationInfo."""
+
+    principalEmail: str = ""
+    principalSubject: str = ""
+    authoritySelector: str = ""
+
+
+class Authorization(msgspec.Struct, gc=False):
+    """An item of authorizationInfo; granted false is left out of the JSON."""
+
+    granted: bool = False
+
+
+class RequestMetadata(msgspec.Struct, gc=False):
+    """requestMetadata."""
+
+    callerIp: str = ""
+    callerIP: str = ""
+    callerSuppliedUserAgent: str = ""
+
+
+class RpcStatus(msgspec.Struct, gc=False):
+    """google.rpc.Status; {} and absent are OK."""
+
+    code: int = 0
+    message: str = ""
+
+
+class Payload(msgspec.Struct, gc=False):
+    """google.cloud.audit.AuditLog; bodies left raw."""
+
+    serviceName: str = ""
+    methodName: str = ""
+    resourceName: str = ""
+    authenticationInfo: Authentication | None = None
+    authorizationInfo: list[Authorization] | None = None
+    requestMetadata: RequestMetadata | None = None
+    request: msgspec.Raw = NO_BODY
+    response: msgspec.Raw = NO_BODY
+    status: RpcStatus | None = None
+
+
+class Operation(msgspec.Struct, gc=False):
+    """LogEntryOperation."""
+
+    id: str = ""
+    first: bool = False
+    last: bool = False
+
+
+class Resource(msgspec.Struct, gc=False):
+    """MonitoredResource."""
+
+    type: str = ""
+    labels: dict[str, str] = {}
+
+
+class LogEntry(msgspec.Struct, gc=False):
+    """A LogEntry."""
+
+    insertId: str = ""
+    logName: str = ""
+    timestamp: str = ""
+    receiveTimestamp: str = ""
+    labels: dict[str, str] = {}
+    operation: Operation | None = None
+    resource: Resource | None = None
+    protoPayload: Payload | None = None
+
+
+class _Status(msgspec.Struct, gc=False):
+    """A Status among the responses."""
+
+    kind: str = ""
+    type: str = msgspec.field(name="@type", default="")
+    code: int = 0
+    reason: str = ""
+    status: str = ""
+    message: str = ""
+
+
+_NO_PAYLOAD = Payload()
+_NO_OPERATION = Operation()
+_NO_RESOURCE = Resource()
+_NO_AUTHENTICATION = Authentication()
+_NO_METADATA = RequestMetadata()
+_NO_RPC = RpcStatus()
+
+
+def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
+    """One LogEntry. Dropped for another service than k8s.io; raises InvalidEvent where it is no audit entry."""
+    reasons: list[str] = []
+    try:
+        entry = decode(LogEntry, raw.value, reasons)
+    except Truncated as error:
+        raise InvalidEvent(f"truncated LogEntry: {error}") from error
+    payload = entry.protoPayload
+    if payload is None:
+        raise InvalidEvent("a LogEntry without protoPayload")
+    if payload.serviceName != "k8s.io":
+        return Dropped(f"service not read yet: {payload.serviceName[:64]}")
+    if not payload.methodName:
+        raise InvalidEvent("a LogEntry without methodName")
+    return _from_entry(raw, entry, payload, reasons)
+
+
+def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[str]) -> AuditEvent:
+    operation = entry.operation or _NO_OPERATION
+    resource = entry.resource or _NO_RESOURCE
+    metadata = payload.requestMetadata or _NO_METADATA
+    rpc = payload.status or _NO_RPC
+    name = parse_name(payload.methodName, payload.resourceName)
+    labels = entry.labels
+    where = resource.labels
+    in_cluster = cluster(
+        "gcp",
+        where.get("project_id", "") or raw.account,
+        where.get("location", "") or raw.region,
+        where.get("cluster_name", "") or raw.cluster,
+    )
+    user, impersonated, actor, cloud = who(payload.authenticationInfo or _NO_AUTHENTICATION, refused=rpc.code == 16)
+    ref = _reference(name, bytes(payload.response))
+    uri = _uri(name)
+    streaming = name.subresource in _STREAMS or (name.subresource == "proxy" and rpc.code == 2)
+    answer = _answer(bytes(payload.response), rpc)
+    outcome = gke(
+        labels.get(DECISION, ""),
+        labels.get(REASON, ""),
+        any(item.granted for item in payload.authorizationInfo) if payload.authorizationInfo else None,
+        rpc.code,
+        answer["code"],
+        name.verb,
+        streaming,
+    )
+    time = micros(entry.timestamp)
+    if not time:
+        note(reasons, "timestamp: none")
+        time = micros(entry.receiveTimestamp) or raw.received_ms * 1000
+    request, response = bytes(payload.request), bytes(payload.response)
+    audit_id = operation.id or entry.insertId
+    ip = metadata.callerIp or metadata.callerIP
+    return assemble(
+        Request(
+            raw=raw,
+            format=raw.format or "gke-logentry",
+            # a stream's two entries differ in time and share all else; the command keeps apart what a client
+            # that chose its own Audit-ID, and with it operation.id, would have fold into one
+            id=event_id(
+                in_cluster["id"],
+                audit_id,
+                labels.get(COMMAND, "") if streaming else entry.timestamp,
+                payload.methodName,
+                payload.resourceName,
+                user["username"],
+            ),
+            audit_id=audit_id,
+            time=time,
+            logged=micros(entry.receiveTimestamp) or time,
+            stage="ResponseStarted" if streaming and operation.first and not operation.last else "ResponseComplete",
+            level="RequestResponse" if response else "Request" if request else "Metadata",
+            verb=name.verb,
+            uri=uri,
+            user_agent=metadata.callerSuppliedUserAgent[:MAX_USER_AGENT],
+            user=user,
+            impersonated=impersonated,
+            source_ips=[ip] if ip else [],
+            ref=ref,
+            status={**answer, "code": outcome["http"]},
+            annotations={**labels, COMMAND: mask(labels[COMMAND])} if COMMAND in labels else labels,
+            dry_run=is_dry_run(name.verb, ref, _dry_run(labels.get(DRY_RUN, ""))),
+            cluster=in_cluster,
+            actor=actor,
+            ip=ip,
+            outcome=outcome,
+            cloud=cloud,
+            request=request,
+            response=response,
+            gke_command=labels.get(COMMAND, ""),
+            reasons=reasons,
+        )
+    )
+
+
+def who(found: Authentication, *, refused: bool) -> tuple[User, User | None, Actor, Cloud | None]:
+    """The users of an entry: the principal, whom it acts as, the actor, and its cloud identity."""
+    return _who(found.principalEmail or found.principalSubject, found.authoritySelector, refused=refused)
+
+
+@lru_cache(maxsize=8192)
+def _who(principal: str, selector: str, *, refused: bool) -> tuple[User, User | None, Actor, Cloud | None]:
+    if not principal and selector == ANONYMOUS:  # so in Panther's samples: nobody impersonates here
+        principal, selector = selector, ""
+    if not principal and not refused:
+        principal = ANONYMOUS if not selector else ""
+    user = _user(principal)
+    impersonated = _user(selector) if selector else None
+    actor = actor_of(user, impersonated, "gcp", refused=refused, nobody=True)
+    cloud: Cloud | None = None
+    if "@" in principal or principal.startswith("principal"):
+        cloud = {
+            "service": "",
+            "operation": "",
+            "principal": principal,
+            "canonical_arn": "",
+            "session": "",
+            "access_key_id": "",
+            "principal_id": "",
+            "error": "",
+            "parameters": "",
+        }
+    return user, impersonated, actor, cloud
+
+
+def _user(name: str) -> User:
+    return {"username": name, "uid": "", "groups": list(groups_of(name)), "extra": {}}
+
+
+def _reference(name: Name, response: bytes) -> ObjectRef:
+    ref: ObjectRef = {
+        "resource": name.resource,
+        "namespace": name.namespace,
+        "name": name.name,
+        "uid": "",
+        "apiGroup": name.group,
+        "apiVersion": name.version,
+        "resourceVersion": "",
+        "subresource": name.subresource,
+    }
+    if name.verb in ("create", "update", "patch"):
+        complete(ref, response)
+    return ref
+
+
+def _uri(name: Name) -> str:
+    """The path, where it says what objectRef does not: non-resource requests and what stands behind a proxy."""
+    if name.path:
+        return name.path
+    if name.subresource == "proxy":
+        return f"/api/{name.version}/{name.resource}/{name.name}/proxy/{name.rest}"
+    return ""
+
+
+def _answer(response: bytes, rpc: RpcStatus) -> ResponseStatus:
+    """The Status in the response where there is one, else the RPC's."""
+    if response and b"Status" in response[:4096]:
+        try:
+            found = decoder(_Status).decode(response)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = _Status()
+        if found.kind == "Status" or found.type.endswith(".Status"):
+            return status_of(found.code, found.status, found.reason, found.message)
+    return status_of(0, "Failure" if rpc.code else "", "", rpc.message)
+
+
+def _dry_run(label: str) -> str:
+    """The label as the parameter it stands for."""
+    return "All" if label.lower() in ("all", "true", "[all]", '["all"]') else ""

@@ -1,0 +1,293 @@
+"""Native audit events (audit.k8s.io v1, v1beta1, v1alpha1): self-managed clusters, EKS, and what AKS wraps.
+
+https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/; identities on EKS: FORMATS 2.4.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, User, event_id
+from leadsman_common.raw import RawEvent
+from leadsman_normalizer.actor import actor_of
+from leadsman_normalizer.assemble import NO_REF, NO_STATUS, Request, assemble, cluster_of, is_dry_run, status_of
+from leadsman_normalizer.lenient import NO_BODY, Truncated, build, decode, decoder, load, note
+from leadsman_normalizer.outcome import DECISION, REASON, native
+from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.salvage import complete_fields, strip_marker
+from leadsman_normalizer.timestamps import micros
+
+MAX_USER_AGENT = 2048
+_PRINCIPAL_ID = "sigs.k8s.io/aws-iam-authenticator/principalId"
+
+
+class UserInfo(msgspec.Struct, gc=False):
+    """authentication.k8s.io UserInfo."""
+
+    username: str = ""
+    uid: str = ""
+    groups: list[str] = []
+    extra: dict[str, list[str]] = {}
+
+
+class Reference(msgspec.Struct, gc=False):
+    """audit.k8s.io ObjectReference."""
+
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    apiGroup: str = ""
+    apiVersion: str = ""
+    resourceVersion: str = ""
+    subresource: str = ""
+
+
+class Status(msgspec.Struct, gc=False):
+    """metav1.Status, as far as it is kept."""
+
+    code: int = 0
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class Event(msgspec.Struct, gc=False):
+    """An audit.k8s.io Event; users and bodies are left raw: the ones are cached, the others rarely needed."""
+
+    kind: str = ""
+    apiVersion: str = ""
+    level: str = ""
+    auditID: str = ""
+    stage: str = ""
+    requestURI: str = ""
+    verb: str = ""
+    user: msgspec.Raw = NO_BODY
+    impersonatedUser: msgspec.Raw = NO_BODY
+    sourceIPs: list[str] = []
+    userAgent: str = ""
+    objectRef: Reference | None = None
+    responseStatus: Status | None = None
+    requestObject: msgspec.Raw = NO_BODY
+    responseObject: msgspec.Raw = NO_BODY
+    requestReceivedTimestamp: str = ""
+    stageTimestamp: str = ""
+    annotations: dict[str, str] = {}
+
+
+class _Metadata(msgspec.Struct, gc=False):
+    name: str = ""
+    uid: str = ""
+    resourceVersion: str = ""
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct, gc=False):
+    """As much of a response as names what it created."""
+
+    kind: str = ""
+    metadata: _Metadata | None = None
+
+
+def normalize_native(raw: RawEvent) -> AuditEvent | Dropped:
+    """One native event. Raises InvalidEvent where it is none, or is cut before the fields that make one."""
+    reasons: list[str] = []
+    event, truncated = read_event(raw.value, reasons)
+    if event.stage == "RequestReceived":
+        return Dropped("stage RequestReceived")
+    return from_event(raw, event, raw.format or "k8s-audit", truncated=truncated, reasons=reasons)
+
+
+def read_event(value: bytes, reasons: list[str]) -> tuple[Event, bool]:
+    """The record decoded, or what stands in front of its cut; and whether it was cut."""
+    try:
+        return _checked(decode(Event, value, reasons), truncated=False), False
+    except Truncated:
+        pass
+    except InvalidEvent:
+        if strip_marker(value) == value.rstrip(b" \t\r\n"):
+            raise
+    reasons.clear()
+    note(reasons, "record truncated")
+    head = complete_fields(strip_marker(value))
+    return _checked(decode(Event, head, reasons), truncated=True), True
+
+
+def _checked(event: Event, *, truncated: bool) -> Event:
+    if event.kind not in ("Event", ""):
+        raise InvalidEvent(f"kind {event.kind[:64]!r} is no audit event")
+    if event.apiVersion and not event.apiVersion.startswith("audit.k8s.io/"):
+        raise InvalidEvent(f"apiVersion {event.apiVersion[:64]!r} is no audit event's")
+    if truncated:
+        missing = [
+            name
+            for name, there in (
+                ("auditID", event.auditID),
+                ("verb", event.verb),
+                ("user", bytes(event.user)),
+                ("objectRef", event.objectRef is not None),
+            )
+            if not there
+        ]
+        if missing:
+            raise InvalidEvent(f"truncated before {', '.join(missing)}")
+    elif not event.verb:
+        raise InvalidEvent("an audit event without a verb")
+    return event
+
+
+def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bool, reasons: list[str]) -> AuditEvent:
+    """The AuditEvent of a decoded native event."""
+    cluster = cluster_of(raw, "aws" if source_format == "eks-audit" else "")
+    status = event.responseStatus
+    code = status.code if status is not None else 0
+    annotations = event.annotations
+    user, cloud, actor, trouble = who(
+        bytes(event.user), bytes(event.impersonatedUser), cluster["provider"], refused=code == 401
+    )
+    for reason in trouble:
+        note(reasons, reason)
+    ref = _reference(event)
+    time, logged = micros(event.requestReceivedTimestamp), micros(event.stageTimestamp)
+    if not time:
+        note(reasons, "requestReceivedTimestamp: none")
+        time = logged or raw.received_ms * 1000
+    return assemble(
+        Request(
+            raw=raw,
+            format=source_format,
+            id=event_id(
+                cluster["id"],
+                event.auditID,
+                event.requestReceivedTimestamp,
+                event.verb,
+                event.requestURI,
+                user["username"],
+            ),
+            audit_id=event.auditID,
+            time=time,
+            logged=logged or time,
+            stage=event.stage,
+            level=event.level,
+            verb=event.verb,
+            uri=event.requestURI,
+            user_agent=event.userAgent[:MAX_USER_AGENT],
+            user=user,
+            impersonated=None if not bytes(event.impersonatedUser) else read_user(bytes(event.impersonatedUser))[0],
+            source_ips=event.sourceIPs,
+            ref=ref,
+            status=NO_STATUS if status is None else status_of(code, status.status, status.reason, status.message),
+            annotations=annotations,
+            dry_run="dryRun" in event.requestURI and is_dry_run(event.verb, ref, dry_run_of(event.requestURI)),
+            cluster=cluster,
+            actor=actor,
+            ip=event.sourceIPs[-1] if event.sourceIPs else "",
+            outcome=native(annotations.get(DECISION, ""), annotations.get(REASON, ""), code),
+            cloud=cloud,
+            request=bytes(event.requestObject),
+            response=bytes(event.responseObject),
+            truncated=truncated,
+            reasons=reasons,
+        )
+    )
+
+
+def dry_run_of(uri: str) -> str:
+    """The value of dryRun in a request URI; several are joined, as no server takes them for one."""
+    try:
+        pairs = parse_qsl(uri.partition("?")[2], keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        return ""
+    return ",".join(value for key, value in pairs if key == "dryRun")
+
+
+@lru_cache(maxsize=8192)
+def read_user(data: bytes) -> tuple[User, tuple[str, ...]]:
+    """A UserInfo and what was wrong with it. Cached by its bytes: users repeat, and nobody changes the result."""
+    reasons: list[str] = []
+    info = UserInfo()
+    if data:
+        try:
+            info = decoder(UserInfo).decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            tree = load(data, reasons)
+            if isinstance(tree, dict):
+                info = build(UserInfo, tree, reasons, "user.")
+            elif tree is not None:
+                note(reasons, "user: no object")
+    user: User = {"username": info.username, "uid": info.uid, "groups": info.groups, "extra": info.extra}
+    return user, tuple(reasons)
+
+
+@lru_cache(maxsize=8192)
+def who(
+    user_data: bytes, impersonated_data: bytes, provider: str, *, refused: bool
+) -> tuple[User, Cloud | None, Actor, tuple[str, ...]]:
+    """The user, its cloud identity, the actor, and what was wrong with the record's users."""
+    user, trouble = read_user(user_data)
+    impersonated, more = read_user(impersonated_data) if impersonated_data not in (b"", b"null") else (None, ())
+    actor = actor_of(user, impersonated, provider, refused=refused)
+    return user, cloud_of(user), actor, (*trouble, *more)
+
+
+def cloud_of(user: User) -> Cloud | None:
+    """The AWS identity that aws-iam-authenticator leaves in user.extra; null without one."""
+    extra = user["extra"]
+    if not extra or not (extra.get("arn") or extra.get("canonicalArn")):
+        return None
+
+    def first(key: str) -> str:
+        values = extra.get(key)
+        return values[0] if values else ""
+
+    return {
+        "service": "",
+        "operation": "",
+        "principal": first("arn") or first("canonicalArn"),
+        "canonical_arn": first("canonicalArn"),
+        "session": first("sessionName"),
+        "access_key_id": first("accessKeyId"),
+        "principal_id": first(_PRINCIPAL_ID) or first("principalId"),
+        "error": "",
+        "parameters": "",
+    }
+
+
+def _reference(event: Event) -> ObjectRef:
+    """The objectRef, with the name from the response where the request could not have one (generateName)."""
+    found = event.objectRef
+    if found is None:
+        return NO_REF
+    ref: ObjectRef = {
+        "resource": found.resource,
+        "namespace": found.namespace,
+        "name": found.name,
+        "uid": found.uid,
+        "apiGroup": "" if found.apiGroup == "core" else found.apiGroup,
+        "apiVersion": found.apiVersion,
+        "resourceVersion": found.resourceVersion,
+        "subresource": found.subresource,
+    }
+    if event.verb in ("create", "update", "patch"):
+        complete(ref, bytes(event.responseObject))
+    return ref
+
+
+def complete(ref: ObjectRef, response: bytes) -> None:
+    """Fill name, uid and resourceVersion from the stored object; a Status has none of them."""
+    if not response or ref["subresource"] not in ("", "ephemeralcontainers"):
+        return
+    try:
+        named = decoder(_Named).decode(response)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    stored = named.metadata
+    if stored is None or named.kind == "Status":
+        return
+    ref["name"] = ref["name"] or stored.name
+    ref["uid"] = ref["uid"] or stored.uid
+    ref["resourceVersion"] = stored.resourceVersion or ref["resourceVersion"]
