@@ -7,7 +7,6 @@ put them, shows the alerts, and takes everything down again. The last line is `d
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
 import time

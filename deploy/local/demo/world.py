@@ -58,7 +58,7 @@ def run_dir(path: Path, screen: Screen, *, keep: bool) -> Iterator[Path]:
 
 
 def start(run_dir: Path, screen: Screen, *, tie_to_parent: bool) -> World:
-    """Start everything, saying how long each part took; raises StackError. `tie_to_parent`: all dies with this process."""
+    """Start everything, saying how long each part took; raises StackError. `tie_to_parent`: all dies with us."""
     with screen.step("Kafka and Redis"):
         running = stack.start(run_dir, create_topics=False, tie_to_parent=tie_to_parent)
     with screen.step("topics"):
