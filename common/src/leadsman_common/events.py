@@ -482,3 +482,15 @@ def is_public(ip: str) -> bool:
         return ipaddress.ip_address(ip).is_global
     except ValueError:
         return False
+
+
+def touches(touched: list[str], path: str) -> bool:
+    """Whether a request set the fact at `path` (`pod.host_network`), by `facts.touched`.
+
+    True for `*`, and where a touched path equals it, is a prefix of it (with or without `.*`), or lies below it.
+    """
+    for entry in touched:
+        plain = entry.removesuffix(".*")
+        if plain in ("*", path) or path.startswith(f"{plain}.") or plain.startswith(f"{path}."):
+            return True
+    return False

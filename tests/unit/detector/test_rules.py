@@ -126,7 +126,7 @@ def test_levels_first_step_that_holds(tmp_path, make_event):
     [
         ("create", ["*"], True),
         ("patch", ["pod.host_network"], True),
-        ("patch", ["pod"], True),
+        ("patch", ["pod.*"], True),
         ("patch", ["pod.labels"], False),
         ("patch", [], False),
     ],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadsman_common.events import AuditEvent
+from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compile import ALL_FLAGS, BadPattern, Condition, MatchedLeaf, known_fields
 from leadsman_detector.fields import UnknownField, elements
 from leadsman_detector.form import Correlation, Problem, Rule
@@ -68,8 +68,7 @@ class CompiledRule:
         facts = event["facts"]
         if facts is None:
             return False
-        touched = facts["touched"]
-        return "*" in touched or any(_related(path, t) for path in self._fact_paths for t in touched)
+        return any(touches(facts["touched"], path) for path in self._fact_paths)
 
 
 class RuleSet:
@@ -116,11 +115,6 @@ class RuleSet:
 def load(folders: Sequence[Path]) -> RuleSet:
     """Read and compile the rules below the folders; what is wrong stands in `problems`."""
     return RuleSet(read(folders))
-
-
-def _related(path: str, touched: str) -> bool:
-    """A fact path and a touched one are related where one is the other or lies above it."""
-    return path == touched or path.startswith(f"{touched}.") or touched.startswith(f"{path}.")
 
 
 def _rank(level: str) -> int:
