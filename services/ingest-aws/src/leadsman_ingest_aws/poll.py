@@ -35,6 +35,7 @@ SERVICE = "ingest-aws"
 ENVELOPE_FORMAT = "cloudwatch-envelope"
 # so that an idle shard's checkpoint does not look as if records had aged out behind it
 _REFRESH_MS = 600_000
+_LONGEST_IDLE_S = 10.0
 
 
 @dataclass(slots=True)
@@ -98,8 +99,9 @@ class Poller:
 
     def _idle_s(self) -> float:
         """How long nothing is due."""
-        next_due = min((reading.due for reading in self._readings.values()), default=float("inf"))
-        return min(max(0.0, next_due - time.monotonic()), self._settings.shard_refresh_s)
+        due = [reading.due for reading in self._readings.values()]
+        due.append(0.0 if self._listed_at is None else self._listed_at + self._settings.shard_refresh_s)
+        return min(max(0.0, min(due) - time.monotonic()), _LONGEST_IDLE_S)
 
     # --- shards ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,161 @@
+"""ingest-gcp on real Kafka and Google's own fake of Pub/Sub: untouched bytes, no ack before Kafka has them."""
+
+import secrets
+import time
+
+import pytest
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning"),
+]
+
+# Pub/Sub's shortest; what is not acknowledged within it is delivered again
+ACK_DEADLINE_S = 10
+
+
+class Gcp:
+    """A topic and its subscriptions in the stand-in."""
+
+    def __init__(self, host, subscriptions):
+        self.host = host
+        self.publisher, self.subscriber = PublisherClient(), SubscriberClient()
+        project = f"projects/p-{secrets.token_hex(4)}"
+        self.topics = [f"{project}/topics/audit-{at}" for at in range(subscriptions)]
+        self.subscriptions = [f"{project}/subscriptions/audit-{at}" for at in range(subscriptions)]
+        for topic, subscription in zip(self.topics, self.subscriptions, strict=True):
+            self.publisher.create_topic(name=topic)
+            self.subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=ACK_DEADLINE_S)
+        self.env = {
+            "PUBSUB_EMULATOR_HOST": host,
+            "LEADSMAN_PUBSUB_SUBSCRIPTIONS": ",".join(self.subscriptions),
+        }
+
+    def publish(self, datas, at=0, **attributes):
+        """Publish; returns the message ids."""
+        futures = [self.publisher.publish(self.topics[at], data, **attributes) for data in datas]
+        return [future.result(10) for future in futures]
+
+    def waiting(self, at=0):
+        """How many messages the subscription delivers now; none of them is acknowledged."""
+        answer = self.subscriber.pull(subscription=self.subscriptions[at], max_messages=1000, return_immediately=True)
+        return len(answer.received_messages)
+
+
+@pytest.fixture
+def gcp(pubsub_emulator, monkeypatch):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
+    made = []
+
+    def make(subscriptions=1):
+        made.append(Gcp(pubsub_emulator, subscriptions))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.publisher.stop()
+        one.subscriber.close()
+
+
+def entry(at):
+    return f'{{"insertId":"{at}",  "protoPayload":{{"methodName":"io.k8s.core.v1.pods.create","é":1}}}}'.encode()
+
+
+def values(records):
+    return {record.value() for record in records}
+
+
+def test_messages_become_events_untouched(gcp, run_service, records_of, eventually):
+    gcp = gcp(2)
+    service = run_service("leadsman_ingest_gcp", gcp.env)
+    large = b'{"x":"' + secrets.token_hex(750_000).encode() + b'"}'
+    first, second = [entry(at) for at in range(150)], [entry(at) for at in range(150, 300)]
+    ids = gcp.publish(first) + gcp.publish(second, at=1) + gcp.publish([large, b"not JSON \xff"])
+    gcp.publish([b""], note="a message may be attributes alone")
+
+    found = records_of("raw.gcp", 302)
+    assert values(found) == {*first, *second, large, b"not JSON \xff"}
+    headers = [{name: value.decode() for name, value in record.headers()} for record in found]
+    assert {one.pop("source-id") for one in headers} == set(ids)
+    assert all(abs(int(one.pop("received-ms")) - time.time() * 1000) < 60_000 for one in headers)
+    assert all(one == {"format": "gke-logentry", "provider": "gcp"} for one in headers)
+    assert len({record.partition() for record in found}) == 3
+    (dead,) = records_of("raw.gcp.dlq", 1)
+    assert dict(dead.headers())["dlq-reason"] == b"a message without data"
+    assert dict(dead.headers())["dlq-stage"] == b"ingest-gcp"
+
+    eventually("readiness", service.ready)
+    topic = found[0].topic()
+    counts = service.metrics()
+    received = [counts[f'leadsman_received_total{{service="ingest-gcp",source="{s}"}}'] for s in gcp.subscriptions]
+    assert sum(received) == 303
+    assert counts[f'leadsman_produced_total{{service="ingest-gcp",topic="{topic}"}}'] == 302
+    assert counts[f'leadsman_dead_lettered_total{{service="ingest-gcp",topic="{topic}.dlq"}}'] == 1
+
+    # it leaves with everything acknowledged: nothing comes again
+    assert service.stop() == 0
+    time.sleep(ACK_DEADLINE_S + 1)
+    assert [gcp.waiting(0), gcp.waiting(1)] == [0, 0]
+    assert len(records_of("raw.gcp")) == 302
+
+
+def test_no_ack_before_kafka_has_it(gcp, run_service, records_of, eventually, paused_kafka):
+    gcp = gcp()
+    service = run_service("leadsman_ingest_gcp", gcp.env)
+    gcp.publish([entry("first")])
+    topic = records_of("raw.gcp", 1)[0].topic()
+    produced = f'leadsman_produced_total{{service="ingest-gcp",topic="{topic}"}}'
+    eventually("the first", lambda: service.metrics().get(produced) == 1)
+
+    paused_kafka(True)
+    later = [entry(at) for at in range(20)]
+    gcp.publish(later)
+    time.sleep(2)
+    assert service.metrics()[produced] == 1
+    paused_kafka(False)
+    assert values(records_of("raw.gcp", 21)) == {entry("first"), *later}
+    eventually("the acks", lambda: service.metrics()[produced] == 21)
+    assert len(records_of("raw.gcp")) == 21
+
+    paused_kafka(True)
+    last = [entry(at) for at in range(20, 40)]
+    gcp.publish(last)
+    time.sleep(2)
+    service.kill()  # what it sent stands in the stopped broker's socket: written, and never acknowledged
+    paused_kafka(False)
+
+    service = run_service("leadsman_ingest_gcp", gcp.env)
+    # every one of the last was delivered again, so none had been acknowledged; and none of the others
+    eventually("the messages again", lambda: service.ready() and service.metrics().get(produced, 0) >= 20)
+    assert service.metrics()[produced] == 20
+    assert values(records_of("raw.gcp", 41)) == {entry("first"), *later, *last}
+    assert service.stop() == 0
+
+
+def test_a_subscription_that_appears_later_is_pulled(gcp, run_service, records_of, eventually):
+    gcp = gcp()
+    absent = gcp.subscriptions[0].replace("audit-0", "later")
+    service = run_service("leadsman_ingest_gcp", {**gcp.env, "LEADSMAN_PUBSUB_SUBSCRIPTIONS": absent})
+    eventually("the refusal", lambda: service.lines("a pull ended"))
+    assert not service.ready()
+    gcp.subscriber.create_subscription(name=absent, topic=gcp.topics[0])
+    gcp.publish([entry(1)])
+    assert values(records_of("raw.gcp", 1)) == {entry(1)}
+    assert service.stop() == 0
+
+
+def test_a_flood_of_bad_messages_stops_the_service(gcp, run_service):
+    gcp = gcp()
+    gcp.publish([b""] * 20, a="b")
+    service = run_service("leadsman_ingest_gcp", {**gcp.env, "LEADSMAN_MAX_BAD_IN_A_ROW": "10"})
+    assert service.process.wait(60) == 1
+
+
+def test_a_broken_world_is_borne_for_a_bound(gcp, run_service):
+    gcp = gcp()
+    absent = gcp.subscriptions[0].replace("audit-0", "absent")
+    env = {**gcp.env, "LEADSMAN_PUBSUB_SUBSCRIPTIONS": absent, "LEADSMAN_BROKEN_S": "1"}
+    service = run_service("leadsman_ingest_gcp", env)
+    assert service.process.wait(60) == 1
+    assert len(service.lines("a pull ended")) > 2
