@@ -54,11 +54,7 @@ _CARRIED = frozenset(
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         ("certificates.k8s.io", "certificatesigningrequests"),
         ("networking.k8s.io", "networkpolicies"),
-        ("authorization.k8s.io", "selfsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectrulesreviews"),
-        ("authorization.k8s.io", "subjectaccessreviews"),
         ("", "namespaces"),
-        ("", "nodes"),
     }
 )
 # ConfigMaps that say who may enter and what names resolve to; any other may hold anything
@@ -207,6 +203,8 @@ def cluster(provider: str, account: str, region: str, name: str) -> Cluster:
 
 
 def _carried(ref: ObjectRef) -> bool:
+    if ref["subresource"] not in ("", "approval"):
+        return False  # a node's status, a namespace's finalizers: many, and no rule reads them
     if (ref["apiGroup"], ref["resource"]) in _CARRIED:
         return True
     return ref["resource"] == "configmaps" and ref["apiGroup"] == "" and ref["name"] in _CARRIED_CONFIGMAPS

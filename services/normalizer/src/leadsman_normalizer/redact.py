@@ -7,6 +7,7 @@ what a shell would act on ($, `, ;, |, quotes): else an attacker could hide a co
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
@@ -14,6 +15,7 @@ import msgspec
 
 MASK = "***"
 MAX_OBJECT_BYTES = 64 * 1024
+SHORT = 128
 _VALUE = r"[^\s\"'`$;|&<>(){}\\,*][^\s\"'`$;|&<>(){}\\,]*"
 _CONFIDENTIAL = (
     r"(?:pass(?:word|wd|phrase)?|pwd|secrets?|(?:auth|access|api|id|refresh|session|bearer)?[-_.]?token"
@@ -76,11 +78,19 @@ _OPEN_CONFIGMAPS = frozenset({"aws-auth", "coredns", "kube-dns", "coredns-custom
 
 def mask(text: str) -> str:
     """`text` with passwords, tokens and keys masked."""
+    return _mask_short(text) if len(text) <= SHORT else _mask(text)
+
+
+def _mask(text: str) -> str:
     if not text or not _HINT.search(text):
         return text
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+# most text in bodies is short and comes again: field values, names, images
+_mask_short = lru_cache(maxsize=16384)(_mask)
 
 
 def mask_words(words: list[str]) -> list[str]:
@@ -119,6 +129,7 @@ def mask_uri(uri: str) -> str:
     return path + "?" + "&".join(safe)
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a variable of this name holds a secret by all custom."""
     return _SECRET_NAME.search(name) is not None

@@ -79,7 +79,8 @@ def parse_name(method: str, resource_name: str) -> Name:
     ):
         namespace, resource, tail = parts[3], parts[4], parts[5:]
     elif parts[2] == "namespaces" and len(parts) > 3:
-        namespace, resource, tail = parts[3], "namespaces", parts[3:]
+        # the API server, too, gives a namespace's own name as its namespace, but for its creation
+        namespace, resource, tail = "" if verb == "create" else parts[3], "namespaces", parts[3:]
     else:
         namespace, resource, tail = "", parts[2], parts[3:]
     name = tail[0] if tail else ""
