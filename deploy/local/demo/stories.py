@@ -75,6 +75,7 @@ def built_in(now: datetime) -> list[Story]:
                     "service-exposed",
                     "host-network-pod",
                     "unauthenticated-exec",
+                    "unauthenticated-request-allowed",
                 }
             ),
             frozenset({"exec-by-new-role"}),

@@ -1,0 +1,125 @@
+"""The tables of docs/operations.md: settings, topics and metrics, as the code has them.
+
+`.venv/bin/python docs/tables.py` rewrites them; a test holds the file to what this makes.
+"""  # noqa: INP001 - a script, no package
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from leadsman_common import metrics, topics
+from leadsman_common.settings import Common, variable
+from leadsman_notifier.sinks import SINKS
+
+REPO = Path(__file__).resolve().parents[1]
+PAGE = REPO / "docs" / "operations.md"
+SERVICES = ("ingest-aws", "ingest-gcp", "normalizer", "detector", "notifier")
+
+
+def settings_of(service: str) -> type[Common]:
+    """The settings class of a service's config.py."""
+    module = importlib.import_module(f"leadsman_{service.replace('-', '_')}.config")
+    found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Common) and c is not Common]
+    (only,) = found
+    return only
+
+
+def settings_tables() -> str:
+    """What all services share, then each service's own, then each sink's."""
+    shared = {field.name for field in dataclasses.fields(Common)}
+    parts = [_settings("All services", Common, set())]
+    parts += [_settings(service, settings_of(service), shared) for service in SERVICES]
+    parts += [_settings(f"notifier, sink {name}", sink, set()) for name, sink in SINKS.items()]
+    return "\n\n".join(parts)
+
+
+def topics_table() -> str:
+    """Every topic with its partitions, retention and the setting that changes it."""
+    rows = [
+        (
+            f"`{t.name}`",
+            t.owner,
+            str(t.partitions),
+            _duration(t.retention_ms, t.cleanup_policy),
+            f"`{t.retention_setting}`",
+        )
+        for t in topics.load(REPO / "schemas" / "topics").values()
+    ]
+    return _table(("topic", "owner", "partitions", "kept", "setting, in milliseconds"), rows)
+
+
+def metrics_table() -> str:
+    """Every metric, its labels and its meaning."""
+    found = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
+    rows = []
+    for metric in found:
+        described = next(iter(metric.describe()))
+        name = described.name + ("_total" if isinstance(metric, Counter) else "")
+        labels = ", ".join(getattr(metric, "_labelnames", ()))
+        rows.append((f"`{name}`", labels, described.documentation))
+    return _table(("metric", "labels", "meaning"), rows)
+
+
+def render(page: str) -> str:
+    """The page with the tables put between their marks."""
+    for name, made in (("settings", settings_tables()), ("topics", topics_table()), ("metrics", metrics_table())):
+        begin, end = f"<!-- {name}: made by docs/tables.py -->\n", f"\n<!-- end of {name} -->"
+        head, _, rest = page.partition(begin)
+        _, mark, tail = rest.partition(end)
+        if not mark:
+            raise ValueError(f"{PAGE}: no marks for {name}")
+        page = f"{head}{begin}{made}{mark}{tail}"
+    return page
+
+
+def _settings(title: str, cls: type[Any], left_out: set[str]) -> str:
+    kinds = get_type_hints(cls)
+    rows = [
+        (f"`{variable(field.name)}`", _default(field, kinds[field.name]), field.metadata["meaning"])
+        for field in dataclasses.fields(cls)
+        if field.name not in left_out
+    ]
+    return f"**{title}**\n\n{_table(('setting', 'default', 'meaning'), rows)}"
+
+
+def _default(field: dataclasses.Field[Any], kind: Any) -> str:
+    if field.name == "data_dir":  # it differs from machine to machine
+        return "below the system's temporary folder"
+    value = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    if value is dataclasses.MISSING:
+        return "must be given"
+    if kind is bool:
+        return "`true`" if value else "`false`"
+    return f"`{value}`" if value not in ("", {}, ()) else "empty"
+
+
+def _duration(ms: int, policy: str) -> str:
+    if policy == "compact":
+        return "the last value of each key"
+    hours = ms // 3_600_000
+    return "for ever" if ms < 0 else f"{hours} h" if hours < 96 else f"{hours // 24} d"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main() -> int:
+    """Rewrite the page."""
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
