@@ -23,6 +23,8 @@ _MINING = re.compile(
     r"|slushpool|supportxmr|2miners|f2pool|hashvault)\.[a-z]{2,6}(?::\d+)?"
 )
 MAX_CONTAINERS = 100
+MAX_ITEMS = 500
+MAX_WORDS_TEXT = 4 * 1024
 
 
 def container_facts(which: str, container: Tree, annotations: dict[str, str], why: list[str]) -> ContainerFacts:
@@ -46,9 +48,9 @@ def container_facts(which: str, container: Tree, annotations: dict[str, str], wh
         "image_name": image.name,
         "tag": image.tag,
         "digest": image.digest,
-        "command": mask_words(command),
-        "args": mask_words(args),
-        "hooks": [{"which": hook["which"], "argv": mask_words(hook["argv"])} for hook in hooks],
+        "command": _bounded(mask_words(command)),
+        "args": _bounded(mask_words(args)),
+        "hooks": [{"which": hook["which"], "argv": _bounded(mask_words(hook["argv"]))} for hook in hooks],
         "command_text": _command_text([*command, *args], script, hooks, env),
         "privileged": truth(security, "privileged", why) or False,
         "allow_priv_esc": truth(security, "allowPrivilegeEscalation", why),
@@ -59,9 +61,11 @@ def container_facts(which: str, container: Tree, annotations: dict[str, str], wh
         "seccomp": text(mapping(security, "seccompProfile", why), "type", why),
         "apparmor": text(mapping(security, "appArmorProfile", why), "type", why) or _old_apparmor(annotations, name),
         "host_process": truth(mapping(security, "windowsOptions", why), "hostProcess", why) or False,
-        "ports": [_port(found, why) for found in mappings(container, "ports", why) if "$patch" not in found],
+        "ports": [
+            _port(found, why) for found in mappings(container, "ports", why)[:MAX_ITEMS] if "$patch" not in found
+        ],
         "mounts": mounts(container, why),
-        "env_refs": sorted(env),
+        "env_refs": sorted(env)[:MAX_ITEMS],
     }
 
 
@@ -115,6 +119,18 @@ def _port(found: Tree, why: list[str]) -> ContainerPort:
         "host": port(found, "hostPort", why),
         "proto": text(found, "protocol", why) or "TCP",
     }
+
+
+def _bounded(words: list[str]) -> list[str]:
+    """The words as far as 4 KiB go; all of them are in command_text, which has its own bound."""
+    kept: list[str] = []
+    left = MAX_WORDS_TEXT
+    for word in words:
+        if left <= 0:
+            break
+        kept.append(word[:left])
+        left -= len(word) + 1
+    return kept
 
 
 def _old_apparmor(annotations: dict[str, str], name: str) -> str:

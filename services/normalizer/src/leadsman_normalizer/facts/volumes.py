@@ -6,6 +6,8 @@ from leadsman_common.events import ContainerFacts, Mount, PvFacts, VolumeFacts
 from leadsman_normalizer.facts.paths import judge
 from leadsman_normalizer.facts.values import Tree, mapping, mappings, text, truth
 
+MAX_ITEMS = 500
+
 
 def volumes(spec: Tree, containers: list[ContainerFacts], why: list[str]) -> list[VolumeFacts]:
     """The volumes of a PodSpec; `containers` say whether each is mounted read-only."""
@@ -14,7 +16,7 @@ def volumes(spec: Tree, containers: list[ContainerFacts], why: list[str]) -> lis
         for mount in container["mounts"]:
             mounts.setdefault(mount["volume"], []).append(mount["read_only"])
     found = []
-    for volume in mappings(spec, "volumes", why):
+    for volume in mappings(spec, "volumes", why)[:MAX_ITEMS]:
         if "$patch" in volume or ("$retainKeys" in volume and len(volume) == 1):
             continue
         facts = volume_facts(text(volume, "name", why), volume, why)
@@ -70,7 +72,7 @@ def mounts(container: Tree, why: list[str]) -> list[Mount]:
             "sub_path": text(mount, "subPath", why) or text(mount, "subPathExpr", why),
             "read_only": truth(mount, "readOnly", why) or False,
         }
-        for mount in mappings(container, "volumeMounts", why)
+        for mount in mappings(container, "volumeMounts", why)[:MAX_ITEMS]
         if "$patch" not in mount
     ]
 

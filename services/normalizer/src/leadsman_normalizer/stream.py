@@ -1,0 +1,145 @@
+"""raw.* -> audit.events: the shell around normalize. Consume a batch, produce what came of it, flush, then commit.
+
+Bad data goes to `<topic>.dlq` with its untouched bytes; anything else that goes wrong ends the process with the
+offsets uncommitted, so that the records come again. A repeat changes nothing: an event's id is a hash of its content.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any, cast
+
+from confluent_kafka import Message
+
+from leadsman_common.avro import audit_event_codec
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.kafka import (
+    MAX_MESSAGE_BYTES,
+    AckedProducer,
+    BadRecordCap,
+    DeadLetter,
+    Header,
+    Outgoing,
+    consume_loop,
+    consumer,
+    dead_letter,
+)
+from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, PRODUCED, RECEIVED
+from leadsman_common.raw import from_headers
+from leadsman_common.topics import name as topic_name
+from leadsman_normalizer.config import Settings
+from leadsman_normalizer.key import partition_key
+from leadsman_normalizer.normalize import normalize
+from leadsman_normalizer.result import Dropped
+
+SERVICE = "normalizer"
+STAGE = "normalize"
+EVENTS = "audit.events"
+# room for key and record overhead below what broker and clients take
+MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+
+
+class Stream:
+    """The normalizer's loop."""
+
+    def __init__(self, settings: Settings, stop: threading.Event, log: Any) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._log = log
+        self._codec = audit_event_codec()
+        self._events = topic_name(EVENTS, settings.topic_prefix)
+        self._cap = BadRecordCap(settings.max_bad_in_a_row)
+        self._producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
+        self.last_turn = time.monotonic()
+
+    def run(self) -> None:
+        """Read until told to stop. Raises what a broken world raises, with the offsets uncommitted."""
+        client = consumer(self._settings.kafka_bootstrap, self._settings.group_id, self._settings.kafka_options)
+        topics = [topic_name(base, self._settings.topic_prefix) for base in self._settings.normalizer_topics]
+        consume_loop(client, topics, self.handle, self._turn, batch=self._settings.normalizer_batch)
+
+    def ready(self) -> bool:
+        """Whether the broker answers."""
+        return self._producer.ready()
+
+    def handle(self, messages: list[Message]) -> None:
+        """Normalize a batch and return when all that came of it is acknowledged."""
+        with BATCH_SECONDS.labels(SERVICE).time():
+            received: Counter[str] = Counter()
+            dropped: Counter[str] = Counter()
+            bad: Counter[str] = Counter()
+            produced = 0
+            for message in messages:
+                received[message.topic() or ""] += 1
+                try:
+                    record = self._one(message)
+                except InvalidEvent as error:
+                    letter = self._dead(message, error.reason)
+                    bad[letter.topic] += 1
+                    self._producer.enqueue(letter)
+                    self._cap.bad(error.reason)
+                    continue
+                self._cap.good()
+                if isinstance(record, Dropped):
+                    dropped[record.reason] += 1
+                else:
+                    produced += 1
+                    self._producer.enqueue(record)
+            self._producer.flush()
+        self._count(received, dropped, bad, produced)
+
+    def _one(self, message: Message) -> Outgoing | Dropped:
+        raw = from_headers(
+            message.value() or b"",
+            cast("list[Header] | None", message.headers()),
+            message.topic() or "",
+            message.partition() or 0,
+            message.offset() or 0,
+        )
+        event = normalize(raw)
+        if isinstance(event, Dropped):
+            return event
+        try:
+            data = self._codec.encode(event)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InvalidEvent(f"does not fit the schema: {type(error).__name__}: {error}") from error
+        if len(data) > MAX_EVENT_BYTES:
+            raise InvalidEvent(f"the event has {len(data)} bytes, more than {MAX_EVENT_BYTES}")
+        return Outgoing(self._events, partition_key(event), data)
+
+    def _dead(self, message: Message, reason: str) -> Outgoing:
+        return dead_letter(
+            DeadLetter(
+                topic=message.topic() or "",
+                partition=message.partition() or 0,
+                offset=message.offset() or 0,
+                key=message.key(),
+                value=message.value(),
+                headers=cast("list[Header]", message.headers() or []),
+                reason=reason,
+                stage=STAGE,
+            )
+        )
+
+    def _count(self, received: Counter[str], dropped: Counter[str], bad: Counter[str], produced: int) -> None:
+        for topic, count in received.items():
+            RECEIVED.labels(SERVICE, topic).inc(count)
+        for reason, count in dropped.items():
+            FILTERED.labels(SERVICE, _bounded(reason)).inc(count)
+        for topic, count in bad.items():
+            DEAD_LETTERED.labels(SERVICE, topic).inc(count)
+        if bad:
+            self._log.warning("bad records dead-lettered", topics=dict(bad))
+        if produced:
+            PRODUCED.labels(SERVICE, self._events).inc(produced)
+
+    def _turn(self) -> bool:
+        self.last_turn = time.monotonic()
+        return self._stop.is_set()
+
+
+def _bounded(reason: str) -> str:
+    """A reason as a label: the part in front of the colon, since what follows may be anyone's text."""
+    return reason.partition(":")[0]
