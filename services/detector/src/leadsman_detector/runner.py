@@ -59,3 +59,7 @@ class Runner(Protocol):
     def ready(self) -> bool:
         """Whether it has joined its group; asked from another thread."""
         ...
+
+    def waiting(self) -> bool:
+        """Whether records wait to be handled, or nobody can tell; asked from another thread."""
+        ...

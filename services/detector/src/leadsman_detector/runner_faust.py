@@ -41,7 +41,7 @@ class FaustRunner:
         return bool(app is not None and app.started and not app.rebalancing and app.consumer.assignment())
 
     async def _serve(self, handler: Handler) -> None:
-        watchdog = Watchdog(self._waiting, self._source.stall_s, self._source.stall_exit_s)
+        watchdog = Watchdog(self.waiting, self._source.stall_s, self._source.stall_exit_s)
         app = self._app = make_app(self._source, handler, watchdog)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class FaustRunner:
         if app.crashed:
             _broken("the stream crashed while stopping", app.crash_reason)
 
-    def _waiting(self) -> bool:
+    def waiting(self) -> bool:
         """Whether records wait: fetched ones, ones the broker has, or all of them while the group is being joined."""
         app = self._app
         if app is None or not app.started or app.rebalancing:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from leadsman_common.kafka import consume_loop, consumer
 from leadsman_common.stopping import on_signals
 from leadsman_detector.runner import Handler, Record, Source
 from leadsman_detector.watchdog import Watchdog
 
+LOOK_S = 0.5
+
 
 class PlainRunner:
-    """See Runner."""
+    """See Runner.
+
+    The client is asked how it stands between two batches, on the loop's own thread: asked from another one, it
+    answers only when no `consume` is going on, which may be never.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._client: Consumer | None = None
+        self._assigned = False
+        self._behind = True
+        self._looked = 0.0
+        self._read: dict[int, int] = {}  # partition without a position -> high watermark up to which all is committed
 
     def run(self, handler: Handler) -> None:
         """See Runner."""
         source = self._source
         stop = on_signals()
-        watchdog = Watchdog(self._waiting, source.stall_s, source.stall_exit_s)
-        client = self._client = consumer(
+        watchdog = Watchdog(self.waiting, source.stall_s, source.stall_exit_s)
+        client = consumer(
             source.bootstrap,
             source.group,
             {
@@ -34,42 +44,59 @@ class PlainRunner:
                 **source.kafka_options,
             },
         )
+
+        def stopping() -> bool:
+            now = time.monotonic()
+            if now - self._looked >= LOOK_S:
+                self._look(client)
+                self._looked = now
+            return stop.is_set()
+
         with asyncio.Runner() as loop:
 
             def handle(messages: list[Message]) -> None:
+                self._behind = True
                 loop.run(handler([_record(m) for m in messages]))
                 watchdog.progress()
 
             watchdog.start()
             try:
                 wait_s = source.fetch_wait_ms / 1000
-                consume_loop(client, [source.topic], handle, stop.is_set, batch=source.batch, wait_s=wait_s)
+                consume_loop(client, [source.topic], handle, stopping, batch=source.batch, wait_s=wait_s)
             finally:
                 watchdog.stop()
 
     def ready(self) -> bool:
         """See Runner."""
-        return self._client is not None and bool(self._client.assignment())
+        return self._assigned
 
-    def _waiting(self) -> bool:
+    def waiting(self) -> bool:
+        """Whether records wait, as of the last look; while a batch is in hand they do."""
+        return self._behind
+
+    def _look(self, client: Consumer) -> None:
+        try:
+            assigned = client.assignment()
+            self._behind = any(self._has_more(client, at) for at in client.position(assigned))
+        except KafkaException:  # Kafka does not answer: nothing says that all is read
+            self._behind = True
+            return
+        self._assigned = bool(assigned)
+
+    def _has_more(self, client: Consumer, at: TopicPartition) -> bool:
         """Whether the broker has records past the position, as far as the fetches told."""
-        client = self._client
-        if client is None:
+        _, high = client.get_watermark_offsets(at, cached=True)
+        if high < 0 or at.offset >= 0:
+            return high < 0 or at.offset < high
+        if high == self._read.get(at.partition, 0):
+            return False
+        # nothing came of it yet: it starts at the committed offset, or at the beginning
+        low, high = client.get_watermark_offsets(at, timeout=2)
+        (committed,) = client.committed([at], timeout=2)
+        if max(int(committed.offset), low) < high:
             return True
-        for at in client.position(client.assignment()):
-            _, high = client.get_watermark_offsets(at, cached=True)
-            if high < 0 or 0 <= at.offset < high:
-                return True
-            if at.offset < 0 < high and self._unread(client, at):
-                return True
+        self._read[at.partition] = high
         return False
-
-    @staticmethod
-    def _unread(client: Consumer, at: TopicPartition) -> bool:
-        """The same for a partition of which nothing came yet: it will start at the committed offset."""
-        low, high = client.get_watermark_offsets(at, timeout=5)
-        (committed,) = client.committed([at], timeout=5)
-        return max(int(committed.offset), low) < high
 
 
 def _record(message: Message) -> Record:

@@ -50,6 +50,19 @@ class BatchMessage(ConsumerMessage):
             cast("Batch", self.value).ack()
 
 
+def coalesce(queue: AckQueue, fetched: list[Any], size: int) -> Iterator[Batch]:
+    """What aiokafka fetched of a partition as batches of at most `size`, each noted in the queue."""
+    for start in range(0, len(fetched), size):
+        batch = Batch(
+            [
+                Record(r.topic, r.partition, r.offset, r.key, r.value or b"", r.headers, r.timestamp)
+                for r in fetched[start : start + size]
+            ]
+        )
+        queue.fetched(batch)
+        yield batch
+
+
 class ConsumerThread(AIOKafkaConsumerThread):
     """The thread that talks to Kafka."""
 
@@ -75,18 +88,7 @@ class Consumer(AIOKafkaConsumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Batch]]:  # noqa: ASYNC109
         fetched = await super()._getmany(active_partitions, timeout)
-        return {tp: list(self._batches(tp, records)) for tp, records in fetched.items()}
-
-    def _batches(self, tp: TP, records: list[Any]) -> Iterator[Batch]:
-        for start in range(0, len(records), self.batch_size):
-            batch = Batch(
-                [
-                    Record(r.topic, r.partition, r.offset, r.key, r.value or b"", r.headers, r.timestamp)
-                    for r in records[start : start + self.batch_size]
-                ]
-            )
-            self.queues[tp].fetched(batch)
-            yield batch
+        return {tp: list(coalesce(self.queues[tp], records, self.batch_size)) for tp, records in fetched.items()}
 
     def _to_message(self, tp: TP, batch: Batch) -> BatchMessage:
         return BatchMessage(

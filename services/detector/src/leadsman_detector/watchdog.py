@@ -80,3 +80,4 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stop.wait(min(1.0, self._stall_s / 4)):
             self.check()
+        self._gauge.set(0)

@@ -1,0 +1,67 @@
+"""The pinned private names that transport.py leans on, and the property that the Cython stream sets."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+
+import faust.transport.consumer
+from aiokafka.consumer import fetcher
+from faust.transport.drivers import aiokafka as driver
+
+from leadsman_detector import transport
+from leadsman_detector.acks import AckQueue, Batch
+from leadsman_detector.runner import Record
+
+
+def test_the_versions_it_was_read_against():
+    """Read both sources again before these move: commits, fetches and acks hang on private names."""
+    assert (version("faust-streaming"), version("aiokafka")) == ("0.15.3", "0.14.0")
+
+
+def test_each_override_overrides_something():
+    for cls in (transport.Consumer, transport.ConsumerThread):
+        own = [name for name, value in vars(cls).items() if inspect.isfunction(value) and name != "__init__"]
+        assert own
+        for name in own:
+            theirs = getattr(cls.__mro__[1], name, None)
+            assert theirs is not None, name
+            ours = list(inspect.signature(getattr(cls, name)).parameters)
+            assert len(ours) == len(inspect.signature(theirs).parameters), name
+
+
+def test_the_fetcher_still_takes_its_wait_from_the_consumer():
+    source = inspect.getsource(__import__("aiokafka").AIOKafkaConsumer)
+    for name in ("fetch_min_bytes=self._fetch_min_bytes", "fetch_max_wait_ms=self._fetch_max_wait_ms"):
+        assert name in source
+    assert "_fetch_max_wait_ms" in inspect.getsource(fetcher.Fetcher)
+    assert "fetch_max_wait_ms=1500" in inspect.getsource(driver.AIOKafkaConsumerThread)
+
+
+def test_faust_still_asks_what_we_answer():
+    source = inspect.getsource(faust.transport.consumer.Consumer)
+    for call in ("self._filter_tps_with_pending_acks(", "self._new_offset(", "self._add_gap(", "self._to_message"):
+        assert call in source
+
+
+def message_of(batch):
+    tp = faust.types.TP("t", 0)
+    return transport.BatchMessage("t", 0, batch.last, 0.0, 0, None, None, batch, None, 0, 0, tp)
+
+
+def test_faust_acks_by_setting_an_attribute():
+    queue, batch = AckQueue(), Batch([Record("t", 0, 5, None, b"", (), 0)])
+    queue.fetched(batch)
+    message = message_of(batch)
+    assert (message.acked, queue.end) == (False, None)
+    batch.handled = True
+    message.acked = True
+    assert (message.acked, queue.end) == (True, 6)
+
+
+def test_what_faust_acks_unhandled_is_not_committed():
+    queue, batch = AckQueue(), Batch([Record("t", 0, 5, None, b"", (), 0)])
+    queue.fetched(batch)
+    message = message_of(batch)
+    message.acked = True
+    assert (message.acked, queue.end) == (True, None)
