@@ -50,17 +50,19 @@ Progress = Callable[[int], None]
 
 
 class _Marks(msgspec.Struct):
-    """The keys that tell one kind of document from another; everything else is passed over."""
+    """The keys that tell one kind of document from another; everything else is passed over.
 
-    kind: msgspec.Raw | None = None
-    messageType: msgspec.Raw | None = None
-    awslogs: msgspec.Raw | None = None
+    A sentinel stands for what is absent: msgspec cannot decode an optional Raw.
+    """
+
+    messageType: msgspec.Raw = msgspec.Raw()
+    awslogs: msgspec.Raw = msgspec.Raw()
     items: msgspec.Raw = msgspec.Raw()
     events: msgspec.Raw = msgspec.Raw()
     entries: msgspec.Raw = msgspec.Raw()
     message: msgspec.Raw = msgspec.Raw()
-    protoPayload: msgspec.Raw | None = None
-    auditID: msgspec.Raw | None = None
+    protoPayload: msgspec.Raw = msgspec.Raw()
+    auditID: msgspec.Raw = msgspec.Raw()
 
 
 class _PushMessage(msgspec.Struct):
@@ -164,9 +166,9 @@ def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
     except _UNDECODABLE:
         yield replace(base, value=text)
         return
-    if marks.messageType is not None or marks.awslogs is not None:
+    if bytes(marks.messageType) or bytes(marks.awslogs):
         yield from _subscription(text, base)
-    elif marks.protoPayload is not None or marks.auditID is not None:
+    elif bytes(marks.protoPayload) or bytes(marks.auditID):
         yield replace(base, value=text)
     elif bytes(marks.items):
         yield from _array(marks.items, base)
