@@ -124,10 +124,10 @@ def assemble(request: Request) -> AuditEvent:
         if facts is not None:
             flags |= flags_of(facts)
         if read.bodies is not None and (facts is not None or _carried(ref)):
-            sent, stored = _texts(read.bodies.request, read.bodies.response, ref, reasons)
+            sent, stored = _texts(read.bodies.request, read.bodies.response, ref, reasons, patched=verb == "patch")
         elif verb in WRITES and facts is None and _carried(ref):
             found = body(request.request, "requestObject", reasons), body(request.response, "responseObject", reasons)
-            sent, stored = _texts(*found, ref, reasons)
+            sent, stored = _texts(*found, ref, reasons, patched=verb == "patch")
             source = "response" if stored else "request" if sent else "none"
     return {
         "action": action_of(verb, ref["resource"], ref["apiGroup"], ref["subresource"]),
@@ -210,11 +210,17 @@ def _carried(ref: ObjectRef) -> bool:
     return ref["resource"] == "configmaps" and ref["apiGroup"] == "" and ref["name"] in _CARRIED_CONFIGMAPS
 
 
-def _texts(request: Any, response: Any, ref: ObjectRef, reasons: list[str]) -> tuple[str, str]:
-    """Both bodies as redacted text; a reason where one was too large to travel."""
+def _texts(request: Any, response: Any, ref: ObjectRef, reasons: list[str], *, patched: bool) -> tuple[str, str]:
+    """Both bodies as redacted text; a reason where one was too large to travel.
+
+    The response travels only where it says what the request does not: for a patch, or without a request.
+    """
     resource = "" if ref["name"] in _CARRIED_CONFIGMAPS else ref["resource"]
     sent = body_text(request, resource) if request is not None else ""
-    stored = body_text(response, resource) if response is not None else ""
+    if patched or request is None:
+        stored = body_text(response, resource) if response is not None else ""
+    else:
+        stored, response = "", None
     if request is not None and not sent:
         note(reasons, "requestObject: too large to travel")
     if response is not None and not stored:

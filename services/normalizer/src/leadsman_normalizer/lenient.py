@@ -59,7 +59,7 @@ def load(data: bytes, reasons: list[str]) -> Any:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    data = prune(data, reasons)
+    data = prune(data.removeprefix(b"\xef\xbb\xbf"), reasons)  # a file saved with a byte order mark
     try:
         text = data.decode()
     except UnicodeDecodeError:

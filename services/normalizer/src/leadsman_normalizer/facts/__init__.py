@@ -32,6 +32,13 @@ FLAG_OF = {
     "token": Flag.HAS_TOKEN,
     "service_account": Flag.HAS_SERVICE_ACCOUNT,
     "pv": Flag.HAS_PV,
+    "csr": Flag.HAS_CSR,
+    "webhook": Flag.HAS_WEBHOOK,
+    "config_map": Flag.HAS_CONFIG_MAP,
+    "cloud_access": Flag.HAS_CLOUD_ACCESS,
+    "cloud_assume": Flag.HAS_CLOUD_ASSUME,
+    "control_plane": Flag.HAS_CONTROL_PLANE,
+    "cloud_link": Flag.HAS_CLOUD_LINK,
 }
 
 
@@ -89,6 +96,13 @@ def empty() -> Facts:
         "service_account": None,
         "pv": None,
         "touched": [],
+        "csr": None,
+        "webhook": None,
+        "config_map": None,
+        "cloud_access": None,
+        "cloud_assume": None,
+        "control_plane": None,
+        "cloud_link": None,
     }
 
 

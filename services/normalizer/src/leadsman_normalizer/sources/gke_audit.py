@@ -128,7 +128,7 @@ def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
     payload = entry.protoPayload
     if payload is None:
         raise InvalidEvent("a LogEntry without protoPayload")
-    if payload.serviceName != "k8s.io":
+    if payload.serviceName != "k8s.io" and (payload.serviceName or not payload.methodName.startswith("io.k8s.")):
         return Dropped(f"service not read yet: {payload.serviceName[:64]}")
     if not payload.methodName:
         raise InvalidEvent("a LogEntry without methodName")
@@ -163,6 +163,10 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
         name.verb,
         streaming,
     )
+    if ref["resource"] == "pods" and name.subresource in _STREAMS:
+        note(reasons, "stdin, tty and container of a stream are not logged on GKE")
+        if name.subresource == "exec" and COMMAND not in labels:
+            note(reasons, "the command is not logged: no label command.gke.io/command")
     time = micros(entry.timestamp)
     if not time:
         note(reasons, "timestamp: none")

@@ -135,7 +135,7 @@ def _checked(event: Event, *, truncated: bool) -> Event:
         ]
         if missing:
             raise InvalidEvent(f"truncated before {', '.join(missing)}")
-    elif not event.verb:
+    elif not event.verb and not (event.auditID and event.requestURI):
         raise InvalidEvent("an audit event without a verb")
     return event
 
@@ -151,6 +151,8 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
     )
     for reason in trouble:
         note(reasons, reason)
+    if not event.verb:
+        note(reasons, "verb: none")
     ref = _reference(event)
     time, logged = micros(event.requestReceivedTimestamp), micros(event.stageTimestamp)
     if not time:
