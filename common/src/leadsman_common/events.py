@@ -335,6 +335,126 @@ class PvFacts(TypedDict):
     volume: VolumeFacts
 
 
+class CsrFacts(TypedDict):
+    """A CertificateSigningRequest, or the decision on one."""
+
+    name: str
+    signer: str
+    usages: list[str]
+    cn: str
+    o: list[str]
+    requestor: str
+    approved_by: str
+    conditions: list[str]
+    expiration_seconds: int
+
+
+class WebhookRule(TypedDict):
+    """A rule of a webhook."""
+
+    operations: list[str]
+    groups: list[str]
+    resources: list[str]
+    scope: str
+
+
+class WebhookConfig(TypedDict):
+    """One webhook."""
+
+    name: str
+    url: str
+    service: str
+    failure_policy: str
+    namespace_selector: str
+    object_selector: str
+    rules: list[WebhookRule]
+
+
+class WebhookFacts(TypedDict):
+    """A MutatingWebhookConfiguration or ValidatingWebhookConfiguration."""
+
+    kind: str
+    name: str
+    configs: list[WebhookConfig]
+
+
+class IamMapping(TypedDict):
+    """An entry of mapRoles or mapUsers in the aws-auth ConfigMap."""
+
+    arn: str
+    username: str
+    groups: list[str]
+
+
+class ConfigMapFacts(TypedDict):
+    """The ConfigMap kube-system/aws-auth: which IAM identities may enter. No other ConfigMap has facts."""
+
+    roles: list[IamMapping]
+    users: list[IamMapping]
+    accounts: list[str]
+
+
+class CloudAccessFacts(TypedDict):
+    """Access to the cluster that the cloud's API gives or takes: EKS access entries and policies."""
+
+    principal_arn: str
+    policy: str
+    policy_arn: str
+    scope: str
+    namespaces: list[str]
+    groups: list[str]
+    username: str
+    type: str
+
+
+class CloudAssumeFacts(TypedDict):
+    """A service account takes a cloud identity."""
+
+    service_account: str
+    role_arn: str
+    session_arn: str
+    issued_key: str
+    issuer: str
+    source: str
+    pod: str
+    pod_uid: str
+
+
+class ControlPlaneFacts(TypedDict):
+    """Settings of the control plane and of its logs, from a cloud API call or from the component's own log."""
+
+    component: str
+    severity: str
+    location: str
+    message: str
+    flags: dict[str, str]
+    anonymous_auth: bool | None
+    authorization_modes: list[str]
+    audit_policy: str
+    version: str
+    logging_types_off: list[str]
+    logging_types_on: list[str]
+    logging_off: bool
+    target: str
+    retention_days: int
+    endpoint_public: bool | None
+    endpoint_private: bool | None
+    cidrs: list[str]
+    auth_mode: str
+    legacy_abac: bool | None
+
+
+class CloudLinkFacts(TypedDict):
+    """A cloud identity that service accounts may take, linked from the cloud's side."""
+
+    via: str
+    identity: str
+    subjects: list[str]
+    removed: list[str]
+    issuer: str
+    unbounded: bool
+
+
 class Facts(TypedDict):
     """What the objects in the request say, typed. At most a few are present."""
 
@@ -348,6 +468,13 @@ class Facts(TypedDict):
     service_account: ServiceAccountFacts | None
     pv: PvFacts | None
     touched: list[str]
+    csr: CsrFacts | None
+    webhook: WebhookFacts | None
+    config_map: ConfigMapFacts | None
+    cloud_access: CloudAccessFacts | None
+    cloud_assume: CloudAssumeFacts | None
+    control_plane: ControlPlaneFacts | None
+    cloud_link: CloudLinkFacts | None
 
 
 class Coverage(TypedDict):
@@ -432,6 +559,13 @@ class Flag(enum.IntFlag):
     HAS_SERVICE_ACCOUNT = 1 << 19
     FAILED_AUTH = 1 << 20
     CLOUD_CALL = 1 << 21  # a call to the cloud's API, not to the cluster's
+    HAS_CSR = 1 << 22
+    HAS_WEBHOOK = 1 << 23
+    HAS_CONFIG_MAP = 1 << 24
+    HAS_CLOUD_ACCESS = 1 << 25
+    HAS_CLOUD_ASSUME = 1 << 26
+    HAS_CONTROL_PLANE = 1 << 27
+    HAS_CLOUD_LINK = 1 << 28
 
 
 class Action(NamedTuple):

@@ -158,6 +158,13 @@ _FACT_FLAGS = {
     "facts.token": Flag.HAS_TOKEN,
     "facts.pv": Flag.HAS_PV,
     "facts.service_account": Flag.HAS_SERVICE_ACCOUNT,
+    "facts.csr": Flag.HAS_CSR,
+    "facts.webhook": Flag.HAS_WEBHOOK,
+    "facts.config_map": Flag.HAS_CONFIG_MAP,
+    "facts.cloud_access": Flag.HAS_CLOUD_ACCESS,
+    "facts.cloud_assume": Flag.HAS_CLOUD_ASSUME,
+    "facts.control_plane": Flag.HAS_CONTROL_PLANE,
+    "facts.cloud_link": Flag.HAS_CLOUD_LINK,
 }
 _BOOL_FLAGS = {
     "actor.unauthenticated": Flag.UNAUTHENTICATED,
