@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ def list_rules(folders: tuple[Path, ...], problems: bool) -> int:
     return 1 if loaded.problems else 0
 
 
+@cache
 def load_rules(folders: tuple[Path, ...]) -> RuleSet:
-    """The rules of these folders, or the ones that come with Leadsman."""
+    """The rules of these folders, or the ones that come with Leadsman; read once a process."""
     return load(list(folders) or [default_rules_dir()])
