@@ -71,12 +71,12 @@ def metrics_table() -> str:
 def render(page: str) -> str:
     """The page with the tables put between their marks."""
     for name, made in (("settings", settings_tables()), ("topics", topics_table()), ("metrics", metrics_table())):
-        begin, end = f"<!-- {name}: made by docs/tables.py -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: made by docs/tables.py -->", f"<!-- end of {name} -->"
         head, _, rest = page.partition(begin)
         _, mark, tail = rest.partition(end)
         if not mark:
             raise ValueError(f"{PAGE}: no marks for {name}")
-        page = f"{head}{begin}{made}{mark}{tail}"
+        page = f"{head}{begin}\n\n{made}\n\n{mark}{tail}"
     return page
 
 
@@ -100,6 +100,8 @@ def _default(field: dataclasses.Field[Any], kind: Any) -> str:
         return "must be given"
     if kind is bool:
         return "`true`" if value else "`false`"
+    if isinstance(value, tuple) and value:
+        return f"`{','.join(value)}`"
     return f"`{value}`" if value not in ("", {}, ()) else "empty"
 
 

@@ -27,6 +27,7 @@ from view import Screen, counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
 from leadsman_cli.readers import Unreadable  # noqa: E402
+from leadsman_notifier.render import clean  # noqa: E402
 
 _PLAY_S = 6.0
 _BOUND_S = 45.0  # for the alerts of the built-in stories, after the last record was played
@@ -110,8 +111,10 @@ def _demo(args: argparse.Namespace, run_dir: Path, screen: Screen) -> tuple[Outc
         watch.close()
     screen.line()
     screen.line(f"  {counters(sum(player.played.values()), watch.counts)}")
+    for (topic, reason), count in watch.dead.most_common(3):
+        screen.line(f"  on {topic}: {clean(reason)} ({count} records)", style="yellow")
     for item in unreadable[:5]:
-        screen.line(f"  {item.file}:{item.line}: {item.reason}", style="yellow")
+        screen.line(f"  {clean(item.file)}:{item.line}: {clean(item.reason)}", style="yellow")
     for slug in outcome.missing:
         screen.line(f"  expected and not seen: {slug}", style="red")
     if player.error is not None:

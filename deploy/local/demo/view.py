@@ -121,8 +121,10 @@ def _chain(alert: Alert) -> list[Text]:
         branch = "┌" if at == 0 else "└" if at == len(items) - 1 else "├"
         said = f"{_clock(item['time'])}  {actor_text(item['actor']):<{width}}  {_did(item)}"
         lines.append(Text(f"{_INDENT}{branch} {said}", style="bold"))
-    held = "; ".join(f"{join}: {JOINS.get(join, '')}" for join in alert["joins"])
-    return [*lines, Text(f"{_INDENT}  held by {held}", style="italic")]
+    held = [Text(f"{_INDENT}  held by {join}: {JOINS.get(join, '')}", style="italic") for join in alert["joins"]]
+    if "reason" in alert["joins"]:
+        held.append(Text(f"{_INDENT}  {clean(items[-1]['reason'], 200)}", style="italic"))
+    return [*lines, *held]
 
 
 def _said(item: Evidence) -> str:
@@ -138,9 +140,13 @@ def _did(item: Evidence) -> str:
 
 
 def _because(item: Evidence) -> str:
-    """The facts that decided, by the last word of their names."""
-    facts = {m["field"].rpartition(".")[2]: m["value"] for m in item["matched"] if m["field"].startswith("facts.")}
-    return ", ".join(f"{name}={clean(value, 60)}" for name, value in list(facts.items())[:_FACTS_SHOWN])
+    """The facts that decided, by the last word of their names; each value once."""
+    facts: dict[str, str] = {}
+    for fact in item["matched"]:
+        name = fact["field"].rpartition(".")[2]
+        if fact["field"].startswith("facts.") and name != "kind":
+            facts.setdefault(fact["value"].partition("\n")[0], name)
+    return ", ".join(f"{name}={clean(value, 70)}" for value, name in list(facts.items())[:_FACTS_SHOWN])
 
 
 def actor_text(name: str) -> str:

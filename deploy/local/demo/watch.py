@@ -56,6 +56,7 @@ class Watch:
     sent_ms: Callable[[str], int]
     counts: Counter[str] = field(default_factory=Counter)
     alerts: dict[str, Alert] = field(default_factory=dict)
+    dead: Counter[tuple[str, str]] = field(default_factory=Counter)  # dead letters by topic and reason
 
     def __post_init__(self) -> None:
         """Take every partition of every topic that is there."""
@@ -80,16 +81,15 @@ class Watch:
         """Stop reading."""
         self._consumer.close()
 
-    def dead_letters(self) -> int:
-        """How many records are on the dead-letter topics."""
-        return sum(count for topic, count in self.counts.items() if topic.endswith(DEAD_LETTER_SUFFIX))
-
     def _take(self, message: Message) -> None:
         topic, at_ms = message.topic() or "", message.timestamp()[1]
         self.counts[topic] += 1
         self.last_news = time.monotonic()
         if topic == "alerts":
             self._waiting.append((time.monotonic(), alert_codec().decode(message.value() or b""), at_ms))
+        elif topic.endswith(DEAD_LETTER_SUFFIX):
+            reason = dict(message.headers() or ()).get("dlq-reason") or b""
+            self.dead[topic, reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason] += 1
         else:
             self._times[topic, message.partition() or 0, message.offset() or 0] = at_ms
 

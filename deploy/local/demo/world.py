@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import emulators
+import processes
 import stack
 import transports
-from processes import StackError
 from stories import Cloud
 from view import Screen
 
@@ -36,7 +36,7 @@ def run_dir(path: Path, screen: Screen, *, keep: bool) -> Iterator[Path]:
     """Give an empty folder of ours, and stop whatever runs in it at the end; its logs stay where something failed."""
     path = path.resolve()
     if path.exists() and any(path.iterdir()) and not (path / _MARK).exists():
-        raise StackError(f"{path} holds something else; name another with --run-dir")
+        raise processes.StackError(f"{path} holds something else; name another with --run-dir")
     if stopped := stack.stop(path):
         screen.line(f"  a demo was still up; stopped {', '.join(stopped)}")
     shutil.rmtree(path, ignore_errors=True)
@@ -50,11 +50,18 @@ def run_dir(path: Path, screen: Screen, *, keep: bool) -> Iterator[Path]:
         good = done and not (path / FAILED).exists()
         if not (keep and done):
             with screen.step("stopped everything"):
-                stack.stop(path, grace_s=5)
+                _stop(path)
             if good:
                 shutil.rmtree(path, ignore_errors=True)
         if not good:
             screen.line(f"  logs are in {path}")
+
+
+def _stop(run_dir: Path) -> None:
+    """The services in good order; what only holds data that is thrown away need not write it down."""
+    own = [process for process in processes.find_all(run_dir) if process.name in services.MODULES]
+    processes.stop(run_dir, own, grace_s=10)
+    stack.stop(run_dir, grace_s=0.5)
 
 
 def start(run_dir: Path, screen: Screen, *, tie_to_parent: bool) -> World:

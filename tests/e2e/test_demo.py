@@ -1,0 +1,107 @@
+"""`make demo` as a reader runs it: what it says last, how it exits, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+DEMO = REPO / "deploy" / "local" / "demo"
+LAST = re.compile(r"demo: eks=(\d+) gke=(\d+) correlated=(\d+)")
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, local) -> Iterator[Path]:
+    """Give a run dir of the test's own; what a failing demo leaves in it is stopped."""
+    path = tmp_path / "demo"
+    yield path
+    local("stack").stop(path, grace_s=2)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(DEMO / "run.py"), "--run-dir", str(folder), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder.parent,
+    )
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Every process that works in the folder, as all that the demo starts do (and the demo itself does not)."""
+    if sys.platform != "linux":
+        return subprocess.run(
+            ["lsof", "-t", "+d", str(folder)], check=False, capture_output=True, text=True
+        ).stdout.split()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            where = (process / "cwd").readlink()
+        except OSError:
+            continue
+        if where.is_relative_to(folder) or str(where).startswith(f"{folder} "):
+            found.append(f"{process.name}: {(process / 'cmdline').read_bytes()!r}")
+    return found
+
+
+def test_the_attacks_are_seen_on_both_clouds_and_nothing_is_left(folder):
+    demo = start(folder)
+    output, _ = demo.communicate(timeout=200)
+    assert demo.returncode == 0, output
+    found = LAST.fullmatch(output.splitlines()[-1])
+    assert found, output
+    assert [int(n) for n in found.groups()] == [7, 7, 2], output
+    assert "held by reason" in output
+    assert "held by binding" in output
+    assert "dead letters 0" in output
+    assert processes_in(folder) == []
+    assert not folder.exists()
+
+
+def test_a_log_of_the_readers_own_goes_the_same_way(folder, tmp_path):
+    log = tmp_path / "two-clouds.ndjson"
+    attacks = [(DEMO / "records" / f"{cloud}-attack.ndjson").read_text() for cloud in ("eks", "gke")]
+    log.write_text("".join(attacks) + "neither JSON nor an event\n")
+    demo = start(folder, "--from", str(log))
+    output, _ = demo.communicate(timeout=200)
+    assert demo.returncode == 0, output
+    assert output.splitlines()[-1] == "demo: eks=7 gke=7 correlated=2", output
+    # kept for a person to look at, not dropped
+    assert "dead letters 1" in output
+    assert processes_in(folder) == []
+
+
+def test_ctrl_c_stops_everything(folder):
+    demo = start(folder)
+    deadline = time.monotonic() + 120
+    while len(processes_in(folder)) < 4 and demo.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(processes_in(folder)) >= 4
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, output
+    assert processes_in(folder) == []
+
+
+def test_kill_leaves_nothing_running(folder):
+    demo = start(folder)
+    deadline = time.monotonic() + 120
+    while len(processes_in(folder)) < 4 and demo.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(demo.pid, signal.SIGKILL)
+    demo.wait(timeout=10)
+    deadline = time.monotonic() + 10
+    while processes_in(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_in(folder) == []
