@@ -44,6 +44,12 @@ class Identity:
     account: str = ""
     region: str = ""
 
+    @property
+    def provider(self) -> str:
+        """Whose account it is; the alert ids hang on it. A native event does not say; twelve digits are AWS's."""
+        digits = len(self.account) == 12 and self.account.isascii() and self.account.isdigit()
+        return "aws" if digits else ""
+
 
 Item = RawEvent | Unreadable
 Progress = Callable[[int], None]
@@ -99,6 +105,7 @@ def read(name: str, stream: BinaryIO, form: str, identity: Identity, progress: P
         cluster=identity.cluster,
         account=identity.account,
         region=identity.region,
+        provider=identity.provider,
         file=name,
     )
     counted = _Counted(stream, progress)
