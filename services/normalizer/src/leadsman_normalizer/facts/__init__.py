@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from leadsman_common.events import Actor, Facts, Flag, ObjectRef, PodFacts
 from leadsman_normalizer.bodies import Bodies, choose
+from leadsman_normalizer.facts import aws_auth
 from leadsman_normalizer.facts.accounts import service_account_facts, token_facts
 from leadsman_normalizer.facts.bindings import binding_facts
+from leadsman_normalizer.facts.certificates import csr_facts
 from leadsman_normalizer.facts.exec import exec_facts
 from leadsman_normalizer.facts.ingress import ingress_facts
 from leadsman_normalizer.facts.kinds import Kind, kind_of
@@ -19,6 +21,7 @@ from leadsman_normalizer.facts.roles import role_facts
 from leadsman_normalizer.facts.services import service_facts
 from leadsman_normalizer.facts.touched import touched_by
 from leadsman_normalizer.facts.volumes import persistent_volume
+from leadsman_normalizer.facts.webhooks import webhook_facts
 from leadsman_normalizer.lenient import note
 
 VIOLATIONS = "pod-security.kubernetes.io/audit-violations"
@@ -80,6 +83,8 @@ def read_facts(asked: Asked, reasons: list[str]) -> Read:
         return Read(None, "", None)
     if kind.fact == "token":
         return _token(asked, reasons)
+    if kind.fact == "config_map" and not _is_aws_auth(asked):
+        return Read(None, "", None)
     return _from_bodies(asked, kind, reasons)
 
 
@@ -158,6 +163,12 @@ def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]
             facts["ingress"] = ingress_facts(kind.kind, body, why)
         case "service_account":
             facts["service_account"] = service_account_facts(body, why)
+        case "csr":
+            facts["csr"] = csr_facts(name, ref["subresource"], body, asked.actor, why)
+        case "webhook":
+            facts["webhook"] = webhook_facts(kind.kind, name, body, why)
+        case "config_map":
+            facts["config_map"] = aws_auth.config_map_facts(body, why)
         case _:
             facts["pv"] = persistent_volume(body, why)
 
@@ -174,6 +185,14 @@ def _kind_of(bodies: Bodies, resource: str) -> str:
         if isinstance(tree, dict) and isinstance(kind := tree.get("kind"), str) and kind and kind != "Status":
             return kind
     return resource
+
+
+def _is_aws_auth(asked: Asked) -> bool:
+    """Whether the ConfigMap is kube-system/aws-auth: a POST may have its name in the body alone."""
+    ref = asked.ref
+    if ref["namespace"] != aws_auth.NAMESPACE:
+        return False
+    return ref["name"] == aws_auth.NAME or (not ref["name"] and b'"aws-auth"' in asked.request[:4096])
 
 
 def _token(asked: Asked, reasons: list[str]) -> Read:

@@ -19,6 +19,8 @@ _TEMPLATE = ("spec", "template", "spec")
 _APPS = ("apps", "extensions")  # extensions/v1beta1: servers before 1.16
 _RBAC = "rbac.authorization.k8s.io"
 
+CSR = Kind("CertificateSigningRequest", "csr")
+
 KINDS: dict[tuple[str, str], Kind] = {
     ("", "pods"): Kind("Pod", "pod", ("spec",)),
     ("", "podtemplates"): Kind("PodTemplate", "pod", ("template", "spec")),
@@ -47,13 +49,20 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("route.openshift.io", "routes"): Kind("Route", "ingress"),
     ("", "serviceaccounts"): Kind("ServiceAccount", "service_account"),
     ("", "persistentvolumes"): Kind("PersistentVolume", "pv"),
+    ("", "configmaps"): Kind("ConfigMap", "config_map"),  # aws-auth alone; its name is not known here
+    ("certificates.k8s.io", "certificatesigningrequests"): CSR,
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): Kind("MutatingWebhookConfiguration", "webhook"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): Kind(
+        "ValidatingWebhookConfiguration", "webhook"
+    ),
 }
 EPHEMERAL = Kind("Pod", "pod", ("spec",))
 TOKEN = Kind("TokenRequest", "token")
 CUSTOM = Kind("", "custom")
-_TOKEN_OR_EPHEMERAL = {
+_SUBRESOURCES = {
     ("", "pods", "ephemeralcontainers"): EPHEMERAL,
     ("", "serviceaccounts", "token"): TOKEN,
+    ("certificates.k8s.io", "certificatesigningrequests", "approval"): CSR,
 }
 # what has no pod spec although its group ends like a custom one, or is written too often to be searched
 _OWN_GROUPS = frozenset(
@@ -75,7 +84,7 @@ def kind_of(verb: str, group: str, resource: str, subresource: str) -> Kind | No
     if verb not in WRITES or not resource:
         return None
     if subresource:
-        return _TOKEN_OR_EPHEMERAL.get((group, resource, subresource))
+        return _SUBRESOURCES.get((group, resource, subresource))
     found = KINDS.get((group, resource))
     if found is None and may_be_custom(group):
         return CUSTOM

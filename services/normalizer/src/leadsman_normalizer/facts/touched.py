@@ -97,6 +97,12 @@ _OBJECTS: dict[str, dict[str, Any]] = {
         "metadata": {"annotations": "annotations"},
     },
     "service_account": {"metadata": {"annotations": "annotations"}},
+    "csr": {
+        "spec": {"signerName": ("signer",), "usages": ("usages",), "request": ("cn", "o")},
+        "status": {"conditions": ("approved_by", "conditions")},
+    },
+    "webhook": {"webhooks": ("configs",)},
+    "config_map": {"data": {"mapRoles": ("roles",), "mapUsers": ("users",), "mapAccounts": ("accounts",)}},
 }
 _META = {
     **dict.fromkeys(INTERNAL_ANNOTATIONS, ("service.internal",)),
