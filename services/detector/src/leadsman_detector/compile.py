@@ -47,7 +47,7 @@ class Condition:
     """A compiled condition. `each` names the array whose elements its fields speak of, or is empty."""
 
     def __init__(self, node: Node, each: str = "") -> None:
-        self._leaves: dict[int, tuple[Getter, Test, bool]] = {}
+        self._leaves: dict[tuple[Any, ...], tuple[Getter, Test, bool]] = {}
         self._node = node
         self._each = each
         self._predicate = self._compile(node)
@@ -72,7 +72,7 @@ class Condition:
             parts = [self._compile(p) for p in node.parts]
             return lambda event, element: all(p(event, element) for p in parts)
         if isinstance(node, Or):
-            parts = [self._compile(p) for p in node.parts]
+            parts = [self._compile(p) for p in _merged(node)]
             return lambda event, element: any(p(event, element) for p in parts)
         if isinstance(node, Not):
             part = self._compile(node.part)
@@ -86,11 +86,18 @@ class Condition:
         return lambda event, _element: test(get(event))
 
     def _leaf(self, leaf: Leaf) -> tuple[Getter, Test, bool]:
-        kept = self._leaves.get(id(leaf))
+        key = (
+            leaf.path,
+            leaf.op,
+            type(leaf.value),
+            leaf.value,
+            leaf.cased,
+        )  # 1 and True are equal, their tests are not
+        kept = self._leaves.get(key)
         if kept is None:
             inner = is_within(leaf.path, self._each)
             get = getter(leaf.path, self._each if inner else "")
-            kept = self._leaves[id(leaf)] = (get, self._test(leaf, inner), inner)
+            kept = self._leaves[key] = (get, self._test(leaf, inner), inner)
         return kept
 
     def _test(self, leaf: Leaf, inner: bool) -> Test:
@@ -262,7 +269,7 @@ def _compile_regex(pattern: str, cased: bool) -> Any:
     options.log_errors = False
     options.case_sensitive = cased
     options.dot_nl = True
-    options.max_mem = 8 << 20
+    options.max_mem = 32 << 20
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
@@ -297,6 +304,25 @@ def _has_keyword(value: Any, wanted: str) -> bool:
     if isinstance(value, list):
         return any(_has_keyword(v, wanted) for v in value)
     return False
+
+
+def _merged(node: Or) -> list[Node]:
+    """The parts of an `or`, nested ones flattened, the regular expressions on one field made into a single one."""
+    flat: list[Node] = []
+    waiting: list[Node] = list(node.parts)
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, Or):
+            waiting[:0] = part.parts
+        else:
+            flat.append(part)
+    by_path: dict[str, list[Leaf]] = {}
+    for part in flat:
+        if isinstance(part, Leaf) and part.op == "regex":
+            by_path.setdefault(part.path, []).append(part)
+    single = {path: leaves for path, leaves in by_path.items() if len(leaves) > 1}
+    rest = [p for p in flat if not (isinstance(p, Leaf) and p.op == "regex" and p.path in single)]
+    return [*rest, *(Leaf(path, "regex", "|".join(f"(?:{x.value})" for x in ls)) for path, ls in single.items())]
 
 
 def _positive_leaves(node: Node) -> list[Leaf]:
