@@ -76,7 +76,7 @@ def _of_story(story: Story, seconds: float) -> Iterator[Batch]:
 
 
 class _Marks(msgspec.Struct):
-    protoPayload: msgspec.Raw | None = None
+    protoPayload: msgspec.Raw = msgspec.Raw()
 
 
 _marks = msgspec.json.Decoder(_Marks)
@@ -117,6 +117,6 @@ def _batch(key: tuple[Cloud, str, str, str], messages: list[bytes]) -> Batch:
 
 def _is_log_entry(value: bytes) -> bool:
     try:
-        return _marks.decode(value).protoPayload is not None
+        return bool(bytes(_marks.decode(value).protoPayload))
     except (msgspec.DecodeError, RecursionError):
         return False

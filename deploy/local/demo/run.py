@@ -110,7 +110,7 @@ def _demo(args: argparse.Namespace, run_dir: Path, screen: Screen) -> tuple[Outc
         player.stop()
         watch.close()
     screen.line()
-    screen.line(f"  {counters(sum(player.played.values()), watch.counts)}")
+    screen.line(f"  {counters(sum(player.played.values()), watch)}")
     for (topic, reason), count in watch.dead.most_common(3):
         screen.line(f"  on {topic}: {clean(reason)} ({count} records)", style="yellow")
     for item in unreadable[:5]:
@@ -133,7 +133,7 @@ def _see(watch: Watch, player: Player, told: list[stories.Story], screen: Screen
     while True:
         for arrived in watch.poll():
             screen.alert(arrived)
-        screen.count(sum(player.played.values()), watch.counts)
+        screen.count(sum(player.played.values()), watch)
         outcome = _outcome(watch, told)
         now = time.monotonic()
         if player.is_alive():

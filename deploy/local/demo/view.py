@@ -7,14 +7,13 @@ carries may be an attacker's text: it is shown only through `clean`.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from watch import Arrived, Hops
+from watch import Arrived, Hops, Watch
 
 from leadsman_common.alerts import Alert, Evidence, iso_time
 from leadsman_common.events import parse_action
@@ -64,10 +63,10 @@ class Screen:
             yield
         self._footer = None
 
-    def count(self, played: int, counts: Mapping[str, int]) -> None:
+    def count(self, played: int, watch: Watch) -> None:
         """Show the counters."""
         if self._footer is not None:
-            self._footer.update(Text(f"\n  {counters(played, counts)}", style="bold"))
+            self._footer.update(Text(f"\n  {counters(played, watch)}", style="bold"))
 
     def alert(self, arrived: Arrived) -> None:
         """Print an alert; one that was shown before only where its level rose or fell."""
@@ -75,13 +74,14 @@ class Screen:
             self.console.print(text)
 
 
-def counters(played: int, counts: Mapping[str, int]) -> str:
+def counters(played: int, watch: Watch) -> str:
     """One line: what reached each hop."""
-    seen = Counter(counts)
-    dead = sum(count for topic, count in seen.items() if topic.endswith(".dlq"))
+    seen = watch.counts
+    again = seen["alerts"] - len(watch.alerts)
     return (
         f"played {played} → raw.aws {seen['raw.aws']} + raw.gcp {seen['raw.gcp']} → audit.events "
-        f"{seen['audit.events']} → alerts {seen['alerts']} · dead letters {dead}"
+        f"{seen['audit.events']} → alerts {len(watch.alerts)}{f' (and {again} again)' if again > 0 else ''} · "
+        f"dead letters {watch.dead.total()}"
     )
 
 
