@@ -39,8 +39,13 @@ def id_of(match: Match) -> str:
 
 
 def rank_of(match: Match) -> int:
-    """How well an event explains its alert: lower is better. A person comes before the controllers that follow."""
-    return 1 if match.event["actor"]["class"] in {"control_plane", "node"} else 0
+    """How well an event explains its alert: lower is better. A person comes before the controllers that follow.
+
+    A controller of kube-system is a service account as any other: what it makes is known by its owner.
+    """
+    facts = match.event["facts"]
+    follows = facts is not None and facts["pod"] is not None and bool(facts["pod"]["owners"])
+    return 1 if follows or match.event["actor"]["class"] in {"control_plane", "node"} else 0
 
 
 def alert_of(match: Match, where: Where, digest: str, now_us: int) -> Alert:
