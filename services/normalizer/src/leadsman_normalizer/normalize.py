@@ -5,10 +5,11 @@ from __future__ import annotations
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
+from leadsman_normalizer.detect import detect
 from leadsman_normalizer.result import Dropped
-from leadsman_normalizer.sources import NOT_READ_YET, SOURCES
+from leadsman_normalizer.sources import SOURCES
 
-__all__ = ["Dropped", "normalize"]
+__all__ = ["Dropped", "detect", "normalize"]
 
 
 def normalize(raw: RawEvent) -> AuditEvent | Dropped:
@@ -20,16 +21,4 @@ def normalize(raw: RawEvent) -> AuditEvent | Dropped:
     source = SOURCES.get(source_format)
     if source is not None:
         return source(raw)
-    if source_format in NOT_READ_YET:
-        return Dropped(f"format not read yet: {source_format}")
     raise InvalidEvent(f"unknown format {source_format[:64]!r}" if source_format else "no known format")
-
-
-def detect(value: bytes) -> str:
-    """The format of a record by its field names; empty where it is none we know.
-
-    A cut record keeps the field names at its beginning, so this does not parse.
-    """
-    if b'"protoPayload"' in value:
-        return "gke-logentry"
-    return "k8s-audit" if b'"auditID"' in value or b"audit.k8s.io" in value else ""

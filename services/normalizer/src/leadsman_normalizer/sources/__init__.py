@@ -7,13 +7,18 @@ from collections.abc import Callable
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.eks_authenticator import normalize_authenticator
+from leadsman_normalizer.sources.eks_components import normalize_component_line
 from leadsman_normalizer.sources.gke_audit import normalize_gke
 from leadsman_normalizer.sources.k8s_audit import normalize_native
 
 SOURCES: dict[str, Callable[[RawEvent], AuditEvent | Dropped]] = {
     "k8s-audit": normalize_native,
     "eks-audit": normalize_native,
+    "eks-authenticator": normalize_authenticator,
+    "eks-api": normalize_component_line,
+    "eks-controller-manager": normalize_component_line,
+    "eks-scheduler": normalize_component_line,
+    "eks-unknown": normalize_component_line,  # a stream of EKS that has no name here: cloud-controller-manager
     "gke-logentry": normalize_gke,
 }
-# streams that ingest carries and nothing reads yet: kept on the raw topic, counted, no error
-NOT_READ_YET = frozenset({"eks-authenticator", "eks-api", "eks-controller-manager", "eks-scheduler", "eks-unknown"})

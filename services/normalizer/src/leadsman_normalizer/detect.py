@@ -1,0 +1,29 @@
+"""The format of a record by its looks, for files: on the raw topics a header says it."""
+
+from __future__ import annotations
+
+from leadsman_normalizer.sources.eks_components import KLOG
+
+_HEAD_BYTES = 512
+
+
+def detect(value: bytes) -> str:
+    """The format of a record by its field names; empty where it is none we know.
+
+    A cut record keeps the field names at its beginning, so this does not parse.
+    """
+    if b'"protoPayload"' in value:
+        return "gke-logentry"
+    if b'"auditID"' in value:
+        return "k8s-audit"
+    if b'"eventSource"' in value and b'"eventName"' in value:
+        return "cloudtrail"
+    if b'"operationName"' in value or b'"log_s"' in value:
+        return "aks-audit" if b'"log"' in value or b'"log_s"' in value else "azure-activity"
+    if b"audit.k8s.io" in value:
+        return "k8s-audit"
+    if b"/authenticate" in value and (b'"msg"' in value or b"msg=" in value):
+        return "eks-authenticator"
+    if value[:1] in b"IWEF" and KLOG.match(value[:_HEAD_BYTES].decode("utf-8", "replace")):
+        return "eks-unknown"
+    return ""
