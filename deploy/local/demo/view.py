@@ -69,7 +69,7 @@ class Screen:
             self._footer.update(Text(f"\n  {counters(played, watch)}", style="bold"))
 
     def alert(self, arrived: Arrived) -> None:
-        """Print an alert; one that was shown before only where its level rose or fell."""
+        """Print an alert."""
         for text in alert_lines(arrived):
             self.console.print(text)
 
@@ -94,8 +94,8 @@ def alert_lines(arrived: Arrived) -> list[Text]:
     head.append(f"{alert['level'].upper():<13}", style=_STYLES.get(alert["level"], "dim"))
     head.append(f" {cluster:<20}", style="bold")
     head.append(f" {alert['rule']['name']}{tried}")
-    if arrived.known:
-        head.append(f"  (was {arrived.known})", style="dim")
+    if arrived.again:
+        head.append("  (as above, better explained)", style="dim")
     body = _chain(alert) if len(alert["evidence"]) > 1 else [Text(_INDENT + _said(alert["evidence"][0]))]
     return [head, *body, Text(_INDENT + hops_text(arrived.hops, alert), style="dim")]
 

@@ -41,11 +41,11 @@ class Hops:
 
 @dataclass(frozen=True)
 class Arrived:
-    """An alert as it came: `known` is the level that an earlier one of its id had, "" for the first."""
+    """An alert as it came; `again`: one of its id was here before and explained it less well."""
 
     alert: Alert
     hops: Hops
-    known: str
+    again: bool
 
 
 @dataclass
@@ -100,10 +100,10 @@ class Watch:
 
     def _arrived(self, alert: Alert, at_ms: int) -> Arrived | None:
         before = self.alerts.get(alert["id"])
-        if before is not None and (before["level"], before["joins"]) == (alert["level"], alert["joins"]):
+        if before is not None and _told(before) == _told(alert):
             return None  # the same again: at-least-once
         self.alerts[alert["id"]] = alert
-        return Arrived(alert, self._hops(alert, at_ms), before["level"] if before else "")
+        return Arrived(alert, self._hops(alert, at_ms), before is not None)
 
     def _hops(self, alert: Alert, alert_ms: int) -> Hops:
         """Tell of the event that reached audit.events last: it completed the alert."""
@@ -118,6 +118,10 @@ class Watch:
             _between(raw, event),
             _between(event, alert_ms),
         )
+
+
+def _told(alert: Alert) -> tuple[str, list[str], str]:
+    return alert["level"], alert["joins"], alert["actor"]["name"]
 
 
 def _event(item: Evidence) -> Place:
