@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -117,38 +118,46 @@ def prune(data: bytes, reasons: list[str], max_depth: int = MAX_DEPTH) -> bytes:
 
 
 def _field(kind: Any, value: Any, reasons: list[str], path: str) -> Any:
-    nested = next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)), None)
-    if nested is not None and isinstance(value, dict):
-        return build(nested, value, reasons, f"{path}.")
+    """`value` as `kind`, with what does not fit left out; raises ValidationError where nothing does."""
+    kinds = [k for k in (get_args(kind) if isinstance(kind, UnionType) else (kind,)) if k is not type(None)]
+    kind = kinds[0]
+    origin = get_origin(kind)
     if kind is msgspec.Raw:
         return msgspec.Raw(msgspec.json.encode(value))
+    if origin is None and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+        return build(kind, value, reasons, f"{path}.")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         if kind is str and isinstance(value, int | float):
             note(reasons, f"{path}: a number where text is due")
             return str(value)
-        if isinstance(value, list) and nested is not None:
-            note(reasons, f"{path}: some items are no objects")
-            return [build(nested, v, reasons, f"{path}.") for v in value if isinstance(v, dict)]
-        if isinstance(value, list):
-            note(reasons, f"{path}: some items are no text")
-            return msgspec.convert([v for v in value if isinstance(v, str)], kind)
-        if isinstance(value, dict):
+        if origin is list and isinstance(value, list):
+            note(reasons, f"{path}: some items have a wrong type")
+            return _items(get_args(kind)[0], value, reasons, path)
+        if origin is dict and isinstance(value, dict):
             note(reasons, f"{path}: some values have a wrong type")
-            return _entries(kind, value)
-        return msgspec.convert(value, kind, strict=False)  # "200" for 200
+            return _entries(get_args(kind)[1], value)
+        if kind in (int, bool) and isinstance(value, str):
+            note(reasons, f"{path}: text where {kind.__name__} is due")
+            return msgspec.convert(value, kind, strict=False)  # "200" for 200
+        raise
 
 
-def _entries(kind: Any, value: dict[Any, Any]) -> dict[str, Any]:
-    item = get_args(kind)[1]
+def _items(item: Any, values: list[Any], reasons: list[str], path: str) -> list[Any]:
+    if item is str:
+        return [value for value in values if isinstance(value, str)]
+    return [build(item, value, reasons, f"{path}.") for value in values if isinstance(value, dict)]
+
+
+def _entries(item: Any, values: dict[Any, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    for key, entry in value.items():
+    for key, value in values.items():
         try:
-            kept[str(key)] = msgspec.convert(entry, item)
+            kept[str(key)] = msgspec.convert(value, item)
         except msgspec.ValidationError:
-            if item is str and isinstance(entry, int | float):
-                kept[str(key)] = str(entry)
+            if item is str and isinstance(value, int | float):
+                kept[str(key)] = str(value)
     return kept
 
 

@@ -30,12 +30,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         r"\1" + MASK + "@",
     ),
     # --password=x, --api-key x, -token x
-    (re.compile(rf"(?i)((?:^|\s)--?(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"), r"\1" + MASK),
+    (
+        re.compile(rf"(?i)((?:^|\s)--?(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
     # DB_PASSWORD=x, ?token=x, password: x
-    (re.compile(rf"(?i)(\b(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    (re.compile(rf"(?i)(\b(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
     # PGPASSWORD=x and the like, where the word is glued to another
     (
-        re.compile(rf"(\b[A-Z0-9_]*(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY)[A-Z0-9_]*=[\"']?)(?:{_VALUE})"),
+        re.compile(
+            rf"(\b[A-Z0-9_]{0, 64}(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY)[A-Z0-9_]{0, 64}=[\"']?)(?:{_VALUE})"
+        ),
         r"\1" + MASK,
     ),
     # curl -u user:password
@@ -52,7 +57,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         MASK,
     ),
     (re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"), MASK),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{0,16384}?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"), MASK),
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]++|-(?!----END))*+(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+        ),
+        MASK,
+    ),
 )
 # cheap look before the patterns: none of them can match a text without one of these
 _HINT = re.compile(
@@ -63,7 +73,7 @@ _SECRET_NAME = re.compile(rf"(?i)(?:^|[-_.]){_CONFIDENTIAL}(?:$|[-_.])|PASSWORD|
 _SECRET_PARAMETERS = frozenset(
     {"token", "access_token", "id_token", "refresh_token", "password", "api_key", "apikey", "secret"}
 )
-_FLAG = re.compile(rf"(?i)^--?(?:[a-z0-9]+[-_.])*{_CONFIDENTIAL}$")
+_FLAG = re.compile(rf"(?i)^--?(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}$")
 
 # annotations that repeat an object, and with it its env and data
 _COPIES = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "objectset.rio.cattle.io/applied"})

@@ -19,7 +19,7 @@ _MINING = re.compile(
     r"(?i)stratum2?\+(?:tcp|ssl|tls|udp)://\S{0,200}"
     r"|--donate-level\S{0,8}|--coin[= ]\S{0,20}|-a (?:cryptonight|randomx|rx/0)\S{0,20}"
     r"|--randomx-\S{0,40}|--cpu-max-threads-hint\S{0,8}|\b(?-i:[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
-    r"|\b(?:[a-z0-9-]+\.){0,3}(?:nanopool|ethermine|nicehash|moneroocean|c3pool|minexmr|unmineable|antpool"
+    r"|\b(?:[a-z0-9-]{1,63}\.){0,3}(?:nanopool|ethermine|nicehash|moneroocean|c3pool|minexmr|unmineable|antpool"
     r"|slushpool|supportxmr|2miners|f2pool|hashvault)\.[a-z]{2,6}(?::\d+)?"
 )
 MAX_CONTAINERS = 100

@@ -135,8 +135,8 @@ def _checked(event: Event, *, truncated: bool) -> Event:
         ]
         if missing:
             raise InvalidEvent(f"truncated before {', '.join(missing)}")
-    elif not event.verb and not (event.auditID and event.requestURI):
-        raise InvalidEvent("an audit event without a verb")
+    elif not event.verb and not event.requestURI:
+        raise InvalidEvent("an audit event without verb and requestURI")
     return event
 
 

@@ -1,0 +1,74 @@
+"""The cheap look agrees with normalize on everything it vouches for."""
+
+import json
+
+import pytest
+from records import RAW_OF, SLUGS, native, record
+
+from leadsman_common.events import Flag
+from leadsman_common.raw import RawEvent
+from leadsman_normalizer.head import peek
+from leadsman_normalizer.normalize import normalize
+from leadsman_normalizer.result import Dropped
+
+ALL = int(~Flag(0))
+
+
+def agree(raw):
+    event, head = normalize(raw), peek(raw)
+    if head is None:
+        return False
+    if isinstance(event, Dropped):
+        assert head.dropped == event.reason
+        return True
+    assert not head.dropped
+    assert head.action == event["action"]
+    assert head.flags == event["flags"] & head.known
+    return True
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("cloud", RAW_OF)
+def test_our_records(slug, cloud):
+    assert agree(record(slug, cloud)) is (cloud != "gke")
+
+
+MORE = [
+    native("get", "pods"),
+    native("get", "pods", stage="RequestReceived"),
+    native("list", "secrets", user={}, responseStatus={"code": 401}, annotations={}),
+    native("create", "pods", requestURI="/x?dryRun=All"),
+    native("create", "pods", ref={"subresource": "exec"}, requestURI="/x?dryRun=All"),
+    native("get", "nodes", ref={"subresource": "proxy"}, requestURI="/api/v1/nodes/n/proxy/run/a/b/c"),
+    native("create", "serviceaccounts", ref={"subresource": "token"}),
+    native("patch", "rollouts", group="argoproj.io", requestObject={"spec": {"containers": [{"image": "x"}]}}),
+    native("update", "nodes", ref={"subresource": "status"}, user={"username": "system:node:n"}),
+    native("get", "pods", impersonatedUser={"username": "system:anonymous"}),
+    native("get", "pods", responseStatus={"code": "200"}),
+    {**native("get", ""), "objectRef": None, "requestURI": "/readyz"},
+]
+
+
+@pytest.mark.parametrize("given", MORE)
+def test_other_records(given):
+    data = json.dumps(given).encode()
+    looked = agree(RawEvent(data, format="k8s-audit"))
+    agree(RawEvent(data))
+    agree(RawEvent(data, format="eks-audit", provider="aws"))
+    if given["responseStatus"] != {"code": "200"}:
+        assert looked
+
+
+def test_what_it_vouches_for():
+    def known(*args, **more):
+        return peek(RawEvent(json.dumps(native(*args, **more)).encode())).known
+
+    assert known("get", "pods") == ALL
+    assert known("create", "pods") == ALL & ~Flag.HAS_POD
+    assert known("create", "pods", ref={"subresource": "exec"}) == ALL
+    assert known("get", "nodes", ref={"subresource": "proxy"}) == ALL & ~Flag.HAS_EXEC
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"x" * 10, b'{"auditID":1}', b'{"auditID":"a","verb":"get"}'])
+def test_where_only_normalize_can_tell(value):
+    assert peek(RawEvent(value)) is None

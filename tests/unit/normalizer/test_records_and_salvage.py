@@ -1,0 +1,248 @@
+"""What a record may look like: formats, times, clusters, dry runs; wrong types, cut and hostile records."""
+
+import json
+import time
+
+import pytest
+from records import RAW_OF, event_of, native, record
+
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.events import Flag
+from leadsman_common.raw import RawEvent
+from leadsman_normalizer.lenient import prune
+from leadsman_normalizer.normalize import normalize
+from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.timestamps import micros
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("2026-11-02T09:00:00.123456Z", 1_793_610_000_123_456),
+        ("2026-11-02T09:00:00Z", 1_793_610_000_000_000),
+        ("2026-11-02T09:00:00.123456789Z", 1_793_610_000_123_456),
+        ("2026-11-02T10:00:00.5+01:00", 1_793_610_000_500_000),
+        ("1970-01-01T00:00:00Z", 0),
+        ("2026-13-02T09:00:00.123456Z", 0),
+        ("2026-11-02T09:00:00.12345xZ", 0),
+        ("", 0),
+        ("now", 0),
+    ],
+)
+def test_micros(text, wanted):
+    assert micros(text) == wanted
+
+
+@pytest.mark.parametrize("slug", ["privileged-container", "pod-attach"])
+@pytest.mark.parametrize("cloud", RAW_OF)
+def test_the_format_is_seen_where_nobody_tells(slug, cloud):
+    told, found = normalize(record(slug, cloud)), normalize(RawEvent(record(slug, cloud).value))
+    assert isinstance(told, dict)
+    assert isinstance(found, dict)
+    assert (told["action"], told["facts"]) == (found["action"], found["facts"])
+    assert found["source"]["format"] == ("gke-logentry" if cloud == "gke" else "k8s-audit")
+
+
+@pytest.mark.parametrize("name", ["authenticator", "api", "controller-manager", "scheduler", "unknown"])
+def test_formats_that_nobody_reads_yet(name):
+    assert normalize(RawEvent(b"x", format=f"eks-{name}")) == Dropped(f"format not read yet: eks-{name}")
+
+
+@pytest.mark.parametrize(
+    ("value", "more"),
+    [
+        (b"", {}),
+        (b"hello", {}),
+        (b"[]", {"format": "k8s-audit"}),
+        (b"null", {"format": "k8s-audit"}),
+        (b"3", {"format": "gke-logentry"}),
+        (b"{}", {"format": "k8s-audit"}),
+        (b"{}", {"format": "gke-logentry"}),
+        (b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[]}', {"format": "k8s-audit"}),
+        (b'{"kind":"Pod","apiVersion":"v1","verb":"get"}', {"format": "k8s-audit"}),
+        (b'{"verb":"get",}', {"format": "k8s-audit"}),
+        (b'{"verb":"get"} x', {"format": "k8s-audit"}),
+        (b'{"verb":NaN}', {"format": "k8s-audit"}),
+        (b"{}", {"format": "telegram"}),
+        (b'{"protoPayload":{"serviceName":"k8s.io"}}', {}),
+        (b'{"protoPayload":{"serviceName":"k8s.io"', {}),
+    ],
+)
+def test_bad_data(value, more):
+    with pytest.raises(InvalidEvent):
+        normalize(RawEvent(value, **more))
+
+
+def test_what_is_not_ours():
+    assert event_of(native())["stage"] == "ResponseComplete"
+    received = json.dumps(native(stage="RequestReceived")).encode()
+    assert normalize(RawEvent(received, format="k8s-audit")) == Dropped("stage RequestReceived")
+    other = b'{"protoPayload":{"serviceName":"container.googleapis.com","methodName":"x"}}'
+    assert normalize(RawEvent(other)) == Dropped("service not read yet: container.googleapis.com")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+def test_old_versions(version):
+    assert event_of(native(apiVersion=f"audit.k8s.io/{version}"))["action"] == "create pods"
+
+
+def test_an_item_of_an_event_list():
+    item = native()
+    del item["kind"], item["apiVersion"]
+    assert event_of(item)["action"] == "create pods"
+
+
+@pytest.mark.parametrize(
+    ("cloud", "wanted"),
+    [
+        ("native", "k8s//rack-1/harbour"),
+        ("eks", "aws/111122223333/eu-west-1/harbour"),
+        ("gke", "gcp/example-shipyard/europe-west4/shipyard"),
+    ],
+)
+def test_clusters(cloud, wanted):
+    assert normalize(record("pod-attach", cloud))["cluster"]["id"] == wanted
+
+
+def test_an_unknown_cluster_has_no_id():
+    event = normalize(RawEvent(record("pod-attach", "native").value, provider="k8s"))
+    assert event["cluster"] == {"id": "", "name": "", "provider": "k8s", "account": "", "region": ""}
+
+
+DRY = [
+    ("create", "pods", "", "", "All", True),
+    ("patch", "deployments", "apps", "", "All", True),
+    ("delete", "clusterroles", "rbac.authorization.k8s.io", "", "All", True),
+    ("create", "pods", "", "", "None", False),
+    ("create", "pods", "", "", "all", False),
+    ("create", "pods", "", "exec", "All", False),
+    ("get", "pods", "", "", "All", False),
+    ("create", "serviceaccounts", "", "token", "All", False),
+    ("create", "things", "example.com", "", "All", False),
+    ("create", "selfsubjectaccessreviews", "authorization.k8s.io", "", "All", False),
+]
+
+
+@pytest.mark.parametrize(("verb", "resource", "group", "sub", "value", "dry"), DRY)
+def test_dry_runs(verb, resource, group, sub, value, dry):
+    uri = f"/x?fieldManager=k&dryRun={value}"
+    event = event_of(native(verb, resource, group=group, ref={"subresource": sub}, requestURI=uri))
+    assert event["dryRun"] is dry
+    assert bool(event["flags"] & Flag.DRY_RUN) is dry
+
+
+def test_a_dry_run_on_gke():
+    entry = json.loads(record("privileged-container", "gke").value)
+    entry["labels"]["command.gke.io/dryRun"] = "All"
+    assert normalize(RawEvent(json.dumps(entry).encode()))["dryRun"]
+
+
+WRONG = {
+    "user a text": {"user": "ada"},
+    "user a list": {"user": ["ada"]},
+    "user null": {"user": None},
+    "groups a text": {"user": {"username": "ada", "groups": "x"}},
+    "groups with a number": {"user": {"username": "ada", "groups": ["a", 1]}},
+    "extra a list": {"user": {"username": "ada", "extra": [1]}},
+    "extra not in lists": {"user": {"username": "ada", "extra": {"arn": "x"}}},
+    "objectRef a list": {"objectRef": []},
+    "objectRef with a number": {"objectRef": {"resource": "pods", "name": 7}},
+    "code a text": {"responseStatus": {"code": "201"}},
+    "status an object": {"responseStatus": {"code": 201, "status": {}}},
+    "responseStatus a list": {"responseStatus": [1]},
+    "annotations a list": {"annotations": ["x"]},
+    "annotations with a number": {"annotations": {"a": 1, "authorization.k8s.io/decision": "allow"}},
+    "sourceIPs a text": {"sourceIPs": "203.0.113.24"},
+    "sourceIPs with null": {"sourceIPs": [None, "203.0.113.24"]},
+    "verb a number": {"verb": 3},
+    "stage an object": {"stage": {}},
+    "uri null": {"requestURI": None},
+    "time a number": {"requestReceivedTimestamp": 3},
+    "body a text": {"requestObject": "x"},
+    "body a number": {"requestObject": 10**30},
+    "code out of range": {"responseStatus": {"code": 2**40}},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_wrong_types_cost_a_fact_not_the_record(wrong):
+    event = event_of({**native(), **wrong})
+    assert event["actor"]["class"] in ("human", "unknown")
+    if next(iter(wrong.values())) is not None:
+        assert event["coverage"]["reasons"]
+
+
+def test_what_can_be_read_is_read():
+    assert event_of({**native(), **WRONG["code a text"]})["outcome"]["http"] == 201
+    assert event_of({**native(), **WRONG["groups with a number"]})["user"]["groups"] == ["a"]
+    assert event_of({**native(), **WRONG["annotations with a number"]})["outcome"]["authz"] == "allow"
+    assert event_of({**native(), **WRONG["sourceIPs with null"]})["src_endpoint"]["ip"] == "203.0.113.24"
+
+
+PATCH = b'{"spec":{"template":{"spec":{"hostNetwork":true}}},"metadata":{"annotations":{"a":%s}}}'
+HOSTILE = {
+    "invalid UTF-8": b'"\xff\xfe"',
+    "lone surrogate": b'"\\ud800"',
+    "lone surrogate in a key": b'{"\\udc00":1}',
+    "number past any type": b"1e400",
+    "integer of 5000 digits": b"9" * 5000,
+    "nested 5000 deep": b"[" * 5000 + b"]" * 5000,
+    "nested objects": b'{"a":' * 3000 + b"1" + b"}" * 3000,
+    "duplicate keys": b'{"a":1,"a":2}',
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_patch_body_cannot_hide_the_patch(value):
+    """The API server logs a patch as sent, so a client chooses these bytes."""
+    base = json.dumps(native("patch", "deployments", group="apps")).encode()
+    data = base[:-1] + b',"requestObject":' + PATCH % value + b"}"
+    start = time.process_time()
+    event = normalize(RawEvent(data, format="k8s-audit"))
+    assert time.process_time() - start < 1
+    assert event["facts"]["pod"]["host_network"]
+    assert event["facts"]["touched"] == ["pod.host_network"]
+    assert event["actor"]["name"] == "ada@example.com"
+    json.dumps(event).encode()
+
+
+def test_prune_cuts_what_is_deep_and_leaves_the_rest():
+    assert prune(b'{"a":[[["]"]]],"b":1}', [], 3) == b'{"a":[[null]],"b":1}'
+    assert prune(b'{"a":[1]}', [], 3) == b'{"a":[1]}'
+
+
+LEADING = ("auditID", "verb", "user", "objectRef")
+
+
+@pytest.mark.parametrize("slug", ["privileged-container", "pod-attach", "privileged-cluster-role"])
+@pytest.mark.parametrize("suffix", [b"", b"[Truncated...]", b"\n"])
+def test_truncation_at_every_byte(slug, suffix):
+    value = record(slug, "native").value.rstrip()
+    whole = json.loads(value)
+    # where each leading field ends: in front of the next key
+    keys = list(whole)
+    ends = [value.index(f'"{keys[keys.index(k) + 1]}":'.encode()) for k in LEADING]
+    salvaged = 0
+    for cut in range(len(value)):
+        raw = RawEvent(value[:cut] + suffix, **RAW_OF["native"])
+        if cut < max(ends) - 1:
+            with pytest.raises(InvalidEvent):
+                normalize(raw)
+            continue
+        event = normalize(raw)
+        salvaged += 1
+        assert event["coverage"]["truncated"]
+        assert event["flags"] & Flag.TRUNCATED
+        assert (event["verb"], event["auditID"]) == (whole["verb"], whole["auditID"])
+        assert event["user"]["username"] == "ada@example.com"
+        assert event["objectRef"]["resource"] == whole["objectRef"]["resource"]
+    assert salvaged > 100
+
+
+def test_a_cut_in_a_long_string_takes_no_long_time():
+    body = {"metadata": {"annotations": {"a": json.dumps({str(n): "x" for n in range(50_000)})}}}
+    value = json.dumps(native(requestObject=body)).encode()
+    start = time.process_time()
+    event = normalize(RawEvent(value[:-300], format="k8s-audit"))
+    assert time.process_time() - start < 1
+    assert event["coverage"]["truncated"]
