@@ -205,7 +205,7 @@ class Pipeline:
                 named = gone or self.service_names()
                 ends = "\n".join(f"--- {name}\n{self.services.log_tail(name)}" for name in named)
                 raise StackError(f"not come about: {what}; not running: {gone}\n{ends}")
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     # --- the clouds --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,139 @@
+"""20,000 events with known alerts through the whole stream: kill -9 of each service loses none and invents none.
+
+Once with nothing disturbed, and once in bursts, with one service killed in the middle of each and started again.
+EKS's events all go in at Kinesis (moto). Of GKE's every sixth goes in at Pub/Sub and the others are put on raw.gcp as
+ingest-gcp would: the stand-in (pstest) hands out one message in ten milliseconds, and 8,000 would take it minutes.
+"""
+
+import collections
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+EVENTS = 20_000
+ROUNDS = 2  # times that each service is killed
+PART = 400  # records that are put together
+
+
+@pytest.fixture(scope="module")
+def mix():
+    """The module bench/mix.py; the benchmark is no package."""
+    folder = str(Path(__file__).parents[2] / "bench")
+    sys.path.append(folder)
+    try:
+        import mix
+
+        yield mix
+    finally:
+        sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def samples(mix):
+    return list(enumerate(mix.samples(EVENTS)))
+
+
+@pytest.fixture(scope="module")
+def start(local, run_dir, stack, moto_endpoint, pubsub_emulator):
+    """start(): a pipeline of its own with a receiver, as a context manager."""
+    kit, receiver = local("pipeline"), local("receiver")
+
+    class Run:
+        def __enter__(self):
+            self.receiver = receiver.Receiver()
+            redis_url = stack.redis_url.removesuffix("/0") + "/2"
+            world = kit.World(stack.bootstrap, redis_url, moto_endpoint, pubsub_emulator, self.receiver.url)
+            self.pipeline = kit.Pipeline(run_dir, world).__enter__()
+            self.pipeline.services.start_all(self.pipeline.service_names())
+            return self.pipeline, self.receiver
+
+        def __exit__(self, *error):
+            self.pipeline.__exit__(*error)
+            self.receiver.close()
+
+    return Run
+
+
+def feed(pipeline, mix, samples):
+    """Put records, numbered, in at their clouds."""
+    for first in range(0, len(samples), PART):
+        by_cluster = collections.defaultdict(list)
+        for n, sample in samples[first : first + PART]:
+            by_cluster[sample.cluster].append((n, sample))
+        for cluster, part in by_cluster.items():
+            if cluster.cloud == "aws":
+                pipeline.put_cloudwatch(cluster.name, cluster.account, [s.value.decode() for _, s in part])
+            else:
+                pipeline.publish([s.value for n, s in part if not passes_by(n, s)])
+                pipeline.produce_raw(mix.raw_of(s, n) for n, s in part if passes_by(n, s))
+
+
+def passes_by(n, sample):
+    """Whether a record is put on its raw topic, past the cloud."""
+    return sample.cluster.cloud == "gcp" and n % 6 != 0
+
+
+# how much a service has done, as the next hop sees it
+DONE = {
+    "ingest-aws": lambda pipeline, _: pipeline.count("raw.aws"),
+    "ingest-gcp": lambda pipeline, _: pipeline.count("raw.gcp"),
+    "normalizer": lambda pipeline, _: pipeline.count("audit.events"),
+    "detector": lambda pipeline, _: pipeline.count("alerts"),
+    "notifier": lambda _, receiver: len(receiver.bodies),
+}
+
+
+def left(pipeline, name):
+    """How many records it has not committed; what ingest has not acknowledged is not asked."""
+    return name.startswith("ingest") or pipeline.lag(name)
+
+
+def outcome(pipeline, receiver):
+    """Slug by alert id on the topic, and the ids at the receiver."""
+    on_topic = {alert["id"]: alert["rule"]["name"] for alert in pipeline.alerts()}
+    return on_topic, {alert["id"] for alert in receiver.bodies}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, mix, samples):
+    with start() as (pipeline, receiver):
+        feed(pipeline, mix, samples)
+        pipeline.wait_through(raw=EVENTS)
+        return outcome(pipeline, receiver)
+
+
+def test_undisturbed_the_known_alerts_come(mix, samples, undisturbed):
+    on_topic, received = undisturbed
+    known = mix.expected(sample for _, sample in samples)
+    assert known.total() > 200
+    assert known["exec-by-new-role"] > 20
+    assert collections.Counter(on_topic.values()) == known
+    assert received == set(on_topic)
+
+
+def test_killing_each_service_changes_no_alert(start, mix, samples, undisturbed):
+    with start() as (pipeline, receiver):
+        names = pipeline.service_names() * ROUNDS
+        assert len(names) == 5 * ROUNDS
+        burst = EVENTS // len(names)
+        for turn, name in enumerate(names):
+            part = samples[turn * burst : (turn + 1) * burst]
+            done = DONE[name](pipeline, receiver)
+            if name == "ingest-gcp":
+                done += sum(passes_by(n, sample) for n, sample in part)
+            feeding = threading.Thread(target=feed, args=(pipeline, mix, part), daemon=True)
+            feeding.start()
+            pipeline.until(lambda name=name, done=done: DONE[name](pipeline, receiver) > done, f"{name} begins")
+            killed = pipeline.services.pid(name)
+            pipeline.services.kill9(name)
+            assert feeding.is_alive() or left(pipeline, name), f"{name} had no work in hand when it was killed"
+            assert pipeline.services.restart(name).pid != killed
+            feeding.join()
+        pipeline.wait_through(raw=EVENTS)
+        on_topic, received = outcome(pipeline, receiver)
+    assert set(on_topic) == set(undisturbed[0])
+    assert received == set(undisturbed[0])
