@@ -205,7 +205,21 @@ def test_redact_leaves_the_given_object_alone():
 
 
 @pytest.mark.parametrize(
-    "text", ["-u " * 50_000, "a:" * 100_000, "token" * 50_000, "-----BEGIN PRIVATE KEY-----" * 5_000, "://" * 50_000]
+    "text",
+    [
+        "-u " * 50_000,
+        "a:" * 100_000,
+        "token" * 50_000,
+        "-----BEGIN PRIVATE KEY-----" * 5_000,
+        "://" * 50_000,
+        "a." * 100_000,
+        "TOKEN" * 40_000,
+        "A_" * 100_000,
+        "-" * 200_000,
+        "eyJ" * 60_000,
+        "--a-" * 50_000,
+        "mysql " * 30_000,
+    ],
 )
 def test_masking_takes_no_long_time(text):
     start = time.process_time()

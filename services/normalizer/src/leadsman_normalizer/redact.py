@@ -21,6 +21,9 @@ _CONFIDENTIAL = (
     r"(?:pass(?:word|wd|phrase)?|pwd|secrets?|(?:auth|access|api|id|refresh|session|bearer)?[-_.]?token"
     r"|(?:api|access|secret|private|auth|account|client|signing|encryption)[-_.]?(?:key|secret)(?:[-_.]?id)?|credentials?)"
 )
+# what may stand in front of it, bounded: a client chooses the text, and an open repetition would cost its square
+_WORDS = r"(?:[a-z0-9]{1,40}[-_.]){0,8}"
+_LOUD = r"[A-Z0-9_]{0,64}"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Authorization: Bearer x, Basic x, token x
     (re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[a-z0-9._~+/=-]{6,}"), r"\1\2" + MASK),
@@ -31,16 +34,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # --password=x, --api-key x, -token x
     (
-        re.compile(rf"(?i)((?:^|\s)--?(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"),
+        re.compile(rf"(?i)((?:^|\s)--?{_WORDS}{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"),
         r"\1" + MASK,
     ),
     # DB_PASSWORD=x, ?token=x, password: x
-    (re.compile(rf"(?i)(\b(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    (re.compile(rf"(?i)(\b{_WORDS}{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
     # PGPASSWORD=x and the like, where the word is glued to another
     (
-        re.compile(
-            rf"(\b[A-Z0-9_]{0, 64}(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY)[A-Z0-9_]{0, 64}=[\"']?)(?:{_VALUE})"
-        ),
+        re.compile(rf"(\b{_LOUD}(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY){_LOUD}=[\"']?)(?:{_VALUE})"),
         r"\1" + MASK,
     ),
     # curl -u user:password
@@ -59,7 +60,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"), MASK),
     (
         re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]++|-(?!----END))*+(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]++|-(?!----END))*+"
+            r"(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
         ),
         MASK,
     ),
@@ -73,7 +75,7 @@ _SECRET_NAME = re.compile(rf"(?i)(?:^|[-_.]){_CONFIDENTIAL}(?:$|[-_.])|PASSWORD|
 _SECRET_PARAMETERS = frozenset(
     {"token", "access_token", "id_token", "refresh_token", "password", "api_key", "apikey", "secret"}
 )
-_FLAG = re.compile(rf"(?i)^--?(?:[a-z0-9]{1, 40}[-_.]){0, 8}{_CONFIDENTIAL}$")
+_FLAG = re.compile(rf"(?i)^--?{_WORDS}{_CONFIDENTIAL}$")
 
 # annotations that repeat an object, and with it its env and data
 _COPIES = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "objectset.rio.cattle.io/applied"})
