@@ -7,6 +7,7 @@ from collections.abc import Callable
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.cloudtrail import normalize_cloudtrail
 from leadsman_normalizer.sources.eks_authenticator import normalize_authenticator
 from leadsman_normalizer.sources.eks_components import normalize_component_line
 from leadsman_normalizer.sources.gke_audit import normalize_gke
@@ -20,5 +21,6 @@ SOURCES: dict[str, Callable[[RawEvent], AuditEvent | Dropped]] = {
     "eks-controller-manager": normalize_component_line,
     "eks-scheduler": normalize_component_line,
     "eks-unknown": normalize_component_line,  # a stream of EKS that has no name here: cloud-controller-manager
+    "cloudtrail": normalize_cloudtrail,
     "gke-logentry": normalize_gke,
 }
