@@ -115,7 +115,7 @@ class RawGcp:
     """GKE records straight to `raw.gcp`, as ingest-gcp would write them: for machines without the Pub/Sub stand-in."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._producer = AckedProducer(bootstrap)
+        self._producer = AckedProducer(bootstrap, {"log_level": "3"})  # a broker that just started is no news
         self._numbers = itertools.count(1)
 
     def send(self, messages: Sequence[bytes], cluster: str = "", account: str = "", log_stream: str = "") -> None:  # noqa: ARG002 - a LogEntry names them itself
