@@ -15,16 +15,19 @@ from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, Response
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.actor import ANONYMOUS, actor_of, groups_of
 from leadsman_normalizer.assemble import Request, assemble, cluster, is_dry_run, status_of
+from leadsman_normalizer.calls import NOBODY
 from leadsman_normalizer.lenient import NO_BODY, Truncated, decode, decoder, note
 from leadsman_normalizer.outcome import DECISION, REASON, gke
 from leadsman_normalizer.redact import mask
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.gcp_calls import normalize_gcp_call
 from leadsman_normalizer.sources.gke_names import Name, parse_name
 from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, complete
 from leadsman_normalizer.timestamps import micros
 
 COMMAND = "command.gke.io/command"
 DRY_RUN = "command.gke.io/dryRun"
+SYSTEM_EVENT, POLICY_DENIED = "system_event", "policy"
 _STREAMS = frozenset({"exec", "attach", "portforward"})
 
 
@@ -116,10 +119,11 @@ _NO_RESOURCE = Resource()
 _NO_AUTHENTICATION = Authentication()
 _NO_METADATA = RequestMetadata()
 _NO_RPC = RpcStatus()
+_SYSTEM: Actor = {**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"}
 
 
 def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
-    """One LogEntry. Dropped for another service than k8s.io; raises InvalidEvent where it is no audit entry."""
+    """One LogEntry. Dropped where it is about no cluster; raises InvalidEvent where it is no audit entry."""
     reasons: list[str] = []
     try:
         entry = decode(LogEntry, raw.value, reasons)
@@ -129,7 +133,7 @@ def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
     if payload is None:
         raise InvalidEvent("a LogEntry without protoPayload")
     if payload.serviceName != "k8s.io" and (payload.serviceName or not payload.methodName.startswith("io.k8s.")):
-        return Dropped(f"service not read yet: {payload.serviceName[:64]}")
+        return normalize_gcp_call(raw, payload.serviceName)
     if not payload.methodName:
         raise InvalidEvent("a LogEntry without methodName")
     return _from_entry(raw, entry, payload, reasons)
@@ -149,16 +153,20 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
         where.get("location", "") or raw.region,
         where.get("cluster_name", "") or raw.cluster,
     )
-    user, impersonated, actor, cloud = who(payload.authenticationInfo or _NO_AUTHENTICATION, refused=rpc.code == 16)
+    log = _log_of(entry.logName)
+    code = rpc.code or (7 if log == POLICY_DENIED else 0)
+    user, impersonated, actor, cloud = who(payload.authenticationInfo or _NO_AUTHENTICATION, refused=code == 16)
+    if log == SYSTEM_EVENT and actor["class"] == "unauthenticated" and not impersonated:
+        user, actor = NOBODY, _SYSTEM  # Google's own action: it has no caller, rather than one without credentials
     ref = _reference(name, bytes(payload.response))
     uri = _uri(name)
-    streaming = name.subresource in _STREAMS or (name.subresource == "proxy" and rpc.code == 2)
+    streaming = name.subresource in _STREAMS or (name.subresource == "proxy" and code == 2)
     answer = _answer(bytes(payload.response), rpc)
     outcome = gke(
-        labels.get(DECISION, ""),
+        "forbid" if log == POLICY_DENIED else labels.get(DECISION, ""),
         labels.get(REASON, ""),
         any(item.granted for item in payload.authorizationInfo) if payload.authorizationInfo else None,
-        rpc.code,
+        code,
         answer["code"],
         name.verb,
         streaming,
@@ -214,6 +222,12 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
             reasons=reasons,
         )
     )
+
+
+@lru_cache(maxsize=1024)
+def _log_of(name: str) -> str:
+    """The log that an entry is of: activity, data_access, system_event or policy; clients may decode the slash."""
+    return name.replace("%2F", "/").rpartition("/")[2]
 
 
 def who(found: Authentication, *, refused: bool) -> tuple[User, User | None, Actor, Cloud | None]:
