@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import faust
 import structlog
+from faust.exceptions import ConsumerNotStarted
 
 from leadsman_common.settings import SettingError
 from leadsman_detector.acks import Batch
@@ -37,8 +38,11 @@ class FaustRunner:
 
     def ready(self) -> bool:
         """See Runner."""
-        app = self._app
-        return bool(app is not None and app.started and not app.rebalancing and app.consumer.assignment())
+        consumer = self._consumer()
+        try:
+            return bool(consumer is not None and consumer.assignment())
+        except ConsumerNotStarted:
+            return False
 
     async def _serve(self, handler: Handler) -> None:
         watchdog = Watchdog(self.waiting, self._source.stall_s, self._source.stall_exit_s)
@@ -65,12 +69,22 @@ class FaustRunner:
         if app.crashed:
             _broken("the stream crashed while stopping", app.crash_reason)
 
-    def waiting(self) -> bool:
-        """Whether records wait: fetched ones, ones the broker has, or all of them while the group is being joined."""
+    def _consumer(self) -> Consumer | None:
+        """The app's consumer once it is there and settled, for threads other than the app's.
+
+        Never `app.consumer`: that makes one where there is none yet, and two threads would make two, of which the app
+        starts one and asks the other for ever.
+        """
         app = self._app
         if app is None or not app.started or app.rebalancing:
+            return None
+        return cast("Consumer | None", app._consumer)  # noqa: SLF001 - see above
+
+    def waiting(self) -> bool:
+        """Whether records wait: fetched ones, ones the broker has, or all of them while the group is being joined."""
+        consumer = self._consumer()
+        if consumer is None:
             return True
-        consumer = cast("Consumer", app.consumer)
         if any(len(queue) for queue in list(consumer.queues.values())):
             return True
         subscription = consumer._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
