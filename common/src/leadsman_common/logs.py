@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
 
 import structlog
+
+
+class _Json(logging.Formatter):
+    """What the libraries log, in the same form."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"logger": record.name, "level": record.levelname.lower(), "event": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def setup(service: str, level: str = "info") -> Any:
@@ -23,9 +34,7 @@ def setup(service: str, level: str = "info") -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
-    logging.basicConfig(
-        level=max(number, logging.WARNING),
-        stream=sys.stderr,
-        format='{"logger": "%(name)s", "event": %(message)r}',
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json())
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])
     return structlog.get_logger().bind(service=service)
