@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import faust.transport.consumer
 from aiokafka.consumer import fetcher
@@ -11,7 +12,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from leadsman_detector import transport
 from leadsman_detector.acks import AckQueue, Batch
-from leadsman_detector.runner import Record
+from leadsman_detector.runner import Record, Source
 
 
 def test_the_versions_it_was_read_against():
@@ -65,3 +66,37 @@ def test_what_faust_acks_unhandled_is_not_committed():
     message = message_of(batch)
     message.acked = True
     assert (message.acked, queue.end) == (True, None)
+
+
+def test_a_full_buffer_takes_no_partition_out():
+    """Stock Faust sleeps a second when all are out: half of the throughput was lost to it (decision 004)."""
+    tp = faust.types.TP("t", 0)
+    consumer = object.__new__(transport.Consumer)
+    consumer._active_partitions = {tp}
+    consumer.on_buffer_full(tp)
+    assert consumer._active_partitions == {tp}
+
+
+def test_a_fetch_waits_no_longer_than_it_is_told(monkeypatch):
+    """Stock Faust waits 1.5 s, during which no other partition of the broker is fetched (decision 004)."""
+    stock = SimpleNamespace(_fetch_max_wait_ms=1500, _fetch_min_bytes=1)
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer", lambda *_: stock)
+    thread = object.__new__(transport.ConsumerThread)
+    thread.app = SimpleNamespace(source=Source("", "", "", "", fetch_wait_ms=20))
+    made = thread._create_worker_consumer(None)
+    assert (made._fetch_max_wait_ms, made._fetch_min_bytes) == (20, transport.FETCH_MIN_BYTES)
+
+
+def fetched(*offsets):
+    return [
+        SimpleNamespace(topic="t", partition=0, offset=o, key=b"k", value=None, headers=(), timestamp=1)
+        for o in offsets
+    ]
+
+
+def test_a_fetch_becomes_batches_in_order():
+    queue = AckQueue()
+    batches = list(transport.coalesce(queue, fetched(3, 4, 7, 8, 9), 2))
+    assert [(b.first, b.last, len(b.records)) for b in batches] == [(3, 4, 2), (7, 8, 2), (9, 9, 1)]
+    assert len(queue) == 3
+    assert batches[0].records[0] == Record("t", 0, 3, b"k", b"", (), 1)

@@ -68,7 +68,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         # Faust fixes the wait at 1500 ms, and aiokafka has one fetch in flight per broker: while it waits for a
-        # partition at its end, no other partition of that broker is fetched. docs/decisions/faust-transport.md
+        # partition at its end, no other partition of that broker is fetched. docs/decisions/004-faust-transport.md
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = source_of(self.app).fetch_wait_ms  # noqa: SLF001
         consumer._fetch_min_bytes = FETCH_MIN_BYTES  # noqa: SLF001

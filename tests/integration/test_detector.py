@@ -1,0 +1,229 @@
+"""The detector as a process, with either runner: audit events in, alerts and dead letters out, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from leadsman_common.avro import alert_codec, audit_event_codec
+from leadsman_common.events import Flag
+from leadsman_common.schemas import load_avsc
+from leadsman_detector.runner import EXIT_BROKEN
+
+pytestmark = pytest.mark.integration
+
+RULE = """\
+title: A pod was made
+id: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad001
+name: pod-made
+status: test
+level: high
+logsource: {product: kubernetes, service: audit}
+detection:
+    made: {verb: create, objectRef.resource: pods}
+    condition: made
+"""
+
+
+def event(name, verb="create"):
+    found = {f["name"]: copy.deepcopy(f.get("default")) for f in load_avsc("audit-event")["fields"]}
+    found["objectRef"] |= {"resource": "pods", "namespace": "shop", "name": name}
+    found["outcome"] |= {"effective": True}
+    found["cluster"] |= {"id": "aws/111122223333/eu-west-1/prod"}
+    found |= {"action": f"{verb} pods", "flags": int(Flag.EFFECTIVE), "id": name, "verb": verb}
+    return audit_event_codec().encode({**found, "time": 1_700_000_000_000_000})
+
+
+class Detector:
+    """The process, its topics, and what came out."""
+
+    def __init__(self, bootstrap, redis_url, prefix, topics, folder, **settings):
+        rules = folder / "rules"
+        rules.mkdir(exist_ok=True)
+        (rules / "pod-made.yml").write_text(RULE)
+        self.bootstrap, self.topics, self.prefix, self.folder = bootstrap, topics, prefix, folder
+        self.port = settings.pop("port", 0)
+        self.env = {
+            **os.environ,
+            "LEADSMAN_KAFKA_BOOTSTRAP": bootstrap,
+            "LEADSMAN_REDIS_URL": redis_url,
+            "LEADSMAN_TOPIC_PREFIX": prefix,
+            "LEADSMAN_RULES_DIR": str(rules),
+            "LEADSMAN_DATA_DIR": str(folder),
+            "LEADSMAN_SESSION_TIMEOUT_S": "6",
+            **{f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.producer = Producer({"bootstrap.servers": bootstrap})
+        self.processes = []
+
+    def put(self, *values, **more):
+        for value in values:
+            self.producer.produce(self.topics["audit.events"], value, partition=0, **more)
+        assert self.producer.flush(10) == 0
+
+    def start(self, **settings):
+        env = {**self.env, **{f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()}}
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", "leadsman_detector"], env=env, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def log(self):
+        return (self.folder / "log").read_text()
+
+    def read(self, topic, count, wait_s=40):
+        """Read `count` records of a topic, or what came in time, and whatever else comes in half a second."""
+        reader = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "enable.auto.commit": False})
+        try:
+            reader.assign([TopicPartition(self.topics[topic], n, 0) for n in range(3)])
+            found, deadline = [], time.monotonic() + wait_s
+            while len(found) < count and time.monotonic() < deadline:
+                found += reader.consume(100, timeout=0.1)
+            return found + reader.consume(100, timeout=0.5)
+        finally:
+            reader.close()
+
+    def committed(self):
+        asked = [ConsumerGroupTopicPartitions(f"{self.prefix}leadsman-detector")]
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        found = admin.list_consumer_group_offsets(asked)[asked[0].group_id].result().topic_partitions
+        return {tp.partition: tp.offset for tp in found if tp.offset > 0}
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture(params=["faust", "plain"])
+def detector(request, bootstrap, redis_url, topic_prefix, topics, tmp_path):
+    """Give a Detector that is not started yet."""
+    it = Detector(bootstrap, redis_url, topic_prefix, topics, tmp_path, runner=request.param)
+    yield it
+    it.close()
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def wait_ready(port, wait_s=40):
+    """Wait until /readyz says so."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        with contextlib.suppress(OSError):
+            if get(port, "/readyz")[0] == 200:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_alerts_dead_letters_health_and_a_stop_in_good_order(detector, local):
+    port = local("processes").free_port()
+    headers = [("source", b"\xff\x00"), ("dlq-reason", b"another's")]
+    detector.put(event("one"), event("two", verb="get"), event("one"))
+    detector.put(b"\x00 no avro \xff", key=b"k\xff", headers=headers)
+    detector.put(event("three"))
+    process = detector.start(http_port=port)
+
+    alerts = detector.read("alerts", 2)
+    decoded = {alert_codec().decode(m.value())["objectRef"]["name"]: m for m in alerts}
+    assert sorted(decoded) == ["one", "three"], detector.log()
+    assert len(alerts) == 2  # the same event again is the same alert
+    alert = alert_codec().decode(decoded["one"].value())
+    assert decoded["one"].key().decode() == alert["id"]
+    assert dict(decoded["one"].headers()) == {
+        "ce_specversion": b"1.0",
+        "ce_id": alert["id"].encode(),
+        "ce_source": b"/leadsman/detector",
+        "ce_type": b"io.leadsman.alert.v1",
+        "ce_time": b"2023-11-14T22:13:20.000000Z",
+        "content-type": b"application/avro",
+    }
+    assert [(e["topic"], e["partition"]) for e in alert["evidence"]] == [(detector.topics["audit.events"], 0)]
+
+    (dead,) = detector.read("audit.events.dlq", 1)
+    assert (dead.key(), dead.value()) == (b"k\xff", b"\x00 no avro \xff")
+    found = dict(dead.headers())
+    assert found["source"] == b"\xff\x00"
+    assert found["dlq-reason"].startswith(b"avro: ")
+    assert (found["dlq-stage"], found["dlq-offset"], found["dlq-partition"]) == (b"detect", b"3", b"0")
+
+    assert get(port, "/healthz")[0] == 200
+    wait_ready(port)
+    metrics = get(port, "/metrics")[1]
+    assert f'leadsman_received_total{{service="detector",source="{detector.topics["audit.events"]}"}} 5.0' in metrics
+    assert 'leadsman_alerts_total{level="high",rule="pod-made"}' in metrics
+    assert 'leadsman_stalled{service="detector"} 0.0' in metrics
+
+    assert stop(process) == 0, detector.log()
+    assert detector.committed() == {0: 5}
+
+
+def test_too_many_bad_records_stop_it_with_offsets_uncommitted(detector):
+    detector.put(event("one"), *[b"bad"] * 9)
+    process = detector.start(max_bad_in_a_row=5)
+    assert process.wait(40) == EXIT_BROKEN, detector.log()
+    assert "5 bad records in a row" in detector.log()
+    assert detector.committed() == {}
+    assert detector.read("audit.events.dlq", 1, wait_s=0) == []
+
+
+def test_without_redis_it_leaves_and_with_redis_again_the_alert_comes(detector, local):
+    detector.put(event("one"))
+    process = detector.start(redis_url=f"redis://127.0.0.1:{local('processes').free_port()}/0")
+    assert process.wait(60) == EXIT_BROKEN, detector.log()
+    assert detector.committed() == {}
+    process = detector.start()
+    assert [alert_codec().decode(m.value())["objectRef"]["name"] for m in detector.read("alerts", 1)] == ["one"]
+    assert stop(process) == 0
+
+
+@pytest.mark.parametrize("detector", ["faust"], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    {
+        "runner": ({"runner": "spark"}, "LEADSMAN_RUNNER='spark': faust or plain"),
+        "rules": ({"rules_dir": "/nowhere"}, "LEADSMAN_RULES_DIR: there is no /nowhere"),
+        "batch": ({"batch": 0}, "LEADSMAN_BATCH must be positive"),
+        "session": ({"session_timeout_s": 5}, "LEADSMAN_SESSION_TIMEOUT_S"),
+        "stall": ({"stall_s": 9, "stall_exit_s": 8}, "LEADSMAN_STALL_S"),
+        "sasl": ({"kafka_options": "security.protocol=sasl_ssl,sasl.mechanism=OAUTHBEARER"}, "LEADSMAN_RUNNER=plain"),
+    }.values(),
+    ids=str,
+)
+def test_a_bad_setting_is_named(detector, settings, says):
+    assert detector.start(**settings).wait(30) == 2
+    assert says in detector.log()
+
+
+def test_logs_are_one_json_object_a_line(detector, local):
+    port = local("processes").free_port()
+    process = detector.start(http_port=port)
+    wait_ready(port)
+    assert stop(process) == 0
+    lines = [line for line in detector.log().splitlines() if not line.startswith("%")]  # librdkafka's own
+    assert "stopped: what was handled is committed" in [json.loads(line).get("event") for line in lines]
