@@ -237,6 +237,23 @@ def test_wrong_types_are_null_facts_and_reasons():
     }
 
 
+@pytest.mark.parametrize("wrong", [True, 1, 1.5, "x", {"a": 1}, [None], [[]], [1, "x"]], ids=repr)
+@pytest.mark.parametrize("key", ["containers", "initContainers", "volumes", "securityContext", "nodeName"])
+def test_any_wrong_type_in_a_spec_is_a_reason(key, wrong):
+    event = event_of(native("create", "pods", requestObject={"spec": {"containers": [], key: wrong}}))
+    right = isinstance(wrong, str if key == "nodeName" else dict if key == "securityContext" else ())
+    assert bool(event["coverage"]["reasons"]) is not right
+
+
+@pytest.mark.parametrize("wrong", [True, 1, "x", {"a": 1}, [None], [1]], ids=repr)
+@pytest.mark.parametrize("key", ["command", "args", "volumeMounts", "ports", "env", "lifecycle", "securityContext"])
+def test_any_wrong_type_in_a_container_is_a_reason(key, wrong):
+    body = {"spec": {"containers": [{"image": "x", key: wrong}]}}
+    event = event_of(native("create", "pods", requestObject=body))
+    right = isinstance(wrong, dict) and key in ("lifecycle", "securityContext")
+    assert bool(event["coverage"]["reasons"]) is not right
+
+
 def test_the_response_is_read_first_then_the_request():
     asked, stored = {"kind": "Pod", "spec": {"containers": []}}, {"kind": "Pod", "metadata": {}, "spec": SPEC}
     refused = {"kind": "Status", "status": "Failure", "code": 403}

@@ -34,8 +34,9 @@ def listing(tree: Tree, key: str, why: list[str]) -> list[Any]:
 
 def mappings(tree: Tree, key: str, why: list[str]) -> list[Tree]:
     """The objects of the list under `key`."""
-    found = [item for item in listing(tree, key, why) if isinstance(item, dict)]
-    if len(found) != len(tree.get(key) or ()) and isinstance(tree.get(key), list):
+    items = listing(tree, key, why)
+    found = [item for item in items if isinstance(item, dict)]
+    if len(found) != len(items):
         note(why, f"{key}: an item is no object")
     return found
 
@@ -52,8 +53,9 @@ def text(tree: Tree, key: str, why: list[str]) -> str:
 
 def texts(tree: Tree, key: str, why: list[str]) -> list[str]:
     """The texts of the list under `key`."""
-    found = [item for item in listing(tree, key, why) if isinstance(item, str)]
-    if isinstance(tree.get(key), list) and len(found) != len(tree[key]):
+    items = listing(tree, key, why)
+    found = [item for item in items if isinstance(item, str)]
+    if len(found) != len(items):
         note(why, f"{key}: an item is no text")
     return found
 
