@@ -7,6 +7,8 @@ from collections.abc import Callable
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.aks_audit import normalize_aks
+from leadsman_normalizer.sources.azure_activity import normalize_activity
 from leadsman_normalizer.sources.cloudtrail import normalize_cloudtrail
 from leadsman_normalizer.sources.eks_authenticator import normalize_authenticator
 from leadsman_normalizer.sources.eks_components import normalize_component_line
@@ -22,5 +24,7 @@ SOURCES: dict[str, Callable[[RawEvent], AuditEvent | Dropped]] = {
     "eks-scheduler": normalize_component_line,
     "eks-unknown": normalize_component_line,  # a stream of EKS that has no name here: cloud-controller-manager
     "cloudtrail": normalize_cloudtrail,
+    "aks-audit": normalize_aks,
+    "azure-activity": normalize_activity,
     "gke-logentry": normalize_gke,
 }
