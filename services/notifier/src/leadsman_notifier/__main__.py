@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
-from leadsman_common import health, logs
-from leadsman_common.settings import SettingError, load, shown
+from leadsman_common.service import listening, run
+from leadsman_common.settings import SettingError
 from leadsman_common.stopping import on_signals
 from leadsman_notifier.config import Settings
 from leadsman_notifier.deliver import Backoff, Delivery
@@ -19,27 +19,24 @@ from leadsman_notifier.stream import SERVICE, SinkStream
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT: 0; 1 when the world broke (restart it), 2 for a setting."""
-    try:
-        settings = load(Settings)
-        log = logs.setup(SERVICE, settings.log_level)
-        sinks = open_sinks()
-    except (SettingError, KeyError) as error:
-        sys.stderr.write(f"notifier: {error}\n")
-        return 2
+    """Run until SIGTERM or SIGINT; see leadsman_common.service for the exit code."""
+    return run(SERVICE, Settings, _run)
+
+
+def _run(settings: Settings, log: Any) -> None:
+    sinks = open_sinks()
     if not sinks:
-        sys.stderr.write("notifier: no sink is configured\n")
-        return 2
+        raise SettingError("no sink is configured")
+    log.info("sinks", sinks=sorted(sinks))
     stop = on_signals()
-    log.info("starting", sinks=sorted(sinks), **shown(settings))
     try:
-        return _run(settings, sinks, stop, log)
+        _deliver(settings, sinks, stop, log)
     finally:
         for sink in sinks.values():
             sink.close()
 
 
-def _run(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, log: Any) -> int:
+def _deliver(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, log: Any) -> None:
     backoff = Backoff(settings.notify_retry_s, settings.notify_backoff_s, settings.notify_backoff_max_s)
     redis = (
         RedisDelivered(settings.redis_url, settings.topic_prefix, settings.notify_keep_s)
@@ -55,29 +52,18 @@ def _run(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, log:
     ]
     with ThreadPoolExecutor(len(streams), thread_name_prefix="sink") as pool:
         futures = [pool.submit(stream.run) for stream in streams]
-        port = health.serve(
-            settings.http_host,
-            settings.http_port,
+        with listening(
+            settings,
+            log,
             ready=lambda: streams[0].ready() and (redis is None or redis.ready()),
             alive=lambda: not any(future.done() for future in futures),
-        )
-        if port is not None:
-            log.info("listening", port=port.port)
-        wait(futures, return_when=FIRST_COMPLETED)  # a sink's loop ends when told to stop, or broken
-        stop.set()
-        wait(futures)
-    if port is not None:
-        port.close()
-    return _verdict(futures, log)
-
-
-def _verdict(futures: list[Future[None]], log: Any) -> int:
+        ):
+            wait(futures, return_when=FIRST_COMPLETED)  # a sink's loop ends when told to stop, or broken
+            stop.set()
+            wait(futures)
     errors = [error for future in futures if (error := future.exception()) is not None]
-    for error in errors:
-        log.error("left, offsets uncommitted", error=f"{type(error).__name__}: {error}")
-    if not errors:
-        log.info("stopped")
-    return 1 if errors else 0
+    if errors:
+        raise BaseExceptionGroup("sinks that broke", errors) if len(errors) > 1 else errors[0]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The frame of a service's main(): settings, log, the run itself, and an exit code that says how it ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from leadsman_common import health, logs
+from leadsman_common.settings import Common, SettingError, load, shown
+
+S = TypeVar("S", bound=Common)
+
+BROKEN = 1  # the world broke: restart it
+MISCONFIGURED = 2  # a setting: restarting will not help
+
+
+def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *, broken: int = BROKEN) -> int:
+    """Load the settings, run `body(settings, log)` and return the process's exit code.
+
+    0 where it returned after a signal, MISCONFIGURED for a setting, `broken` for anything else that it raised: what was
+    not acknowledged is then not committed, and comes again.
+    """
+    try:
+        settings = load(settings_class)
+        log = logs.setup(service, settings.log_level)
+    except (SettingError, KeyError) as error:
+        sys.stderr.write(f"{service}: {error}\n")
+        return MISCONFIGURED
+    log.info("starting", **shown(settings))
+    try:
+        body(settings, log)
+    except SettingError as error:
+        log.critical("cannot start", reason=str(error))
+        return MISCONFIGURED
+    except Exception:
+        log.exception("left: what was not acknowledged is not committed")
+        return broken
+    log.info("stopped: what was read is acknowledged and committed")
+    return 0
+
+
+@contextmanager
+def listening(
+    settings: Common, log: Any, ready: Callable[[], bool], alive: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Serve /healthz, /readyz and /metrics where the settings ask for it, as long as the context lasts."""
+    port = health.serve(settings.http_host, settings.http_port, ready, alive)
+    if port is not None:
+        log.info("listening", port=port.port)
+    try:
+        yield
+    finally:
+        if port is not None:
+            port.close()
