@@ -80,6 +80,14 @@ def test_impersonation_lends_no_trusted_class(target, wanted):
     assert event["impersonatedUser"]["username"] == target["username"]
 
 
+@pytest.mark.parametrize("nobody", [None, {}])
+def test_an_empty_impersonation(nobody):
+    event = event_of(native("get", "pods", impersonatedUser=nobody))
+    assert event["actor"]["impersonating"] is (nobody is not None)
+    assert (event["impersonatedUser"] is None) is (nobody is None)
+    assert event["actor"]["class"] == "human"
+
+
 def test_a_bound_token_says_where_it_lives():
     extra = {
         "authentication.kubernetes.io/pod-name": "api-0",

@@ -23,10 +23,14 @@ from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer.bodies import body
 from leadsman_normalizer.facts import Asked, flags_of, read_facts
-from leadsman_normalizer.facts.kinds import WRITES, may_be_custom
+from leadsman_normalizer.facts.exec import STREAMS
+from leadsman_normalizer.facts.kinds import WRITES, kind_of, may_be_custom
 from leadsman_normalizer.lenient import note
 from leadsman_normalizer.redact import audit_annotations, body_text, mask, mask_uri
 
+# plain numbers: an IntFlag takes a microsecond for each |
+_DRY_RUN, _TRUNCATED = int(Flag.DRY_RUN), int(Flag.TRUNCATED)
+_OPENED = STREAMS | {"proxy"}
 NO_STATUS: Final[ResponseStatus] = {"code": 0, "status": "", "reason": "", "message": ""}
 NO_REF: Final[ObjectRef] = {
     "resource": "",
@@ -101,11 +105,11 @@ def assemble(request: Request) -> AuditEvent:
     verb, actor, outcome = request.verb, request.actor, request.outcome
     flags = actors.flags_of(actor) | outcomes.flags_of(outcome)
     if request.dry_run:
-        flags |= Flag.DRY_RUN
+        flags |= _DRY_RUN
     if request.truncated:
-        flags |= Flag.TRUNCATED
+        flags |= _TRUNCATED
     facts, source, sent, stored = None, "", "", ""
-    if ref["subresource"] or verb in WRITES:
+    if _is_read(verb, ref):
         read = read_facts(
             Asked(
                 verb,
@@ -200,6 +204,13 @@ def cluster(provider: str, account: str, region: str, name: str) -> Cluster:
         "account": account,
         "region": region,
     }
+
+
+def _is_read(verb: str, ref: ObjectRef) -> bool:
+    """Whether query or bodies have anything to tell: of most requests, and of most writes (leases), nothing."""
+    if ref["subresource"] in _OPENED or kind_of(verb, ref["apiGroup"], ref["resource"], ref["subresource"]) is not None:
+        return True
+    return verb in WRITES and _carried(ref)
 
 
 def _carried(ref: ObjectRef) -> bool:

@@ -13,6 +13,7 @@ REASON = "authorization.k8s.io/reason"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 # kubernetes plugin/pkg/auth/authorizer/rbac/rbac.go and pkg/registry/rbac/validation/rule.go
 _RBAC = re.compile(rf"(ClusterRoleBinding|RoleBinding) {_QUOTED} of (ClusterRole|Role) {_QUOTED} to (\w+) {_QUOTED}")
+_EFFECTIVE, _FORBIDDEN, _FAILED = int(Flag.EFFECTIVE), int(Flag.FORBIDDEN), int(Flag.FAILED)
 _GRPC = {
     0: 200,
     1: 499,
@@ -101,11 +102,11 @@ def mapped(grpc: int, verb: str, *, streaming: bool) -> int:
 
 def flags_of(outcome: Outcome) -> int:
     """The bits that the outcome decides."""
-    bits = int(Flag.EFFECTIVE) if outcome["effective"] else 0
+    bits = _EFFECTIVE if outcome["effective"] else 0
     if outcome["authz"] == "forbid":
-        bits |= Flag.FORBIDDEN
+        bits |= _FORBIDDEN
     if outcome["http"] >= 400:
-        bits |= Flag.FAILED
+        bits |= _FAILED
     return bits
 
 

@@ -276,7 +276,7 @@ def _reference(name: Name, response: bytes) -> ObjectRef:
         "subresource": name.subresource,
     }
     if name.verb in ("create", "update", "patch"):
-        complete(ref, response)
+        complete(name.verb, ref, response)
     return ref
 
 

@@ -15,6 +15,7 @@ from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, User, ev
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.actor import actor_of
 from leadsman_normalizer.assemble import NO_REF, NO_STATUS, Request, assemble, cluster_of, is_dry_run, status_of
+from leadsman_normalizer.facts.kinds import kind_of
 from leadsman_normalizer.lenient import NO_BODY, Truncated, build, decode, decoder, load, note
 from leadsman_normalizer.outcome import DECISION, REASON, native
 from leadsman_normalizer.result import Dropped
@@ -179,7 +180,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
             uri=event.requestURI,
             user_agent=event.userAgent[:MAX_USER_AGENT],
             user=user,
-            impersonated=None if not bytes(event.impersonatedUser) else read_user(bytes(event.impersonatedUser))[0],
+            impersonated=read_impersonated(bytes(event.impersonatedUser))[0],
             source_ips=event.sourceIPs,
             ref=ref,
             status=NO_STATUS if status is None else status_of(code, status.status, status.reason, status.message),
@@ -225,13 +226,18 @@ def read_user(data: bytes) -> tuple[User, tuple[str, ...]]:
     return user, tuple(reasons)
 
 
+def read_impersonated(data: bytes) -> tuple[User | None, tuple[str, ...]]:
+    """The user acted as, null where there is none."""
+    return (None, ()) if data in (b"", b"null") else read_user(data)
+
+
 @lru_cache(maxsize=8192)
 def who(
     user_data: bytes, impersonated_data: bytes, provider: str, *, refused: bool
 ) -> tuple[User, Cloud | None, Actor, tuple[str, ...]]:
     """The user, its cloud identity, the actor, and what was wrong with the record's users."""
     user, trouble = read_user(user_data)
-    impersonated, more = read_user(impersonated_data) if impersonated_data not in (b"", b"null") else (None, ())
+    impersonated, more = read_impersonated(impersonated_data)
     actor = actor_of(user, impersonated, provider, refused=refused)
     return user, cloud_of(user), actor, (*trouble, *more)
 
@@ -275,13 +281,18 @@ def _reference(event: Event) -> ObjectRef:
         "subresource": found.subresource,
     }
     if event.verb in ("create", "update", "patch"):
-        complete(ref, bytes(event.responseObject))
+        complete(event.verb, ref, bytes(event.responseObject))
     return ref
 
 
-def complete(ref: ObjectRef, response: bytes) -> None:
-    """Fill name, uid and resourceVersion from the stored object; a Status has none of them."""
+def complete(verb: str, ref: ObjectRef, response: bytes) -> None:
+    """Fill name, uid and resourceVersion from the stored object; a Status has none of them.
+
+    Only where something is missing or a version matters: leases and the like are most of all writes.
+    """
     if not response or ref["subresource"] not in ("", "ephemeralcontainers"):
+        return
+    if ref["name"] and kind_of(verb, ref["apiGroup"], ref["resource"], ref["subresource"]) is None:
         return
     try:
         named = decoder(_Named).decode(response)
