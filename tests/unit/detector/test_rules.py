@@ -8,7 +8,9 @@ from textwrap import dedent, indent
 import pytest
 
 from leadsman_common.events import Flag
+from leadsman_detector.correlate import JOINS
 from leadsman_detector.match import load
+from leadsman_detector.rules import READ_JOINS
 
 HEAD = """\
 title: {name}
@@ -196,3 +198,17 @@ def test_most_actions_have_no_candidates():
     quiet = ("get pods", "list secrets", "watch nodes", "update leases.coordination.k8s.io", "get /")
     assert [len(rules.candidates(a, Flag.EFFECTIVE)) for a in quiet] == [0, 0, 0, 0, 0]
     assert rules.candidates("get /", Flag.EFFECTIVE | Flag.UNAUTHENTICATED)
+
+
+def test_a_correlation_that_nothing_evaluates_is_a_problem(tmp_path):
+    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
+    (tmp_path / "many.yml").write_text(
+        "title: Many\nname: many\nid: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad099\n"
+        "correlation: {type: event_count, rules: [one], group-by: [actor.name], timespan: 5m, condition: {gte: 10}}\n"
+    )
+    (problem,) = load([tmp_path]).problems
+    assert "role-use" in problem.reason
+
+
+def test_every_join_that_loads_is_evaluated():
+    assert set(READ_JOINS) == set(JOINS)

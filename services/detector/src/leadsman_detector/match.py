@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leadsman_common.alerts import level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compile import ALL_FLAGS, BadPattern, Condition, MatchedLeaf, known_fields
 from leadsman_detector.fields import UnknownField, elements
@@ -50,9 +51,9 @@ class CompiledRule:
         found = [self._match_one(event, e) for e in self._elements(event) if self.condition.holds(event, e)]
         if not found:
             return None
-        leaves = dict.fromkeys((leaf.leaf, str(leaf.value)) for m in found for leaf in m.leaves)
-        best = max(found, key=lambda m: _rank(m.level))
-        return Match(self.rule, event, best.level, tuple(MatchedLeaf(leaf, value) for leaf, value in leaves))
+        leaves = {(leaf.leaf.path, str(leaf.value)): leaf for m in found for leaf in m.leaves}
+        best = max(found, key=lambda m: level_rank(m.level))
+        return Match(self.rule, event, best.level, tuple(leaves.values()))
 
     def _match_one(self, event: AuditEvent, element: Any) -> Match:
         level, leaves = self.rule.level, self.condition.explain(event, element)
@@ -115,7 +116,3 @@ class RuleSet:
 def load(folders: Sequence[Path]) -> RuleSet:
     """Read and compile the rules below the folders; what is wrong stands in `problems`."""
     return RuleSet(read(folders))
-
-
-def _rank(level: str) -> int:
-    return ("informational", "low", "medium", "high", "critical").index(level)

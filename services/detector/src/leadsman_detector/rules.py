@@ -42,6 +42,7 @@ from sigma.types import (
 from leadsman_common.alerts import LEVELS
 from leadsman_detector.form import And, Correlation, Keyword, Leaf, LevelStep, Node, Not, Or, Problem, Rule
 
+READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "requires", "join"}
 
 
@@ -164,6 +165,8 @@ def _rule(document: dict[str, Any], file: str, lists: dict[str, list[str]]) -> R
 
 def _correlation(document: dict[str, Any], file: str) -> Correlation:
     own = _own(document)
+    if own.get("join") not in READ_JOINS:
+        raise BadRule(f"a correlation is evaluated by its leadsman.join only, one of: {', '.join(READ_JOINS)}")
     sigma = SigmaCorrelationRule.from_dict({k: v for k, v in document.items() if k != "leadsman"})
     return Correlation(
         id=str(sigma.id),
