@@ -2,7 +2,8 @@
 
 A file may be gzip; it may be NDJSON, one JSON document (pretty-printed or not), several, or an array. Each document is
 a record (a native event, a LogEntry) or an envelope that holds records: a CloudWatch subscription document, an
-EventList, a Pub/Sub push body, what `aws logs filter-log-events` and `gcloud logging read` print.
+EventList, a Pub/Sub push body, a file of CloudTrail, a message of Event Hubs, what `aws logs filter-log-events`,
+`aws logs get-query-results` and `gcloud logging read` print.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from typing import BinaryIO
 
 import msgspec
 
+from leadsman_cli import azure
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
-from leadsman_ingest_aws.envelope import format_of, split, split_documents
+from leadsman_ingest_aws.envelope import cluster_of, format_of, split, split_documents
 
 SUFFIXES = {".json", ".ndjson", ".jsonl", ".log", ".gz", ".txt", ""}
-FORMATS = ("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "gke-logentry")
+FORMATS = ("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "eks-authenticator", "cloudtrail", "gke-logentry", "aks")
+# envelopes, or several kinds of records: each record is known by its looks
+_BY_LOOKS = frozenset({"auto", "eks-cloudwatch", "cloudtrail", "aks"})
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 
@@ -69,6 +73,10 @@ class _Marks(msgspec.Struct):
     message: msgspec.Raw = msgspec.Raw()
     protoPayload: msgspec.Raw = msgspec.Raw()
     auditID: msgspec.Raw = msgspec.Raw()
+    Records: msgspec.Raw = msgspec.Raw()
+    records: msgspec.Raw = msgspec.Raw()
+    results: msgspec.Raw = msgspec.Raw()
+    detail: msgspec.Raw = msgspec.Raw()
 
 
 class _PushMessage(msgspec.Struct):
@@ -80,6 +88,20 @@ class _LogLine(msgspec.Struct):
     message: str
     logStreamName: str = ""
     eventId: str = ""
+
+
+class _LogEvent(msgspec.Struct):
+    """A logEvent of CloudWatch by itself; some tools have parsed its message."""
+
+    message: msgspec.Raw
+    timestamp: int
+
+
+class _Field(msgspec.Struct):
+    """A column of a row of CloudWatch Logs Insights."""
+
+    field: str
+    value: str
 
 
 _NATIVE = b'{"kind":"Event"'  # how the API server's log backend begins a line
@@ -102,7 +124,7 @@ def read(name: str, stream: BinaryIO, form: str, identity: Identity, progress: P
     """Every record of an open file, with its line. `progress` is told how many bytes of the file were read."""
     base = RawEvent(
         value=b"",
-        format="" if form in {"auto", "eks-cloudwatch"} else form,
+        format="" if form in _BY_LOOKS else form,
         cluster=identity.cluster,
         account=identity.account,
         region=identity.region,
@@ -187,6 +209,14 @@ def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield from _array(marks.entries, base)
     elif bytes(marks.events):
         yield from _log_lines(marks.events, base)
+    elif bytes(marks.Records):  # a file of CloudTrail
+        yield from _array(marks.Records, base)
+    elif bytes(marks.records):
+        yield from _event_hubs(text, base)
+    elif bytes(marks.results):
+        yield from _rows(text, marks.results, base)
+    elif bytes(marks.detail):  # EventBridge: {"detail-type", "source", "detail": a CloudTrail record}
+        yield replace(base, value=bytes(marks.detail))
     elif bytes(marks.message):
         yield from _pushed(text, marks.message, base)
     else:
@@ -237,6 +267,14 @@ def _subscription(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield Unreadable(base.file, base.line, result.invalid)
 
 
+def _event_hubs(text: bytes, base: RawEvent) -> Iterator[Item]:
+    try:
+        for record in azure.split(text):
+            yield replace(base, value=record)
+    except InvalidEvent as error:
+        yield Unreadable(base.file, base.line, error.reason)
+
+
 def _log_lines(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
     """`aws logs filter-log-events` and get-log-events: {"events": [{"message", "logStreamName"?, "eventId"?}]}."""
     try:
@@ -257,9 +295,42 @@ def _pushed(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
         message = _push.decode(raw)
         value = base64.b64decode(message.data, validate=True)
     except _UNDECODABLE:
-        yield replace(base, value=text)
+        yield _logged(text, base)
         return
     yield replace(base, value=value, format="gke-logentry", source_id=message.messageId, provider="gcp")
+
+
+def _logged(text: bytes, base: RawEvent) -> RawEvent:
+    """A logEvent, {"timestamp": ms, "message": text or what a tool made of it}; or the document as it is."""
+    try:
+        event = _log_event.decode(text)
+        message = bytes(event.message)
+        value = message if message.startswith(b"{") else _text.decode(message).encode("utf-8", "replace")
+    except _UNDECODABLE:
+        return replace(base, value=text)
+    return replace(base, value=value, received_ms=max(event.timestamp, 0))
+
+
+def _rows(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
+    """`aws logs get-query-results`: {"results": [[{"field": "@message", "value"}, {"field": "@logStream", ...}]]}."""
+    try:
+        rows = _results.decode(raw)
+    except _UNDECODABLE:
+        yield replace(base, value=text)
+        return
+    for row in rows:
+        found = {column.field: column.value for column in row}
+        stream = found.get("@logStream", "")
+        owner, _, group = found.get("@log", "").partition(":")
+        yield replace(
+            base,
+            value=found.get("@message", "").encode("utf-8", "replace"),
+            format=format_of(stream) if stream else "",
+            cluster=base.cluster or cluster_of(group),
+            account=base.account or owner,
+            provider="aws",
+            log_stream=stream,
+        )
 
 
 def _is_json(text: bytes) -> bool:
@@ -290,4 +361,7 @@ _marks = msgspec.json.Decoder(_Marks)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _push = msgspec.json.Decoder(_PushMessage)
 _log_events = msgspec.json.Decoder(list[_LogLine])
+_log_event = msgspec.json.Decoder(_LogEvent)
+_results = msgspec.json.Decoder(list[list[_Field]])
+_text = msgspec.json.Decoder(str)
 _any = msgspec.json.Decoder(msgspec.Raw)

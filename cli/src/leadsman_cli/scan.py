@@ -118,8 +118,9 @@ def scan(
 ) -> int:
     """Scan log files, folders of them, or standard input (-).
 
-    Reads native audit events (NDJSON, arrays, EventLists), CloudWatch Logs subscription documents, GKE LogEntries;
-    plain or gzip. Exit code 0 whatever is found, 1 on a usage or rule error, 3 when some input could not be read.
+    Reads native audit events (NDJSON, arrays, EventLists), CloudWatch Logs subscription documents, the EKS
+    authenticator's log, CloudTrail, GKE LogEntries, AKS records and Azure's Activity Log; plain or gzip. Exit code 0
+    whatever is found, 1 on a usage or rule error, 3 when some input could not be read.
     """
     rules = load_rules(folders)
     for problem in rules.problems:

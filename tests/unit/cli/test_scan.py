@@ -10,6 +10,8 @@ import json
 import pytest
 
 from leadsman_cli.__main__ import main
+from leadsman_cli.readers import Identity, read
+from leadsman_normalizer.normalize import normalize
 
 
 def native(number: int = 1, *, privileged: bool = True) -> dict:
@@ -80,6 +82,28 @@ def dump(*documents: object, sep: str = "\n", **how: object) -> bytes:
     return sep.join(json.dumps(d, **how) for d in documents).encode()
 
 
+def cloudtrail() -> dict:
+    return {
+        "eventSource": "eks.amazonaws.com",
+        "eventName": "ListClusters",
+        "eventTime": "2026-11-20T10:00:01Z",
+        "eventID": "1",
+        "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/bob"},
+    }
+
+
+def aks(number: int = 1) -> dict:
+    return {
+        "category": "kube-audit",
+        "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",
+        "resourceId": "/SUBSCRIPTIONS/S/RESOURCEGROUPS/G/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/BLUE",
+        "properties": {"log": json.dumps(native(number)) + "\n"},
+    }
+
+
+LINE = 'time="2026-11-20T10:00:00Z" level=info msg="access granted" arn="arn:aws:iam::1:role/x" path=/authenticate'
+
+
 TWO = (native(1), native(2))
 # what a file holds, and how many alerts it must give
 FILES = {
@@ -112,6 +136,29 @@ FILES = {
         dump({"events": [{"message": json.dumps(native()), "logStreamName": "kube-apiserver-audit-1"}]}, indent=2),
         1,
     ),
+    "a message of Event Hubs": (dump({"records": [aks(1), aks(2)]}), 2),
+    "AKS records, one a line": (dump(aks(1), aks(2)), 2),
+    "a logEvent": (dump({"timestamp": 1, "message": json.dumps(native())}), 1),
+    "a logEvent whose message was parsed": (dump({"timestamp": 1, "message": native()}), 1),
+    "aws logs get-query-results": (
+        dump(
+            {
+                "results": [
+                    [
+                        {"field": "@message", "value": json.dumps(native())},
+                        {"field": "@logStream", "value": "kube-apiserver-audit-1"},
+                        {"field": "@log", "value": "111122223333:/aws/eks/green/cluster"},
+                    ]
+                ],
+                "status": "Complete",
+            },
+            indent=1,
+        ),
+        1,
+    ),
+    "a file of CloudTrail": (dump({"Records": [cloudtrail(), cloudtrail()]}), 0),
+    "an EventBridge event": (dump({"detail-type": "AWS API Call via CloudTrail", "detail": cloudtrail()}), 0),
+    "lines of the authenticator": (f"{LINE}\n{LINE}\n".encode(), 0),
     "the same event twice": (dump(native(), native()), 1),
     "nothing that alerts": (dump(native(privileged=False)), 0),
     "an empty file": (b"", 0),
@@ -131,6 +178,35 @@ def test_a_file_gives_its_alerts(tmp_path, capfd, data, count):
     alerts = alerts_of(out)
     assert [a["rule"]["name"] for a in alerts] == ["privileged-container"] * count
     assert all(a["evidence"][0]["source"]["file"] == str(path) for a in alerts)
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "action"),
+    [
+        ("cloudtrail", dump({"Records": [cloudtrail(), cloudtrail()]}, indent=1), "eks:ListClusters"),
+        ("auto", dump({"detail": cloudtrail()}, cloudtrail()), "eks:ListClusters"),
+        ("aks", dump({"records": [aks(), aks()]}), "create pods"),
+        ("eks-authenticator", f"{LINE}\n{LINE}\n".encode(), "eks-authenticator:AccessGranted"),
+        (
+            "auto",
+            dump({"timestamp": 1, "message": LINE}, {"timestamp": 1, "message": LINE}),
+            "eks-authenticator:AccessGranted",
+        ),
+    ],
+)
+def test_records_of_other_logs_are_read(form, data, action):
+    found = list(read("x", io.BytesIO(data), form, Identity(), lambda _: None))
+    assert [normalize(raw)["action"] for raw in found] == [action, action]
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"records": {}}', b'{"records": 5}', b'{"Records": 5}', b'{"Records": [{"s3": {}}]}']
+)
+def test_an_envelope_that_is_none_is_said(tmp_path, capfd, data):
+    path = tmp_path / "hello.log"
+    path.write_bytes(data)
+    assert main(["scan", str(path)]) == 3
+    assert "hello.log:1" in capfd.readouterr().err
 
 
 def test_lines_are_those_of_the_file(tmp_path, capfd):

@@ -20,8 +20,8 @@ def detect(value: bytes) -> str:
         return "cloudtrail"
     if b'"operationName"' in value or b'"log_s"' in value:
         return "aks-audit" if b'"log"' in value or b'"log_s"' in value else "azure-activity"
-    if b"audit.k8s.io" in value:
-        return "k8s-audit"
+    if b"audit.k8s.io" in value or (b'"verb"' in value and (b'"objectRef"' in value or b'"requestURI"' in value)):
+        return "k8s-audit"  # vendors' examples lack apiVersion and auditID
     if b"/authenticate" in value and (b'"msg"' in value or b"msg=" in value):
         return "eks-authenticator"
     if value[:1] in b"IWEF" and KLOG.match(value[:_HEAD_BYTES].decode("utf-8", "replace")):

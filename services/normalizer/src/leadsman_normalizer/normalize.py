@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
@@ -18,6 +20,9 @@ def normalize(raw: RawEvent) -> AuditEvent | Dropped:
     The source is chosen by `raw.format`; a record without one (a file) is looked at.
     """
     source_format = raw.format or detect(raw.value)
+    if source_format == "eks-unknown" and (found := detect(raw.value)) not in ("", source_format):
+        source_format = found  # another log group sent the same way: CloudTrail's
+        raw = replace(raw, format=found)
     source = SOURCES.get(source_format)
     if source is not None:
         return source(raw)
