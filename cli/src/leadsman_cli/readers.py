@@ -80,7 +80,7 @@ class _Marks(msgspec.Struct):
 
 
 class _PushMessage(msgspec.Struct):
-    data: str
+    data: msgspec.Raw
     messageId: str = ""
 
 
@@ -290,10 +290,12 @@ def _log_lines(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
 
 
 def _pushed(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
-    """A Pub/Sub push body: {"message": {"data": base64, "messageId"}, "subscription"}."""
+    """A Pub/Sub push body: {"message": {"data": base64, "messageId"}, "subscription"}; a tool may have decoded data."""
     try:
         message = _push.decode(raw)
-        value = base64.b64decode(message.data, validate=True)
+        value = bytes(message.data)
+        if not value.startswith(b"{"):
+            value = base64.b64decode(_text.decode(value), validate=True)
     except _UNDECODABLE:
         yield _logged(text, base)
         return

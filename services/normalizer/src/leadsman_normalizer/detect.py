@@ -5,6 +5,8 @@ from __future__ import annotations
 from leadsman_normalizer.sources.eks_components import KLOG
 
 _HEAD_BYTES = 512
+# vendors' examples lack apiVersion and auditID; two of these are no coincidence
+_NATIVE = (b'"verb"', b'"objectRef"', b'"requestURI"', b'"sourceIPs"')
 
 
 def detect(value: bytes) -> str:
@@ -12,7 +14,7 @@ def detect(value: bytes) -> str:
 
     A cut record keeps the field names at its beginning, so this does not parse.
     """
-    if b'"protoPayload"' in value:
+    if b'"protoPayload"' in value or (b'"logName"' in value and b'"insertId"' in value):
         return "gke-logentry"
     if b'"auditID"' in value:
         return "k8s-audit"
@@ -20,8 +22,8 @@ def detect(value: bytes) -> str:
         return "cloudtrail"
     if b'"operationName"' in value or b'"log_s"' in value:
         return "aks-audit" if b'"log"' in value or b'"log_s"' in value else "azure-activity"
-    if b"audit.k8s.io" in value or (b'"verb"' in value and (b'"objectRef"' in value or b'"requestURI"' in value)):
-        return "k8s-audit"  # vendors' examples lack apiVersion and auditID
+    if b"audit.k8s.io" in value or sum(name in value for name in _NATIVE) > 1:
+        return "k8s-audit"
     if b"/authenticate" in value and (b'"msg"' in value or b"msg=" in value):
         return "eks-authenticator"
     if value[:1] in b"IWEF" and KLOG.match(value[:_HEAD_BYTES].decode("utf-8", "replace")):

@@ -131,6 +131,8 @@ def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
         raise InvalidEvent(f"truncated LogEntry: {error}") from error
     payload = entry.protoPayload
     if payload is None:
+        if b'"textPayload"' in raw.value or b'"jsonPayload"' in raw.value:
+            return Dropped("not ours: a LogEntry of no audit log")  # a sink's filter that is too wide
         raise InvalidEvent("a LogEntry without protoPayload")
     if payload.serviceName != "k8s.io" and (payload.serviceName or not payload.methodName.startswith("io.k8s.")):
         return normalize_gcp_call(raw, payload.serviceName)
