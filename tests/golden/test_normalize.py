@@ -15,7 +15,7 @@ EXAMPLES = sorted(
 
 
 def test_there_are_examples_of_each_cloud():
-    assert {path.parent.name for path in EXAMPLES} >= {"raw.aws", "raw.gcp", "raw.k8s"}
+    assert {path.parent.name for path in EXAMPLES} >= {"raw.aws", "raw.gcp", "raw.k8s", "raw.azure"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")

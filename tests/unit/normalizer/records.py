@@ -22,6 +22,7 @@ RAW_OF = {
         "region": "eu-west-1",
     },
     "gke": {"format": "gke-logentry", "provider": "gcp"},
+    "aks": {"format": "aks-audit", "provider": "azure"},
 }
 
 

@@ -42,8 +42,9 @@ def test_the_same_on_every_cloud(slug):
     events = {cloud: normalize(record(slug, cloud)) for cloud in RAW_OF}
     assert same(events["eks"]) == same(events["native"])
     assert same(events["gke"]) == same(events["native"])
+    assert same(events["aks"]) == same(events["native"])
     for event in events.values():
         assert event["outcome"]["effective"]
         assert event["flags"] & Flag.EFFECTIVE
         assert audit_event_codec().decode(audit_event_codec().encode(event)) == event
-    assert len({event["id"] for event in events.values()}) == 3
+    assert len({event["id"] for event in events.values()}) == 4
