@@ -12,7 +12,7 @@ from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import load
 from leadsman_detector.state import MemoryState
 
-RULES = Path(__file__).parents[3] / "rules"
+RULES = load([Path(__file__).parents[3] / "rules"])
 # verb and resource, the object, its direct owner, who made it
 MADE = {
     "deployment": ("create", "deployments", "web", "", "bob"),
@@ -23,7 +23,7 @@ MADE = {
 
 @pytest.mark.parametrize("order", list(itertools.permutations(MADE)), ids=" ".join)
 def test_in_every_order_of_arrival(order, make_event, record):
-    detector, state, raised = Detector(load([RULES])), MemoryState(), []
+    detector, state, raised = Detector(RULES), MemoryState(), []
     for part in order:
         verb, resource, name, owner, actor = MADE[part]
         owners = [record("Owner", kind=owner, name="web", controller=True)] if owner else []
