@@ -196,13 +196,23 @@ class Pipeline:
             if service in self.service_names():
                 self.until(lambda of=service: not self.lag(of), f"{service} done", deadline - time.monotonic())
 
-    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-        """Wait until it holds. Raises StackError with the logs' ends when it does not, or when a service has left."""
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        timeout_s: float = 60.0,
+        *,
+        of: Sequence[str] | None = None,
+    ) -> None:
+        """Wait until it holds. Raises StackError with the logs' ends when it does not, or when a service has left.
+
+        `of` names the services that run; all by default.
+        """
         deadline = time.monotonic() + timeout_s
         while not condition():
-            gone = [name for name in self.service_names() if not self.services.running(name)]
+            gone = [name for name in of or self.service_names() if not self.services.running(name)]
             if gone or time.monotonic() > deadline:
-                named = gone or self.service_names()
+                named = gone or of or self.service_names()
                 ends = "\n".join(f"--- {name}\n{self.services.log_tail(name)}" for name in named)
                 raise StackError(f"not come about: {what}; not running: {gone}\n{ends}")
             time.sleep(0.02)

@@ -14,18 +14,30 @@ LOOPBACK = "127.0.0.1"
 
 
 class Receiver:
-    """Answers 200 to every POST and keeps its JSON body in `bodies`, in order of arrival."""
+    """Answers 200 to every POST and keeps its JSON body in `bodies`, in order of arrival.
+
+    While `open` is cleared it answers nothing; what waits then is turned away once `open` is set again.
+    """
 
     def __init__(self) -> None:
         """Listen on a free port."""
         self.bodies: list[Any] = []
-        bodies = self.bodies
+        self.open = threading.Event()
+        self.open.set()
+        bodies, is_open = self.bodies, self.open
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                size = int(self.headers["Content-Length"])
+                body = self.rfile.read(size)
+                held = not is_open.is_set()
+                is_open.wait()
+                if held or len(body) < size:  # short when the sender was killed
+                    self.close_connection = True
+                    return
+                bodies.append(json.loads(body))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
