@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from leadsman_common.avro_writer import writer
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.schemas import load_avsc, schemas_dir
 
@@ -37,6 +38,7 @@ class Codec(Generic[T]):
         self.schema = fastavro.parse_schema(raw)
         self.header = header_of(raw)
         self._tag = _tagger(raw, {}) or (lambda value: value)
+        self._write = writer(raw)
         self._writers: dict[bytes, Any] = {self.header: self.schema}
         for old in sorted((schemas_dir() / "avro" / "released").glob(f"{name}-*.avsc")):
             schema = json.loads(old.read_bytes())
@@ -44,6 +46,13 @@ class Codec(Generic[T]):
 
     def encode(self, record: T) -> bytes:
         """The record in single-object encoding. Raises ValueError or TypeError where it does not fit."""
+        try:
+            return self.header + self._write(record)
+        except (KeyError, TypeError, AttributeError, OverflowError):
+            return self._encode_slowly(record)
+
+    def _encode_slowly(self, record: T) -> bytes:
+        """By fastavro, which fills in defaults and says precisely what does not fit."""
         out = io.BytesIO()
         out.write(self.header)
         fastavro.schemaless_writer(out, self.schema, self._tag(record))

@@ -184,6 +184,14 @@ def test_round_trip(name, data):
 FLAGS = st.integers(0, 2**63 - 1)  # a bit set is never negative
 
 
+@pytest.mark.parametrize("name", SCHEMAS)
+@LOOSE
+@given(data=st.data())
+def test_our_writer_writes_what_fastavro_does(name, data):
+    record, codec = data.draw(RANDOM[name]), CODECS[name]
+    assert codec._write(record) == codec._encode_slowly(record)[HEADER_BYTES:]
+
+
 @LOOSE
 @given(event=RANDOM["audit-event"], flags=FLAGS)
 def test_routing_slice_agrees_with_decode(event, flags):
