@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
 
-.PHONY: help setup lock fmt check test test-long golden up down demo bench clean
+.PHONY: help setup lock fmt check test test-long golden up down demo bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ down: ## stop what `make up` started
 
 demo: setup ## the whole stream, an attack on two clouds, alerts
 	@$(BIN)/python deploy/local/demo/run.py $(ARGS)
+
+fuzz: setup ## every source, FUZZ_SECONDS (30) each; every cut of 100 events
+	@$(BIN)/python tests/fuzz/run.py
 
 bench: setup ## what each hop costs, in one run, as JSON
 	@$(BIN)/python bench/run.py $(ARGS)
