@@ -40,7 +40,7 @@ def test_the_format_is_seen_where_nobody_tells(slug, cloud):
     assert isinstance(told, dict)
     assert isinstance(found, dict)
     assert (told["action"], told["facts"]) == (found["action"], found["facts"])
-    assert found["source"]["format"] == ("gke-logentry" if cloud == "gke" else "k8s-audit")
+    assert found["source"]["format"] == {"gke": "gke-logentry", "aks": "aks-audit"}.get(cloud, "k8s-audit")
 
 
 @pytest.mark.parametrize(
