@@ -29,6 +29,7 @@ FORMATS = ("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "eks-authenticato
 # envelopes, or several kinds of records: each record is known by its looks
 _BY_LOOKS = frozenset({"auto", "eks-cloudwatch", "cloudtrail", "aks"})
 MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_MS = 100_000_000_000_000  # the year 5138
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ def _logged(text: bytes, base: RawEvent) -> RawEvent:
         value = message if message.startswith(b"{") else _text.decode(message).encode("utf-8", "replace")
     except _UNDECODABLE:
         return replace(base, value=text)
-    return replace(base, value=value, received_ms=max(event.timestamp, 0))
+    return replace(base, value=value, received_ms=event.timestamp if 0 < event.timestamp < MAX_MS else 0)
 
 
 def _rows(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:

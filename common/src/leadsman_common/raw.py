@@ -73,7 +73,7 @@ def from_headers(
         region=found.get("region", ""),
         provider=found.get("provider", ""),
         source_id=found.get("source-id", ""),
-        received_ms=int(received) if received.isascii() and received.isdigit() and len(received) < 18 else 0,
+        received_ms=int(received) if received.isascii() and received.isdigit() and len(received) < 15 else 0,
         log_stream=found.get("log-stream", ""),
         topic=topic,
         partition=partition,

@@ -183,6 +183,7 @@ def test_the_version_is_a_fact():
         ("0229 00:00:00.000000", RECEIVED_MS, 0),  # neither 2026 nor 2025 had one
         ("1301 00:00:00.000000", RECEIVED_MS, 0),
         ("0101 00:00:00.000001", 0, 0),
+        ("0101 00:00:00.000001", 10**14, 0),
     ],
 )
 def test_the_year_is_that_of_the_receipt(stamp, received_ms, time):

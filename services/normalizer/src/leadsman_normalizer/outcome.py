@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from leadsman_common.events import Flag, Outcome
 
+_INT32 = 1 << 31
 DECISION = "authorization.k8s.io/decision"
 REASON = "authorization.k8s.io/reason"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
@@ -112,6 +113,8 @@ def flags_of(outcome: Outcome) -> int:
 
 def _outcome(authz: str, reason: str, http: int, grpc: int) -> Outcome:
     allowed = parse_reason(reason)
+    http = http if -_INT32 <= http < _INT32 else 0  # what no schema's int takes is no code
+    grpc = grpc if -_INT32 <= grpc < _INT32 else -1
     return {
         "authz": authz,
         "reason": reason,

@@ -36,6 +36,7 @@ _SEVERITIES = {"I": "info", "W": "warning", "E": "error", "F": "fatal"}
 _FLAG = re.compile(r'FLAG: --([a-z0-9][a-z0-9.-]*)="(.*)"\s*\Z', re.DOTALL)
 _VERSION = re.compile(r'"?(?i:version)(?: info)?"?:? *(?:version=)?"?(v\d+\.\d+\.\d+[\w.+-]*)')
 _DAY = timedelta(days=1)
+_LAST_MS = 100_000_000_000_000  # the year 5138: what is later is no time
 
 
 def normalize_component_line(raw: RawEvent) -> AuditEvent | Dropped:
@@ -104,7 +105,7 @@ def _flag_facts(name: str, value: str) -> dict[str, Any]:
 
 def _micros(parts: list[int], near_ms: int) -> int:
     """Month, day, hour, minute, second and microsecond as a time not after `near_ms`; 0 where that is not known."""
-    if near_ms <= 0:
+    if not 0 < near_ms < _LAST_MS:
         return 0
     near = datetime.fromtimestamp(near_ms / 1000, UTC)
     month, day, hour, minute, second, micro = parts
