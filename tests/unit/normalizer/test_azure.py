@@ -316,6 +316,23 @@ def test_an_api_server_opened():
     assert "hunter2" not in json.dumps(found)
 
 
+def test_secrets_of_a_cluster_do_not_travel():
+    body = {
+        "properties": {
+            "servicePrincipalProfile": {"clientId": "c", "secret": "hunter2"},
+            "windowsProfile": {"adminUsername": "a", "adminPassword": "hunter2"},
+            "linuxProfile": {"ssh": {"publicKeys": [{"keyData": "hunter2"}]}},
+            "tags": [{"key": "db-password", "value": "hunter2"}, {"key": "team", "value": "shop"}],
+            "userData": "hunter2",
+            "url": "https://user:hunter2@example.com/?token=hunter2hunter2",
+        }
+    }
+    found = activity("Microsoft.ContainerService/managedClusters/write", properties={"requestbody": json.dumps(body)})
+    assert "hunter2" not in json.dumps(found)
+    assert '"clientId":"c"' in found["cloud"]["parameters"]
+    assert '"value":"shop"' in found["cloud"]["parameters"]
+
+
 def test_an_unknown_operation_is_spelled_in_lower_case():
     found = activity("MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/RBAC.AUTHORIZATION.K8S.IO/ROLES/WRITE")
     assert found["action"] == "microsoft.containerservice:managedclusters/rbac.authorization.k8s.io/roles/write"

@@ -27,10 +27,10 @@ from leadsman_common.events import (
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
+from leadsman_normalizer import redact
 from leadsman_normalizer.assemble import NO_REF, NO_STATUS
 from leadsman_normalizer.facts import empty, flags_of
 from leadsman_normalizer.lenient import note
-from leadsman_normalizer.redact import body_text
 
 MAX_PARAMETERS_BYTES = 32 * 1024
 MAX_USER_AGENT = 2048
@@ -164,7 +164,7 @@ def parameters_text(tree: Any, reasons: list[str]) -> str:
     """A call's parameters as redacted JSON text; empty with a reason where they are too large to travel."""
     if tree in (None, {}, []):
         return ""
-    text = body_text(tree, "", limit=MAX_PARAMETERS_BYTES)
+    text = redact.parameters_text(tree, limit=MAX_PARAMETERS_BYTES)
     if not text:
         note(reasons, "parameters: too large to travel")
     return text

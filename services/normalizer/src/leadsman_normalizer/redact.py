@@ -171,6 +171,29 @@ def body_text(tree: Any, resource: str, *, limit: int = MAX_OBJECT_BYTES) -> str
     return data.decode() if len(data) <= limit else ""
 
 
+def parameters_text(tree: Any, *, limit: int) -> str:
+    """The parameters of a cloud API call as redacted JSON text; empty where they are larger than `limit` bytes."""
+    return body_text(_without_secrets(tree, 0), "", limit=limit)
+
+
+def _without_secrets(tree: Any, depth: int) -> Any:
+    """A copy without what cloud APIs call a secret and Kubernetes calls the name of one; and without user data."""
+    if depth > 100:
+        return None
+    if isinstance(tree, list):
+        return [_without_secrets(item, depth + 1) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    named = tree.get("key", tree.get("Key"))  # tags: {"key": "password", "value": "x"}
+    secret = isinstance(named, str) and is_secret_name(named)
+    return {
+        key: MASK
+        if value is not None and (key.lower() in _CLOUD_SECRETS or (secret and key.lower() == "value"))
+        else _without_secrets(value, depth + 1)
+        for key, value in tree.items()
+    }
+
+
 def redact(tree: Any, resource: str, depth: int = 0) -> Any:
     """A copy of a decoded body without data of Secrets and ConfigMaps, env values, tokens, and copies of itself."""
     if isinstance(tree, str):
@@ -201,6 +224,8 @@ def redact(tree: Any, resource: str, depth: int = 0) -> Any:
     return kept
 
 
+# fields of cloud APIs that hold a secret, in lower case; the rest is known by its name
+_CLOUD_SECRETS = frozenset({"secret", "credentials", "userdata", "secretstring", "secretbinary", "keydata"})
 # fields of Kubernetes that are named as a secret is but hold a name
 _PLAIN_NAMES = frozenset({"secretName", "secret", "key", "credentials"})
 
