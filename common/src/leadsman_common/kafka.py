@@ -180,6 +180,9 @@ def consumer(
             "heartbeat.interval.ms": 3_000,
             "partition.assignment.strategy": "cooperative-sticky",
             "fetch.wait.max.ms": 50,
+            # a fetch is answered when this much is there, or after the wait. By default it is answered at every
+            # record: at 1,000 records/s that cost the broker a sixth more CPU and the normalizer a fifth
+            "fetch.min.bytes": 64 * 1024,
             "fetch.message.max.bytes": 4 * MAX_MESSAGE_BYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 64 * 1024,
