@@ -43,7 +43,7 @@ class Size:
     scan: int
 
 
-FULL = Size(normalizer=60_000, detector=200_000, throughput=60_000, seconds=20, scan=100_000)
+FULL = Size(normalizer=60_000, detector=200_000, throughput=60_000, seconds=30, scan=100_000)
 QUICK = Size(normalizer=4_000, detector=10_000, throughput=4_000, seconds=3, scan=5_000)
 
 
