@@ -22,7 +22,8 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer.bodies import body
-from leadsman_normalizer.facts import Asked, flags_of, read_facts
+from leadsman_normalizer.facts import Asked, empty, flags_of, read_facts
+from leadsman_normalizer.facts.components import component, tells_version
 from leadsman_normalizer.facts.exec import STREAMS
 from leadsman_normalizer.facts.kinds import WRITES, kind_of, may_be_custom
 from leadsman_normalizer.lenient import note
@@ -30,6 +31,7 @@ from leadsman_normalizer.redact import audit_annotations, body_text, mask, mask_
 
 # plain numbers: an IntFlag takes a microsecond for each |
 _DRY_RUN, _TRUNCATED = int(Flag.DRY_RUN), int(Flag.TRUNCATED)
+_HAS_CONTROL_PLANE = int(Flag.HAS_CONTROL_PLANE)
 _OPENED = STREAMS | {"proxy"}
 NO_STATUS: Final[ResponseStatus] = {"code": 0, "status": "", "reason": "", "message": ""}
 NO_REF: Final[ObjectRef] = {
@@ -133,6 +135,11 @@ def assemble(request: Request) -> AuditEvent:
             found = body(request.request, "requestObject", reasons), body(request.response, "responseObject", reasons)
             sent, stored = _texts(*found, ref, reasons, patched=verb == "patch")
             source = "response" if stored else "request" if sent else "none"
+    if facts is None and tells_version(verb, ref["apiGroup"], ref["resource"]):
+        told = component(actor["class"], request.user_agent)
+        if told is not None:
+            facts = {**empty(), "control_plane": told}
+            flags |= _HAS_CONTROL_PLANE
     return {
         "action": action_of(verb, ref["resource"], ref["apiGroup"], ref["subresource"]),
         "flags": int(flags),

@@ -17,6 +17,7 @@ from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer.assemble import is_dry_run
 from leadsman_normalizer.facts import FLAG_OF
+from leadsman_normalizer.facts.components import tells_version
 from leadsman_normalizer.facts.exec import STREAMS
 from leadsman_normalizer.facts.kinds import kind_of
 from leadsman_normalizer.lenient import NO_BODY
@@ -124,6 +125,8 @@ def _decided(verb: str, group: str, resource: str, subresource: str) -> tuple[st
     if resource == "pods" and subresource in STREAMS and verb in ("create", "get"):
         return action, _ALWAYS | _FACTS, int(Flag.HAS_EXEC)
     kind = kind_of(verb, group, resource, subresource)
+    if kind is None and tells_version(verb, group, resource):
+        return action, _ALWAYS | (_FACTS & ~int(Flag.HAS_CONTROL_PLANE)), 0  # the user agent decides
     if kind is None:
         return action, _ALWAYS | _FACTS, 0
     if kind.fact == "token":

@@ -6,6 +6,9 @@ what a shell would act on ($, `, ;, |, quotes): else an attacker could hide a co
 
 from __future__ import annotations
 
+import base64
+import binascii
+import posixpath
 import re
 from functools import lru_cache
 from typing import Any
@@ -24,7 +27,41 @@ _CONFIDENTIAL = (
 # what may stand in front of it, bounded: a client chooses the text, and an open repetition would cost its square
 _WORDS = r"(?:[a-z0-9]{1,40}[-_.]){0,8}"
 _LOUD = r"[A-Z0-9_]{0,64}"
+# a quote, also one that is itself inside of a quoted text
+_QUOTE = r"(?:\\{0,3}[\"'])"
+# what a client of these takes a password by
+_GLUED_P = frozenset({"mysql", "mysqldump", "mysqladmin", "mariadb"})
+_APART = {"redis-cli": "-a", "sshpass": "-p", "login": "-p", "mongo": "-p", "mongosh": "-p", "mongodump": "-p"}
+# a passphrase: words, none of them an option or a path, so that no command is hidden by it
+_PHRASE = r"[^\s\"'`$;|&<>(){}\\*/-][^\s\"'`$;|&<>(){}\\*/]*(?: [^\s\"'`$;|&<>(){}\\*/-][^\s\"'`$;|&<>(){}\\*/]*){1,15}"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # Authorization: x, Authorization: ApiKey x
+    (
+        re.compile(rf"(?i)(\bauthorization{_QUOTE}?\s?[:=]\s?{_QUOTE}?(?:[a-z][\w-]{{0,20}}\s++(?=\S))?+)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
+    # Cookie: a=x; b=y
+    (
+        re.compile(
+            rf"(?i)(\bcookie\s?:\s?)[^\s\"'`$;|&<>(){{}}=]{{1,64}}=(?:{_VALUE})"
+            rf"(?:; ?[^\s\"'`$;|&<>(){{}}=]{{1,64}}=(?:{_VALUE})){{0,32}}"
+        ),
+        r"\1" + MASK,
+    ),
+    # signed URLs: S3 and GCS, Azure's SAS
+    (re.compile(rf"(?i)([?&](?:x-(?:amz|goog)-)?sig(?:nature)?=)(?:{_VALUE})"), r"\1" + MASK),
+    # docker login -p x, redis-cli -a x, sshpass -p x
+    (
+        re.compile(rf"(\b(?:login|mongo(?:sh|dump)?)\b[^\n;|&]{{0,200}}?\s-p[ =]?[\"']?)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
+    (re.compile(rf"(\bredis-cli\b[^\n;|&]{{0,200}}?\s-a ?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    (re.compile(rf"(\bsshpass\s{{1,8}}-p\s{{0,8}}[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    # aws configure set aws_secret_access_key x
+    (
+        re.compile(rf"(\b(?:[\w-]{{1,64}}\.)?aws_(?:secret_access_key|session_token)\s{{1,8}}[\"']?)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
     # Authorization: Bearer x, Basic x, token x
     (re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[a-z0-9._~+/=-]{6,}"), r"\1\2" + MASK),
     # https://user:password@host
@@ -37,8 +74,19 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(rf"(?i)((?:^|\s)--?{_WORDS}{_CONFIDENTIAL}(?:=|\s+)[\"']?)(?!-)(?:{_VALUE})"),
         r"\1" + MASK,
     ),
-    # DB_PASSWORD=x, ?token=x, password: x
-    (re.compile(rf"(?i)(\b{_WORDS}{_CONFIDENTIAL}\s?[=:]\s?[\"']?)(?:{_VALUE})"), r"\1" + MASK),
+    # DB_PASSWORD=x, ?token=x, password: x, "password":"x"
+    (
+        re.compile(rf"(?i)(\b{_WORDS}{_CONFIDENTIAL}{_QUOTE}?\s?[=:]\s?{_QUOTE}?)(?:{_VALUE})"),
+        r"\1" + MASK,
+    ),
+    # "adminPassword": "x"
+    (
+        re.compile(
+            rf"(\b[A-Za-z0-9]{{1,40}}(?:Password|Secret|Token|(?:Access|Api|Private|Secret)Key){_QUOTE}?\s?[=:]\s?{_QUOTE}?)"
+            rf"(?:{_VALUE})"
+        ),
+        r"\1" + MASK,
+    ),
     # PGPASSWORD=x and the like, where the word is glued to another
     (
         re.compile(rf"(\b{_LOUD}(?:PASSWORD|PASSWD|SECRET|TOKEN|_PASS|_KEY){_LOUD}=[\"']?)(?:{_VALUE})"),
@@ -68,14 +116,20 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 # cheap look before the patterns: none of them can match a text without one of these
 _HINT = re.compile(
-    r"(?i)pass|pwd|secret|token|[-_.]?key|credential|bearer|basic|://[^/]*@|-u|eyJ|-p|gh[pousr]_|github_pat|xox|glpat|AIza"
+    r"(?i)pass|pwd|secret|token|[-_.]?key|credential|bearer|basic|authorization|cookie|login|redis-cli|sig=|signature|base64|://[^/]*@|-u|eyJ|-p|gh[pousr]_|github_pat|xox|glpat|AIza"
     r"|hvs\.|ya29|\b[a-z0-9]{6}\.[a-z0-9]{16}\b"
 )
 _SECRET_NAME = re.compile(rf"(?i)(?:^|[-_.]){_CONFIDENTIAL}(?:$|[-_.])|PASSWORD|PASSWD|SECRET|TOKEN|_KEY$")
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _SECRET_PARAMETERS = frozenset(
     {"token", "access_token", "id_token", "refresh_token", "password", "api_key", "apikey", "secret"}
+    | {"sig", "signature", "x-amz-signature", "x-amz-security-token", "x-goog-signature"}
 )
-_FLAG = re.compile(rf"(?i)^--?{_WORDS}{_CONFIDENTIAL}$")
+_FLAG = re.compile(rf"(?i)^(?:--?{_WORDS}{_CONFIDENTIAL}|(?:[\w-]{{1,64}}\.)?aws_(?:secret_access_key|session_token))$")
+_ONE_WORD = re.compile(rf"[^\s$`;|&<>()]+|{_PHRASE}")
+_QUOTED_PHRASE = re.compile(rf"(?i)((?:^|\s)--?{_WORDS}{_CONFIDENTIAL}(?:=|\s))([\"']){_PHRASE}\2")
+_BLOB = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_MAX_BLOBS = 8
 
 # annotations that repeat an object, and with it its env and data
 _COPIES = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "objectset.rio.cattle.io/applied"})
@@ -96,27 +150,54 @@ def mask(text: str) -> str:
 def _mask(text: str) -> str:
     if not text or not _HINT.search(text):
         return text
+    text = mask_phrases(text)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
-    return text
+    return _mask_blobs(text) if "base64" in text.lower() else text
 
 
 # most text in bodies is short and comes again: field values, names, images
 _mask_short = lru_cache(maxsize=16384)(_mask)
 
 
+def mask_phrases(text: str) -> str:
+    """`text` with --password="several words" masked; for a caller that takes the quotes away."""
+    return _QUOTED_PHRASE.sub(r"\1\2" + MASK + r"\2", text)
+
+
+def _mask_blobs(text: str) -> str:
+    """Base64 of text that would be masked, in a text that speaks of base64: echo x | base64 -d."""
+    for blob in _BLOB.findall(text)[:_MAX_BLOBS]:
+        try:
+            said = base64.b64decode(blob.replace("-", "+").replace("_", "/") + "=" * (-len(blob) % 4)).decode()
+        except (binascii.Error, ValueError):
+            continue
+        if _mask(said) != said:
+            text = text.replace(blob, MASK)
+    return text
+
+
 def mask_words(words: list[str]) -> list[str]:
     """The words of a command, masked one by one; a word after a secret's flag is masked whole."""
     masked: list[str] = []
+    glued, apart = False, ""
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
-        if before and _FLAG.match(before) and not word.startswith("-") and not re.search(r"[\s$`;|&<>()]", word):
+        program = posixpath.basename(word)
+        glued, apart = glued or program in _GLUED_P, _APART.get(program, apart)
+        if before and _is_flag(before, apart) and not word.startswith("-") and _ONE_WORD.fullmatch(word):
             masked.append(MASK)
+        elif (glued and word.startswith("-p") or apart and word.startswith(apart)) and _ONE_WORD.fullmatch(word[2:]):
+            masked.append(word[:2] + MASK)
         elif before in ("-u", "--user") and re.fullmatch(r"[^\s:$`;|&<>()]{1,64}:[^\s$`;|&<>()]+", word):
             masked.append(word.partition(":")[0] + ":" + MASK)
         else:
             masked.append(mask(word))
     return masked
+
+
+def _is_flag(word: str, apart: str) -> bool:
+    return word == apart or _FLAG.match(word) is not None
 
 
 def mask_uri(uri: str) -> str:
@@ -145,6 +226,11 @@ def mask_uri(uri: str) -> str:
 def is_secret_name(name: str) -> bool:
     """Whether a variable of this name holds a secret by all custom."""
     return _SECRET_NAME.search(name) is not None
+
+
+def flag_value(name: str, value: str) -> str:
+    """The value of a component's flag, masked; whole where the flag's name ends in a secret's: etcd-password."""
+    return MASK if value and _FLAG.match(f"--{name}") else mask(value)
 
 
 def audit_annotations(found: dict[str, str]) -> dict[str, str]:
@@ -215,6 +301,8 @@ def redact(tree: Any, resource: str, depth: int = 0) -> Any:
             )
         elif key == "env":
             kept[key] = _env(value)
+        elif key in _SECRET_FILES or (key == "value" and isinstance(value, str) and _is_secret_pair(tree)):
+            kept[key] = MASK
         elif key in ("command", "args") and isinstance(value, list) and all(isinstance(v, str) for v in value):
             kept[key] = mask_words(value)
         elif isinstance(value, str) and is_secret_name(key):
@@ -227,7 +315,15 @@ def redact(tree: Any, resource: str, depth: int = 0) -> Any:
 # fields of cloud APIs that hold a secret, in lower case; the rest is known by its name
 _CLOUD_SECRETS = frozenset({"secret", "credentials", "userdata", "secretstring", "secretbinary", "keydata"})
 # fields of Kubernetes that are named as a secret is but hold a name
-_PLAIN_NAMES = frozenset({"secretName", "secret", "key", "credentials"})
+_PLAIN_NAMES = frozenset({"secretName", "key", "credentials"})
+# what holds a whole file of credentials
+_SECRET_FILES = frozenset({"kubeconfig", "kubeconfigs"})
+
+
+def _is_secret_pair(tree: dict[str, Any]) -> bool:
+    """Whether {name, value} is a header or a parameter that holds a secret."""
+    name = tree.get("name")
+    return isinstance(name, str) and (is_secret_name(name) or name.lower() in _SECRET_HEADERS)
 
 
 def _redact_list(items: list[Any], resource: str, depth: int) -> list[Any]:

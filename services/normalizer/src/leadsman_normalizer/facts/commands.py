@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from leadsman_normalizer.redact import mask, mask_words
+from leadsman_normalizer.redact import mask, mask_phrases, mask_words
 
 MAX_TEXT = 16 * 1024
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "mksh", "busybox", "tcsh", "csh", "fish", "pwsh"})
@@ -49,7 +49,7 @@ def readings(argv: list[str]) -> list[str]:
     script = unwrap(words)
     if script:
         lines.append(_one(script))
-    lines.extend([unquoted(line) for line in lines])
+    lines.extend([unquoted(mask_phrases(line)) for line in lines])
     for depth_from in (0, len(lines)):
         lines += [text for line in lines[depth_from:] for text in _decoded(line)]
     bounded = [line[:MAX_TEXT] for line in lines[:64]]

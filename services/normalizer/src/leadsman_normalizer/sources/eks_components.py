@@ -19,7 +19,7 @@ from leadsman_normalizer.assemble import cluster_of
 from leadsman_normalizer.calls import NOBODY, Call, assemble_call, outcome_of
 from leadsman_normalizer.facts.control_plane import control_plane
 from leadsman_normalizer.lenient import note
-from leadsman_normalizer.redact import mask
+from leadsman_normalizer.redact import flag_value, mask
 from leadsman_normalizer.result import Dropped
 
 COMPONENTS: Final = {
@@ -85,7 +85,7 @@ def _component_actor() -> Actor:
 def _facts(component: str, severity: str, location: str, message: str) -> ControlPlaneFacts:
     told: dict[str, Any] = {}
     if flag := _FLAG.match(message):
-        told = _flag_facts(flag[1], mask(flag[2]))
+        told = _flag_facts(flag[1], flag_value(flag[1], flag[2]))
     elif version := _VERSION.match(message):
         told = {"version": version[1]}
     return control_plane(component=component, severity=severity, location=location, message=mask(message), **told)
