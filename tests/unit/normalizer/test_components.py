@@ -21,17 +21,25 @@ POD = {"resource": "pods", "namespace": "shop", "name": "web"}
 # user, verb, object, user agent -> (component, version) or None
 CASES = {
     "a scheduler's lease": (
-        SCHEDULER, "update", LEASE, "kube-scheduler/v1.34.1 (linux/amd64) kubernetes/93248f9", ("kube-scheduler", "v1.34.1"),
+        SCHEDULER,
+        "update",
+        LEASE,
+        "kube-scheduler/v1.34.1 (linux/amd64) kubernetes/93248f9",
+        ("kube-scheduler", "v1.34.1"),
     ),
     "a node's status": (
-        NODE, "patch", NODE_STATUS, "kubelet/v1.33.5-eks-113cf36 (linux/amd64) kubernetes/1", ("kubelet", "v1.33.5-eks-113cf36"),
+        NODE,
+        "patch",
+        NODE_STATUS,
+        "kubelet/v1.33.5-eks-113cf36 (linux/amd64) kubernetes/1",
+        ("kubelet", "v1.33.5-eks-113cf36"),
     ),
     "a person who says so": (PERSON, "update", LEASE, "kube-scheduler/v1.34.1 (linux/amd64) kubernetes/1", None),
     "another request": (NODE, "get", POD, "kubelet/v1.33.5 (linux/amd64) kubernetes/1", None),
     "no version": (SCHEDULER, "update", LEASE, "Go-http-client", None),
     "a browser": (SCHEDULER, "update", LEASE, "Mozilla/5.0 (X11)", None),
     "text of an attacker's": (SCHEDULER, "update", LEASE, "kubelet/v1.2'; drop", None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("user", "verb", "ref", "agent", "told"), CASES.values(), ids=CASES)
