@@ -224,7 +224,7 @@ FACTS: dict[str, tuple[str, str]] = {
         "AssumeRoleForPodIdentity names cluster and node, not the service account; no like on AKS",
     ),
     "control_plane": (
-        "CloudTrail: cluster and log group calls; Google Cloud: ClusterManager, sinks, exclusions, Data Access settings; Azure: diagnostic settings; EKS: lines of the components' logs",
+        "CloudTrail: cluster and log group calls; Google Cloud: ClusterManager, sinks, exclusions, Data Access settings; Azure: diagnostic settings; EKS: lines of the components' logs; versions: user agents of the control plane and the nodes",
         "GKE and AKS do not show the API server's flags",
     ),
     "cloud_link": (
