@@ -23,7 +23,8 @@ Json = dict[str, Any]
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 STEP = timedelta(milliseconds=2)  # between one record's time and the next one's
-ALERTING = 0.015
+ALERTING = 0.015  # alerts a record
+STORIES = 0.03  # of the attacks: a new role, its binding, its use; each use is joined with every role of its day
 
 
 class Cluster(NamedTuple):
@@ -52,21 +53,19 @@ class Sample(NamedTuple):
     raises: tuple[str, ...] = ()
 
 
-def samples(
-    count: int, *, seed: int = 7, alerting: float = ALERTING, clusters: tuple[Cluster, ...] = CLUSTERS
-) -> Iterator[Sample]:
-    """Give `count` records in order of time. An attack of several records counts as several."""
+def samples(count: int, *, seed: int = 7, alerting: float = ALERTING, stories: float = STORIES) -> Iterator[Sample]:
+    """Give `count` records in order of time; a story is three of them, and two alerts."""
     rng = random.Random(seed)
     waiting: list[Sample] = []
-    share = alerting / 1.2  # an attack raises 1.2 alerts on average
+    share = alerting / (1 + stories)
     for n in range(count):
         at = START + STEP * n
         if waiting:
             yield waiting.pop(0)
             continue
-        cluster = clusters[rng.randrange(len(clusters))]
+        cluster = CLUSTERS[rng.randrange(len(CLUSTERS))]
         if rng.random() < share:
-            waiting += _attack(rng, cluster, n, at, room=count - n)
+            waiting += _attack(rng, cluster, n, at, stories if count - n >= 3 else 0)
             yield waiting.pop(0)
         else:
             yield Sample(cluster, _everyday(rng, cluster, n, at))
@@ -477,15 +476,14 @@ _EVERYDAY: dict[Cloud, dict[Callable[[Cluster], Json], float]] = {  # percent
 # --- attacks ---------------------------------------------------------------------------------------------------
 
 
-def _attack(rng: random.Random, cluster: Cluster, n: int, at: datetime, *, room: int) -> list[Sample]:
-    """The records of one attack; a story takes three, and is passed over where there is no room for it."""
-    if room >= 3 and rng.random() < 0.2:
-        *first, last = _STORY[cluster.cloud]
+def _attack(rng: random.Random, cluster: Cluster, n: int, at: datetime, stories: float) -> list[Sample]:
+    """Make the records of one attack: one, or the three of a story."""
+    if rng.random() < stories:
         slugs = ("cluster-role-exec",), (), ("exec-by-new-role",)
         return [
             # all three speak of the same names: the number is the story's
             Sample(cluster, _render(make, cluster, rng, n, at + STEP * step), slugs[step])
-            for step, make in enumerate((*first, last))
+            for step, make in enumerate(_STORY[cluster.cloud])
         ]
     make, slug = rng.choice(_SINGLE[cluster.cloud])
     return [Sample(cluster, _render(make, cluster, rng, n, at), (slug,))]

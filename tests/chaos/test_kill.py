@@ -40,7 +40,7 @@ def mix():
 
 @pytest.fixture(scope="module")
 def samples(mix):
-    return list(enumerate(mix.samples(EVENTS)))
+    return list(enumerate(mix.samples(EVENTS, stories=0.2)))
 
 
 @pytest.fixture(scope="module")
