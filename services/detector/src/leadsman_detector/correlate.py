@@ -13,6 +13,7 @@ role-use joins a `role` event (a role gained the power), an optional `binding` t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
@@ -132,7 +133,7 @@ class RoleUse:
         for part, reply in zip(others, replies[1:], strict=True):
             series[part] = [_decode(item) for item in cast("list[bytes]", reply)]
         best: dict[str, tuple[int, str, list[Member]]] = {}
-        for role, binding, use, join in self._stories(series):
+        for role, binding, use, join in self._stories(series, member):
             if binding is None and member.part == "binding":
                 continue  # not this member's story
             chain = [role, *([binding] if binding else []), use]
@@ -148,11 +149,17 @@ class RoleUse:
     def _series(self, part: Part) -> str:
         return f"{self.correlation.name}.{part}"
 
-    def _stories(self, series: Mapping[Part, list[Member]]) -> Iterator[tuple[Member, Member | None, Member, str]]:
+    def _stories(
+        self, series: Mapping[Part, list[Member]], arrived: Member
+    ) -> Iterator[tuple[Member, Member | None, Member, str]]:
+        # by role first: whoever makes thousands of roles and bindings must not make every exec a walk over all pairs
+        by_role: defaultdict[RoleKey, list[Member]] = defaultdict(list)
+        for binding in series["binding"]:
+            by_role[binding.role].append(binding)
         for role in series["role"]:
-            bindings = [
-                b for b in series["binding"] if b.role == role.role and abs(b.time_ms - role.time_ms) <= self._window_ms
-            ]
+            if arrived.part == "binding" and role.role != arrived.role:
+                continue
+            bindings = [b for b in by_role.get(role.role, ()) if abs(b.time_ms - role.time_ms) <= self._window_ms]
             for use in series["use"]:
                 if use.time_ms < role.time_ms or use.event_id == role.event_id:
                     continue
