@@ -226,4 +226,4 @@ def test_logs_are_one_json_object_a_line(detector, local):
     wait_ready(port)
     assert stop(process) == 0
     lines = [line for line in detector.log().splitlines() if not line.startswith("%")]  # librdkafka's own
-    assert "stopped: what was handled is committed" in [json.loads(line).get("event") for line in lines]
+    assert "stopped: what was read is acknowledged and committed" in [json.loads(line).get("event") for line in lines]
