@@ -184,7 +184,7 @@ def test_killing_each_service_changes_no_alert(start, stack, mix, samples, undis
                 kill_while_waiting(pipeline, receiver, name, stack, feeding)
             assert pipeline.services.restart(name).pid != killed
             feeding.join()
-        pipeline.until(lambda: arrived(pipeline) == EVENTS, "every record on the raw topics", 180)
+        pipeline.until(lambda: arrived(pipeline) == EVENTS, "every record on the raw topics", 120)
         pipeline.wait_through(raw=EVENTS)
         on_topic, received = outcome(pipeline, receiver)
     assert set(on_topic) == set(undisturbed[0])
