@@ -157,12 +157,14 @@ def kill_in_full_swing(pipeline, receiver, name, part, feeding):
 
 def kill_while_waiting(pipeline, receiver, name, stack, feeding):
     """Kill it while what it did cannot be acknowledged."""
-    if name == "normalizer":  # Kafka is its upstream, too
+    # the normalizer reads from the Kafka that is held, and the detector commits when something before was done
+    flowing = name in {"normalizer", "detector"}
+    if flowing:
         done = DONE[name](pipeline, receiver)
         feeding.start()
         pipeline.until(lambda: DONE[name](pipeline, receiver) > done, f"{name} begins")
     with held(name, stack, receiver):
-        if name != "normalizer":
+        if not flowing:
             feeding.start()
         time.sleep(HELD_S)
         pipeline.services.kill9(name)
