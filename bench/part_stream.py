@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import processes
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from measure import cpu_s, note, percentiles_ms
+from measure import busy_s, cpu_s, note, percentiles_ms
 from mix import expected, raw_of, samples
 from pipeline import Pipeline
 
@@ -75,7 +76,9 @@ def latency(pipeline: Pipeline, rate: int, seconds: int) -> dict[str, Any]:
     names = pipeline.service_names()
     before = {name: cpu_s(pipeline.services.pid(name)) for name in names}
     note(f"stream: {rate} records/s for {seconds} s")
+    busy_before, ours_before = busy_s(), _ours_s(pipeline)
     took_s = _paced(pipeline, [raw_of(sample, n) for n, sample in enumerate(records)], rate)
+    ours, busy = _ours_s(pipeline) - ours_before, busy_s() - busy_before
     after = {name: cpu_s(pipeline.services.pid(name)) for name in names}
     pipeline.wait_through(raw=len(records))
     hops = [hop for hop in _hops(pipeline) if hop.raw_ms >= began_ms]
@@ -87,8 +90,16 @@ def latency(pipeline: Pipeline, rate: int, seconds: int) -> dict[str, Any]:
         "raw_to_audit": percentiles_ms(hop.event_ms - hop.raw_ms for hop in hops),
         "audit_to_alert": percentiles_ms(hop.alert_ms - hop.event_ms for hop in hops),
         "cpu_us_per_event": {name: round((after[name] - before[name]) / len(records) * 1e6, 1) for name in names},
+        "cores": {"this_run": round(ours / took_s, 2), "others": round(max(0.0, busy - ours) / took_s, 2)},
         "goal": {"p99_ms": GOAL_MS, "met": whole["p99_ms"] <= GOAL_MS},
     }
+
+
+def _ours_s(pipeline: Pipeline) -> float:
+    """CPU time so far of all that belongs to this run: services, Kafka, Redis, and this process."""
+    pids = [pipeline.services.pid(name) for name in pipeline.service_names()]
+    pids += [process.pid for process in processes.find_all(pipeline.run_dir)]
+    return sum(map(cpu_s, pids)) + time.process_time()
 
 
 def _warm_up(pipeline: Pipeline) -> None:
