@@ -19,3 +19,23 @@ def load_avsc(name: str) -> dict[str, Any]:
     """The schema `name` (such as audit-event) as JSON."""
     loaded: dict[str, Any] = json.loads((schemas_dir() / "avro" / f"{name}.avsc").read_bytes())
     return loaded
+
+
+def records_of(schema: Any) -> dict[str, dict[str, Any]]:
+    """Every record that a schema (as JSON) defines, by name, in the order of their definition."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(part: Any) -> None:
+        if isinstance(part, list):
+            for branch in part:
+                walk(branch)
+        elif isinstance(part, dict):
+            if part["type"] == "record":
+                found[part["name"]] = part
+                for field in part["fields"]:
+                    walk(field["type"])
+            else:
+                walk(part.get("items", part.get("values")))
+
+    walk(schema)
+    return found

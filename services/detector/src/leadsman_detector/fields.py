@@ -13,10 +13,19 @@ from typing import Any
 
 import msgspec
 
-from leadsman_common.schemas import load_avsc
+from leadsman_common.schemas import load_avsc, records_of
 
 Getter = Callable[[Any], list[Any]]
 BODIES = ("requestObject", "responseObject")
+# what earlier events told of the pod that a request is made on; the detector adds it to the event (history.py)
+KNOWN = (
+    "known.pod.privileged",
+    "known.pod.host",
+    "known.pod.stdin",
+    "known.pod.created_by_same_actor",
+    "known.pod.age_s",
+    "known.pod.ephemeral",
+)
 _ABSENT: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -27,22 +36,8 @@ class UnknownField(ValueError):
 @cache
 def _records() -> dict[str, dict[str, Any]]:
     """Every record of the event's schema by name, its fields as a map from name to type."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def walk(schema: Any) -> None:
-        if isinstance(schema, list):
-            for branch in schema:
-                walk(branch)
-        elif isinstance(schema, dict):
-            if schema["type"] == "record":
-                found[schema["name"]] = {f["name"]: f["type"] for f in schema["fields"]}
-                for f in schema["fields"]:
-                    walk(f["type"])
-            walk(schema.get("items"))
-            walk(schema.get("values"))
-
-    walk(load_avsc("audit-event"))
-    return found
+    records = records_of(load_avsc("audit-event"))
+    return {name: {f["name"]: f["type"] for f in record["fields"]} for name, record in records.items()}
 
 
 def _resolve(schema: Any) -> tuple[str, Any]:
@@ -89,6 +84,10 @@ def getter(path: str, each: str = "") -> Getter:
     head, _, rest = path.partition(".")
     if head in BODIES and rest:
         return _body_getter(head, rest)
+    if head == "known":
+        if path not in KNOWN:
+            raise UnknownField(path)
+        return _plain_getter(path.split("."))
     steps = _steps(path, load_avsc("audit-event"))
     if each:
         steps = steps[len(_steps(each, load_avsc("audit-event"))) :]
