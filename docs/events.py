@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leadsman_common.events import Flag
-from leadsman_common.schemas import load_avsc
+from leadsman_common.schemas import load_avsc, records_of
 
 PAGE = Path(__file__).resolve().parent / "events.md"
 NO = "not said"
@@ -237,7 +237,7 @@ FACTS: dict[str, tuple[str, str]] = {
 def page() -> str:
     """The whole page."""
     schema = load_avsc("audit-event")
-    records = _records(schema, {})
+    records = records_of(schema)
     facts = records["Facts"]["fields"]
     parts = [
         "# Events",
@@ -256,7 +256,7 @@ def page() -> str:
             [(f"`facts.{f['name']}`", f["doc"], *FACTS[f["name"]]) for f in facts],
         ),
     ]
-    for name, record in _records({"type": "record", "name": "", "fields": facts}, {}).items():
+    for name, record in records_of({"type": "record", "name": "", "fields": facts}).items():
         if name:
             rows = [(f"`{f['name']}`", _type(f["type"]), f["doc"]) for f in record["fields"]]
             parts += [f"### {name}", record["doc"], _table(("field", "type", "meaning"), rows)]
@@ -273,7 +273,7 @@ def page() -> str:
 
 def leaves(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The fields of an event by their path, facts and the second user as one each."""
-    records = _records(schema, {})
+    records = records_of(schema)
     found: dict[str, dict[str, Any]] = {}
     for field in schema["fields"]:
         name = _record_of(field["type"])
@@ -286,21 +286,6 @@ def leaves(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _field_rows(schema: dict[str, Any]) -> list[tuple[str, ...]]:
     return [(f"`{path}`", _type(field["type"]), field["doc"], *SOURCES[path]) for path, field in leaves(schema).items()]
-
-
-def _records(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """Every record of a schema by its name, in the order of their definition."""
-    if isinstance(schema, list):
-        for branch in schema:
-            _records(branch, found)
-    elif isinstance(schema, dict):
-        if schema["type"] == "record":
-            found[schema["name"]] = schema
-            for field in schema["fields"]:
-                _records(field["type"], found)
-        else:
-            _records(schema.get("items", schema.get("values")), found)
-    return found
 
 
 def _record_of(kind: Any) -> str | None:

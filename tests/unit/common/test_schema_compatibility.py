@@ -14,7 +14,7 @@ from leadsman_common import avro
 from leadsman_common.avro import Codec, header_of
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Flag
-from leadsman_common.schemas import load_avsc, schemas_dir
+from leadsman_common.schemas import load_avsc, records_of, schemas_dir
 
 NAMES = ("audit-event", "alert")
 RELEASED = sorted((schemas_dir() / "avro" / "released").glob("*.avsc"))
@@ -67,21 +67,6 @@ def schema_name(file):
 
 def test_each_schema_has_a_released_one():
     assert {schema_name(file) for file in RELEASED} == set(NAMES)
-
-
-def records_of(schema, found=None):
-    found = {} if found is None else found
-    if isinstance(schema, list):
-        for branch in schema:
-            records_of(branch, found)
-    elif isinstance(schema, dict):
-        if schema["type"] == "record":
-            found[schema["name"]] = schema
-            for field in schema["fields"]:
-                records_of(field["type"], found)
-        else:
-            records_of(schema.get("items", schema.get("values")), found)
-    return found
 
 
 def kind_of(schema):

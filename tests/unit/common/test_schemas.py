@@ -20,29 +20,13 @@ from leadsman_common.avro import (
     routing_slice,
 )
 from leadsman_common.errors import InvalidEvent
-from leadsman_common.schemas import load_avsc, schemas_dir
+from leadsman_common.schemas import load_avsc, records_of, schemas_dir
 
 SCHEMAS = {"audit-event": events.AuditEvent, "alert": alerts.Alert}
 TOPIC_OF = {"audit-event": "audit.events", "alert": "alerts"}
 CODECS = {"audit-event": audit_event_codec(), "alert": alert_codec()}
 PRIMITIVES = {"string": str, "int": int, "long": int, "boolean": bool}
 LOOSE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def records_of(schema, found=None):
-    """Every record of a schema by name, in the order of their definition."""
-    found = {} if found is None else found
-    if isinstance(schema, list):
-        for branch in schema:
-            records_of(branch, found)
-    elif isinstance(schema, dict):
-        if schema["type"] == "record":
-            found[schema["name"]] = schema
-            for field in schema["fields"]:
-                records_of(field["type"], found)
-        else:
-            records_of(schema.get("items", schema.get("values")), found)
-    return found
 
 
 RECORDS = {name: records_of(load_avsc(name)) for name in SCHEMAS}

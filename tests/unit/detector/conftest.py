@@ -9,26 +9,12 @@ from typing import Any
 import pytest
 
 from leadsman_common.events import AuditEvent, Flag, action_of, event_id
-from leadsman_common.schemas import load_avsc
+from leadsman_common.schemas import load_avsc, records_of
 
 MakeEvent = Callable[..., AuditEvent]
 
 
-def _records(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(schema, list):
-        for branch in schema:
-            _records(branch, found)
-    elif isinstance(schema, dict):
-        if schema["type"] == "record":
-            found[schema["name"]] = schema
-            for field in schema["fields"]:
-                _records(field["type"], found)
-        _records(schema.get("items"), found)
-        _records(schema.get("values"), found)
-    return found
-
-
-RECORDS = _records(load_avsc("audit-event"), {})
+RECORDS = records_of(load_avsc("audit-event"))
 
 
 def defaults(record_type: str, /, **values: Any) -> Any:
