@@ -212,3 +212,45 @@ def test_a_correlation_that_nothing_evaluates_is_a_problem(tmp_path):
 
 def test_every_join_that_loads_is_evaluated():
     assert set(READ_JOINS) == set(JOINS)
+
+
+def test_modifiers_are_read(tmp_path):
+    extra = """\
+        leadsman:
+            modifiers:
+                - {when: x, by: 1, why: asked by name}
+                - {when: not x, by: -1, why: not asked}
+        """
+    write(tmp_path, "m", "a: {verb: get}\nx: {known.pod.privileged: true}\ncondition: a", extra=extra)
+    rules = load([tmp_path])
+    (rule,) = rules.rules
+    event = {"known": {"pod": {"privileged": True}}}
+    assert [(m.by, m.why, c.holds(event)) for c, m in rule.modifiers] == [
+        (1, "asked by name", True),
+        (-1, "not asked", False),
+    ]
+    assert rule.uses_known
+    assert not rules.problems
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["{when: a, by: two, why: x}", "{when: a, by: 0, why: x}", "{when: a, by: 1}", "{by: 1, why: x}"],
+)
+def test_a_bad_modifier_is_a_problem(tmp_path, step):
+    write(tmp_path, "m", "a: {verb: get}\ncondition: a", extra=f"leadsman: {{modifiers: [{step}]}}\n")
+    rules = load([tmp_path])
+    assert (len(rules.rules), len(rules.problems)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("known", "fires"),
+    [(None, False), ({}, False), ({"pod": {}}, False), ({"pod": {"age_s": 5}}, True), ({"pod": {"age_s": 60}}, False)],
+)
+def test_what_earlier_events_told(tmp_path, make_event, known, fires):
+    write(tmp_path, "young", "a: {verb: get, known.pod.age_s|lt: 60}\ncondition: a")
+    write(tmp_path, "wrong", "a: {known.pod.colour: red}\ncondition: a", number=2)
+    rules = load([tmp_path])
+    assert [p.reason for p in rules.problems] == ["no such field: known.pod.colour"]
+    assert [c.rule.name for c in rules.candidates("get pods", 0)] == ["young"]  # routing cannot tell
+    assert bool(rules.match({**make_event(), "known": known})) is fires

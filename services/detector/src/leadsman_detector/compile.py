@@ -52,6 +52,7 @@ class Condition:
         self._each = each
         self._predicate = self._compile(node)
         self.paths = tuple(dict.fromkeys(leaf.path for leaf in _positive_leaves(node)))
+        self.known_paths = tuple(dict.fromkeys(p for p in _all_paths(node) if p.startswith("known.")))
 
     def holds(self, event: Any, element: Any = None) -> bool:
         """Whether the condition holds for the event (and this element of `each`)."""
@@ -323,6 +324,15 @@ def _merged(node: Or) -> list[Node]:
     single = {path: leaves for path, leaves in by_path.items() if len(leaves) > 1}
     rest = [p for p in flat if not (isinstance(p, Leaf) and p.op == "regex" and p.path in single)]
     return [*rest, *(Leaf(path, "regex", "|".join(f"(?:{x.value})" for x in ls)) for path, ls in single.items())]
+
+
+def _all_paths(node: Node) -> list[str]:
+    """Every field that a condition looks at, those under a `not` too."""
+    if isinstance(node, And | Or):
+        return [path for p in node.parts for path in _all_paths(p)]
+    if isinstance(node, Not):
+        return _all_paths(node.part)
+    return [node.path] if isinstance(node, Leaf) else []
 
 
 def _positive_leaves(node: Node) -> list[Leaf]:

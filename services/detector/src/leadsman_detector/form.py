@@ -65,6 +65,15 @@ class LevelStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Modifier:
+    """Where `when` holds, `by` levels are added to what the level steps gave; `why` stands in the alert."""
+
+    when: Node
+    by: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A Sigma rule with Leadsman's additions (the attributes under `leadsman:`, docs/rules.md)."""
 
@@ -77,6 +86,7 @@ class Rule:
     tags: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     levels: tuple[LevelStep, ...] = ()
+    modifiers: tuple[Modifier, ...] = ()
     each: str = ""  # the array whose elements the detection is evaluated on, one by one
     changed: bool = False  # only where the request itself set what the rule looks at
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on

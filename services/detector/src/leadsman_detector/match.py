@@ -40,6 +40,9 @@ class CompiledRule:
         self.condition = Condition(rule.condition, rule.each)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
         self._elements = elements(rule.each) if rule.each else None
+        self.modifiers = tuple((Condition(m.when, rule.each), m) for m in rule.modifiers)
+        conditions = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
+        self.uses_known = any(c.known_paths for c in conditions)  # looks at known.*, what earlier events told
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
 
     def match(self, event: AuditEvent) -> Match | None:

@@ -40,10 +40,10 @@ from sigma.types import (
 )
 
 from leadsman_common.alerts import LEVELS
-from leadsman_detector.form import And, Correlation, Keyword, Leaf, LevelStep, Node, Not, Or, Problem, Rule
+from leadsman_detector.form import And, Correlation, Keyword, Leaf, LevelStep, Modifier, Node, Not, Or, Problem, Rule
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
-LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "requires", "join"}
+LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "join"}
 
 
 class BadRule(ValueError):
@@ -140,12 +140,15 @@ def _rule(document: dict[str, Any], file: str, lists: dict[str, list[str]]) -> R
     own = _own(document)
     detection = _expanded(document["detection"], lists)
     steps = own.get("levels") or []
+    modifiers = own.get("modifiers") or []
     conditions = detection["condition"]
     main = conditions if isinstance(conditions, list) else [conditions]
-    detection["condition"] = [*main, *(step["when"] for step in steps)]
+    detection["condition"] = [*main, *(step["when"] for step in [*steps, *modifiers])]
     sigma = SigmaRule.from_dict({**document, "detection": detection})
     nodes = [_node(parsed.parsed) for parsed in sigma.detection.parsed_condition]
     condition = nodes[0] if len(main) == 1 else Or(tuple(nodes[: len(main)]))
+    stepped = nodes[len(main) : len(main) + len(steps)]
+    modified = nodes[len(main) + len(steps) :]
     return Rule(
         id=str(sigma.id),
         name=str(document.get("name") or Path(file).stem),
@@ -155,7 +158,8 @@ def _rule(document: dict[str, Any], file: str, lists: dict[str, list[str]]) -> R
         file=file,
         tags=tuple(str(t) for t in document.get("tags") or ()),
         references=tuple(str(r) for r in document.get("references") or ()),
-        levels=tuple(LevelStep(n, _level(s["level"])) for n, s in zip(nodes[len(main) :], steps, strict=True)),
+        levels=tuple(LevelStep(n, _level(s["level"])) for n, s in zip(stepped, steps, strict=True)),
+        modifiers=tuple(Modifier(n, _by(m), str(m["why"])) for n, m in zip(modified, modifiers, strict=True)),
         each=str(own.get("each", "")),
         changed=bool(own.get("changed", False)),
         anchor="owner" if own.get("anchor") == "owner" else "request",
@@ -182,6 +186,13 @@ def _correlation(document: dict[str, Any], file: str) -> Correlation:
         tags=tuple(str(t) for t in document.get("tags") or ()),
         references=tuple(str(r) for r in document.get("references") or ()),
     )
+
+
+def _by(modifier: dict[str, Any]) -> int:
+    by = modifier["by"]
+    if not isinstance(by, int) or isinstance(by, bool) or by == 0:
+        raise BadRule(f"leadsman.modifiers: by is a number of levels to add, not {by!r}")
+    return by
 
 
 def _level(level: Any) -> str:
