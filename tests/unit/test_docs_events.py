@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leadsman_common.schemas import load_avsc
+from leadsman_common.schemas import load_avsc, records_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -31,14 +31,14 @@ def test_each_field_has_its_sources_and_no_other_has(made):
 
 
 def test_each_fact_is_told_and_no_other_is(made):
-    facts = made._records(load_avsc("audit-event"), {})["Facts"]
+    facts = records_of(load_avsc("audit-event"))["Facts"]
     assert list(made.FACTS) == [field["name"] for field in facts["fields"]]
     assert all(read_from for read_from, _ in made.FACTS.values())
 
 
 def test_every_field_of_the_schema_is_on_the_page(made):
     page = made.page()
-    records = made._records(load_avsc("audit-event"), {})
+    records = records_of(load_avsc("audit-event"))
     names = {field["name"] for record in records.values() for field in record["fields"]}
     assert {
         name for name in names if not any(mark in page for mark in (f"`{name}`", f".{name}`", f"`{name}."))
