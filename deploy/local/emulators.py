@@ -10,7 +10,6 @@ import http.client
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,16 +84,11 @@ def _start(
     with processes.locked(run_dir / "lock"):
         if found := processes.find(run_dir, name):
             return found.port
-        for _ in range(3):  # the chosen port may be taken meanwhile
-            port = processes.free_port()
-            process = processes.spawn(run_dir, name, command(port), port=port, tie_to_parent=tie_to_parent)
-            deadline = time.monotonic() + _START_S
-            while process.running() and time.monotonic() < deadline:
-                if answers(port):
-                    return port
-                time.sleep(0.05)
-            processes.stop(run_dir, [process], grace_s=2)
-        raise StackError(f"{name} did not start:\n{processes.log_tail(run_dir, name)}")
+
+        def start_on(port: int) -> processes.Process:
+            return processes.spawn(run_dir, name, command(port), port=port, tie_to_parent=tie_to_parent)
+
+        return processes.start_ready(run_dir, start_on, answers, timeout_s=_START_S).port
 
 
 def _http_answers(port: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-import time
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -14,7 +13,18 @@ from xml.etree import ElementTree as ET
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
-from processes import LOOPBACK, Process, StackError, ensure_command, free_port, locked, log_tail, port_open, run, spawn
+from processes import (
+    LOOPBACK,
+    Process,
+    StackError,
+    ensure_command,
+    free_port,
+    locked,
+    port_open,
+    run,
+    spawn,
+    start_ready,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,26 +47,14 @@ _MAVEN = {"apt-get": "maven", "dnf": "maven", "apk": "maven"}
 def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: float = 120.0) -> Process:
     """Start the broker and return once it answers metadata and would create a topic; raises StackError."""
     libs = ensure_jars()
-    attempts = 1 if port else 3  # a port that was free when chosen may be taken by the time the broker binds it
-    for attempt in range(1, attempts + 1):
-        chosen = port or free_port()
+
+    def start_on(chosen: int) -> Process:
         config = _write_config(run_dir, chosen, free_port())
         _format(run_dir, libs, config)
-        process = spawn(
-            run_dir,
-            "kafka",
-            _java(run_dir, libs, _JVM, "kafka.Kafka", str(config)),
-            port=chosen,
-            tie_to_parent=tie_to_parent,
-        )
-        try:
-            _wait_ready(run_dir, process, timeout_s)
-        except StackError:
-            if attempt == attempts or process.running():
-                raise
-        else:
-            return process
-    raise AssertionError
+        command = _java(run_dir, libs, _JVM, "kafka.Kafka", str(config))
+        return spawn(run_dir, "kafka", command, port=chosen, tie_to_parent=tie_to_parent)
+
+    return start_ready(run_dir, start_on, answers, port=port, timeout_s=timeout_s)
 
 
 def ensure_jars(cache: Path = CACHE) -> Path:
@@ -105,16 +103,6 @@ def answers(port: int) -> bool:
     except (KafkaException, TimeoutError):
         return False
     return True
-
-
-def _wait_ready(run_dir: Path, process: Process, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not answers(process.port):
-        if not process.running():
-            raise StackError(f"Kafka stopped while starting:\n{log_tail(run_dir, 'kafka')}")
-        if time.monotonic() > deadline:
-            raise StackError(f"Kafka was not ready within {timeout_s:.0f} s:\n{log_tail(run_dir, 'kafka')}")
-        time.sleep(0.1)
 
 
 def _java(run_dir: Path, libs: Path, options: Sequence[str], main: str, *arguments: str) -> list[str]:

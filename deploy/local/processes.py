@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
@@ -86,6 +86,48 @@ def spawn(
         time.sleep(0.01)
     child.returncode = 0  # it outlives us on purpose: no ResourceWarning; `stop` reaps it
     return found
+
+
+def start_ready(
+    run_dir: Path,
+    start_on: Callable[[int], Process],
+    answers: Callable[[int], bool],
+    *,
+    port: int | None = None,
+    timeout_s: float,
+) -> Process:
+    """Start a service by `start_on` on that port, or else on a free one, and wait until it answers there.
+
+    Raises StackError; then the service is stopped.
+    """
+    attempts = 1 if port else 3  # a port that was free when chosen may be taken by the time the service binds it
+    for attempt in range(1, attempts + 1):
+        process = start_on(port or free_port())
+        try:
+            wait_ready(run_dir, process, answers, timeout_s=timeout_s)
+        except StackError:
+            stuck = process.running()
+            stop(run_dir, [process], grace_s=2)
+            if attempt == attempts or stuck:
+                raise
+        else:
+            return process
+    raise AssertionError
+
+
+def wait_ready(run_dir: Path, process: Process, answers: Callable[[int], bool], *, timeout_s: float) -> None:
+    """Wait until it answers on its port. Raises StackError with its log's end when it leaves or the time is over."""
+    deadline = time.monotonic() + timeout_s
+    while process.running():  # asked first: another service may answer on a port that was taken meanwhile
+        if answers(process.port):
+            return
+        if time.monotonic() > deadline:
+            what = f"was not ready within {timeout_s:.0f} s"
+            break
+        time.sleep(0.02)
+    else:
+        what = "stopped while starting"
+    raise StackError(f"{process.name} {what}:\n{log_tail(run_dir, process.name)}")
 
 
 def run(command: Sequence[str], *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

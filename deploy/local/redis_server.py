@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import redis
-from processes import LOOPBACK, Process, StackError, ensure_command, free_port, log_tail, spawn
+from processes import LOOPBACK, Process, ensure_command, spawn, start_ready
 
 _PACKAGES = {"apt-get": "redis-server", "dnf": "redis", "apk": "redis"}
 
@@ -16,9 +15,8 @@ def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: fl
     command = ensure_command("redis-server", _PACKAGES)
     data = run_dir / "redis-data"
     data.mkdir(exist_ok=True)
-    attempts = 1 if port else 3
-    for attempt in range(1, attempts + 1):
-        chosen = port or free_port()
+
+    def start_on(chosen: int) -> Process:
         options = {
             "bind": LOOPBACK,
             "port": chosen,
@@ -31,15 +29,9 @@ def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: fl
             "maxmemory-policy": "noeviction",
         }
         arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-        process = spawn(run_dir, "redis", [command, *arguments], port=chosen, tie_to_parent=tie_to_parent)
-        try:
-            _wait_ready(run_dir, process, timeout_s)
-        except StackError:
-            if attempt == attempts or process.running():
-                raise
-        else:
-            return process
-    raise AssertionError
+        return spawn(run_dir, "redis", [command, *arguments], port=chosen, tie_to_parent=tie_to_parent)
+
+    return start_ready(run_dir, start_on, answers, port=port, timeout_s=timeout_s)
 
 
 def url(port: int) -> str:
@@ -54,13 +46,3 @@ def answers(port: int) -> bool:
             return bool(client.ping())
     except redis.RedisError:
         return False
-
-
-def _wait_ready(run_dir: Path, process: Process, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not answers(process.port):
-        if not process.running():
-            raise StackError(f"Redis stopped while starting:\n{log_tail(run_dir, 'redis')}")
-        if time.monotonic() > deadline:
-            raise StackError(f"Redis was not ready within {timeout_s:.0f} s:\n{log_tail(run_dir, 'redis')}")
-        time.sleep(0.02)

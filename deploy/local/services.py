@@ -11,7 +11,6 @@ import http.client
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,14 +111,11 @@ class Services:
 
     def wait_ready(self, name: str, *, timeout_s: float = 60.0) -> None:
         """Wait until its /readyz says yes. Raises StackError when it left or the time is over."""
-        process, deadline = self._running[name], time.monotonic() + timeout_s
-        while process.running():
-            if http_status(process.port, "/readyz") == http.HTTPStatus.OK:
-                return
-            if time.monotonic() > deadline:
-                raise StackError(f"{name} is not ready after {timeout_s:.0f} s:\n{self.log_tail(name)}")
-            time.sleep(0.05)
-        raise StackError(f"{name} has left:\n{self.log_tail(name)}")
+
+        def answers(port: int) -> bool:
+            return http_status(port, "/readyz") == http.HTTPStatus.OK
+
+        processes.wait_ready(self.run_dir, self._running[name], answers, timeout_s=timeout_s)
 
     def running(self, name: str) -> bool:
         """Whether it runs."""

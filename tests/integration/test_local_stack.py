@@ -274,7 +274,7 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_nothing(tmp_path):
         taken.listen()
         done = run("up", tmp_path, "--redis-port", str(taken.getsockname()[1]))
     assert done.returncode == 1
-    assert "Redis stopped while starting" in done.stderr
+    assert "redis stopped while starting" in done.stderr
     assert processes_of(tmp_path) == {}
 
 
