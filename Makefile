@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
 
-.PHONY: help setup lock fmt check test test-long golden up down demo bench fuzz clean
+.PHONY: help setup lock fmt check test test-long test-real golden up down demo bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,10 +35,14 @@ test: setup ## all that CI runs
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q tests -m "not long"
+	$(BIN)/pytest -q tests -m "not long and not real"
 
 test-long: setup ## what takes many minutes
 	$(BIN)/pytest -q tests -m long
+
+test-real: setup ## against a real API server: KUBE_HERE_TOOLS names its scripts (tests/real/conftest.py)
+	@test -f "$$KUBE_HERE_TOOLS/up.sh" || { echo "make test-real: KUBE_HERE_TOOLS must name the folder of a real API server's up.sh and down.sh; nothing was tested" >&2; exit 1; }
+	$(BIN)/pytest -q tests/real -m real
 
 golden: setup ## rewrite the golden files; read the diff
 	$(BIN)/pytest -q tests/golden --golden-write
