@@ -21,7 +21,7 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer.key import partition_key
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
-from leadsman_normalizer.sources import gke_audit, k8s_audit
+from leadsman_normalizer.sources import k8s_audit, log_entry
 
 BATCH = 500
 
@@ -49,7 +49,7 @@ def measure(pipeline: Pipeline, count: int) -> dict[str, Any]:
     note(f"normalizer: the core over {len(few)} records")
     by_format = {
         "eks-audit": msgspec.json.Decoder(k8s_audit.Event).decode,
-        "gke-logentry": msgspec.json.Decoder(gke_audit.LogEntry).decode,
+        "gke-logentry": msgspec.json.Decoder(log_entry.LogEntry).decode,
     }
     decode = cpu_us_each(lambda raw: by_format[raw.format](raw.value), few)
     untyped = cpu_us_each(lambda raw: msgspec.json.decode(raw.value), few)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import msgspec
-
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent, Cloud, Cluster, User, event_id
 from leadsman_common.raw import RawEvent
@@ -18,9 +16,16 @@ from leadsman_normalizer.actor import actor_of, groups_of
 from leadsman_normalizer.assemble import cluster, status_of
 from leadsman_normalizer.calls import Call, assemble_call, parameters_text, tree_of
 from leadsman_normalizer.facts.gcp_calls import gcp_facts
-from leadsman_normalizer.lenient import NO_BODY, Truncated, decode
 from leadsman_normalizer.outcome import gke
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sources.log_entry import (
+    NO_AUTHENTICATION,
+    NO_METADATA,
+    NO_OPERATION,
+    NO_RPC,
+    LogEntry,
+    Payload,
+)
 from leadsman_normalizer.timestamps import micros
 
 _DOMAIN: Final = ".googleapis.com"
@@ -33,100 +38,22 @@ _CLUSTER = re.compile(r"projects/([^/]+)/(?:zones|locations)/([^/]+)/clusters/([
 _PROJECT = re.compile(r"projects/([^/]+)/")
 
 
-class Delegation(msgspec.Struct, gc=False):
-    """An item of serviceAccountDelegationInfo: who stood behind the principal."""
+def normalize_gcp_call(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[str]) -> AuditEvent | Dropped:
+    """An entry of a service other than k8s.io. Dropped where it is about no cluster, or only ends a call.
 
-    principalSubject: str = ""
-
-
-class Authentication(msgspec.Struct, gc=False):
-    """authenticationInfo."""
-
-    principalEmail: str = ""
-    principalSubject: str = ""
-    serviceAccountDelegationInfo: list[Delegation] = []
-
-
-class Authorization(msgspec.Struct, gc=False):
-    """An item of authorizationInfo."""
-
-    granted: bool = False
-
-
-class RequestMetadata(msgspec.Struct, gc=False):
-    """requestMetadata."""
-
-    callerIp: str = ""
-    callerSuppliedUserAgent: str = ""
-
-
-class RpcStatus(msgspec.Struct, gc=False):
-    """google.rpc.Status."""
-
-    code: int = 0
-    message: str = ""
-
-
-class Payload(msgspec.Struct, gc=False):
-    """google.cloud.audit.AuditLog, as far as calls need it."""
-
-    serviceName: str = ""
-    methodName: str = ""
-    resourceName: str = ""
-    authenticationInfo: Authentication | None = None
-    authorizationInfo: list[Authorization] | None = None
-    requestMetadata: RequestMetadata | None = None
-    request: msgspec.Raw = NO_BODY
-    serviceData: msgspec.Raw = NO_BODY
-    metadata: msgspec.Raw = NO_BODY
-    status: RpcStatus | None = None
-
-
-class Operation(msgspec.Struct, gc=False):
-    """LogEntryOperation."""
-
-    id: str = ""
-    first: bool = False
-    last: bool = False
-
-
-class Resource(msgspec.Struct, gc=False):
-    """MonitoredResource."""
-
-    type: str = ""
-    labels: dict[str, str] = {}
-
-
-class Entry(msgspec.Struct, gc=False):
-    """A LogEntry."""
-
-    insertId: str = ""
-    logName: str = ""
-    timestamp: str = ""
-    receiveTimestamp: str = ""
-    operation: Operation | None = None
-    resource: Resource | None = None
-    protoPayload: Payload | None = None
-
-
-def normalize_gcp_call(raw: RawEvent, service_name: str) -> AuditEvent | Dropped:
-    """The LogEntry of a service other than k8s.io. Dropped where it is about no cluster, or only ends a call."""
-    service = service_name.removesuffix(_DOMAIN)
+    Raises InvalidEvent where it names no method.
+    """
+    service = payload.serviceName.removesuffix(_DOMAIN)
+    not_ours = Dropped(f"not ours: {payload.serviceName[:64]}")
     if service not in _READ:
-        return Dropped(f"not ours: {service_name[:64]}")
-    reasons: list[str] = []
-    try:
-        entry = decode(Entry, raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated LogEntry: {error}") from error
-    payload = entry.protoPayload or Payload()
+        return not_ours
     if not payload.methodName:
         raise InvalidEvent("a LogEntry without methodName")
     if service == "logging" and not _LOGGING.match(payload.methodName):
-        return Dropped(f"not ours: {service_name[:64]}")
-    who = payload.authenticationInfo or Authentication()
+        return not_ours
+    who = payload.authenticationInfo or NO_AUTHENTICATION
     principal = who.principalEmail or who.principalSubject
-    operation = entry.operation or Operation()
+    operation = entry.operation or NO_OPERATION
     if operation.last and not operation.first and not principal:
         return Dropped("the end of a long-running operation, whose start is an event")  # it has no caller
     asked = tree_of(payload.request, "request", reasons)
@@ -135,13 +62,13 @@ def normalize_gcp_call(raw: RawEvent, service_name: str) -> AuditEvent | Dropped
     delegates = [who.principalSubject, *(d.principalSubject for d in who.serviceAccountDelegationInfo)]
     facts = gcp_facts(service, payload.methodName, payload.resourceName, labels, asked, extra, delegates, reasons)
     if not facts and service in ("iam", "iamcredentials", "cloudresourcemanager"):
-        return Dropped(f"not ours: {service_name[:64]}")
+        return not_ours
     return _event(raw, entry, payload, service, principal, asked, facts, reasons)
 
 
 def _event(
     raw: RawEvent,
-    entry: Entry,
+    entry: LogEntry,
     payload: Payload,
     service: str,
     principal: str,
@@ -149,9 +76,9 @@ def _event(
     facts: dict[str, Any],
     reasons: list[str],
 ) -> AuditEvent:
-    rpc = payload.status or RpcStatus()
-    operation = entry.operation or Operation()
-    metadata = payload.requestMetadata or RequestMetadata()
+    rpc = payload.status or NO_RPC
+    operation = entry.operation or NO_OPERATION
+    metadata = payload.requestMetadata or NO_METADATA
     in_cluster = _cluster(raw, entry, payload)
     user: User = {"username": principal, "uid": "", "groups": list(groups_of(principal)), "extra": {}}
     granted = any(item.granted for item in payload.authorizationInfo) if payload.authorizationInfo else None
@@ -199,7 +126,7 @@ def _event(
     )
 
 
-def _cluster(raw: RawEvent, entry: Entry, payload: Payload) -> Cluster:
+def _cluster(raw: RawEvent, entry: LogEntry, payload: Payload) -> Cluster:
     """The cluster by the resource's labels, else by the resource's name."""
     labels = entry.resource.labels if entry.resource is not None else {}
     named = _CLUSTER.match(payload.resourceName)

@@ -1,7 +1,6 @@
 """GKE: Cloud Audit Logs of the service k8s.io, one LogEntry a record (FORMATS 3).
 
-https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry and
-https://cloud.google.com/logging/docs/reference/audit/auditlog/rest/Shared.Types/AuditLog
+https://cloud.google.com/kubernetes-engine/docs/how-to/audit-logging
 """
 
 from __future__ import annotations
@@ -16,90 +15,30 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer.actor import ANONYMOUS, actor_of, groups_of
 from leadsman_normalizer.assemble import Request, assemble, cluster, is_dry_run, status_of
 from leadsman_normalizer.calls import NOBODY
-from leadsman_normalizer.lenient import NO_BODY, Truncated, decode, decoder, note
+from leadsman_normalizer.lenient import Truncated, decode, decoder, note
 from leadsman_normalizer.outcome import DECISION, REASON, gke
 from leadsman_normalizer.redact import mask
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.sources.gcp_calls import normalize_gcp_call
 from leadsman_normalizer.sources.gke_names import Name, parse_name
 from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, complete
+from leadsman_normalizer.sources.log_entry import (
+    NO_AUTHENTICATION,
+    NO_METADATA,
+    NO_OPERATION,
+    NO_RESOURCE,
+    NO_RPC,
+    Authentication,
+    LogEntry,
+    Payload,
+    RpcStatus,
+)
 from leadsman_normalizer.timestamps import micros
 
 COMMAND = "command.gke.io/command"
 DRY_RUN = "command.gke.io/dryRun"
 SYSTEM_EVENT, POLICY_DENIED = "system_event", "policy"
 _STREAMS = frozenset({"exec", "attach", "portforward"})
-
-
-class Authentication(msgspec.Struct, gc=False):
-    """authenticationInfo."""
-
-    principalEmail: str = ""
-    principalSubject: str = ""
-    authoritySelector: str = ""
-
-
-class Authorization(msgspec.Struct, gc=False):
-    """An item of authorizationInfo; granted false is left out of the JSON."""
-
-    granted: bool = False
-
-
-class RequestMetadata(msgspec.Struct, gc=False):
-    """requestMetadata."""
-
-    callerIp: str = ""
-    callerIP: str = ""
-    callerSuppliedUserAgent: str = ""
-
-
-class RpcStatus(msgspec.Struct, gc=False):
-    """google.rpc.Status; {} and absent are OK."""
-
-    code: int = 0
-    message: str = ""
-
-
-class Payload(msgspec.Struct, gc=False):
-    """google.cloud.audit.AuditLog; bodies left raw."""
-
-    serviceName: str = ""
-    methodName: str = ""
-    resourceName: str = ""
-    authenticationInfo: Authentication | None = None
-    authorizationInfo: list[Authorization] | None = None
-    requestMetadata: RequestMetadata | None = None
-    request: msgspec.Raw = NO_BODY
-    response: msgspec.Raw = NO_BODY
-    status: RpcStatus | None = None
-
-
-class Operation(msgspec.Struct, gc=False):
-    """LogEntryOperation."""
-
-    id: str = ""
-    first: bool = False
-    last: bool = False
-
-
-class Resource(msgspec.Struct, gc=False):
-    """MonitoredResource."""
-
-    type: str = ""
-    labels: dict[str, str] = {}
-
-
-class LogEntry(msgspec.Struct, gc=False):
-    """A LogEntry."""
-
-    insertId: str = ""
-    logName: str = ""
-    timestamp: str = ""
-    receiveTimestamp: str = ""
-    labels: dict[str, str] = {}
-    operation: Operation | None = None
-    resource: Resource | None = None
-    protoPayload: Payload | None = None
 
 
 class _Status(msgspec.Struct, gc=False):
@@ -113,12 +52,6 @@ class _Status(msgspec.Struct, gc=False):
     message: str = ""
 
 
-_NO_PAYLOAD = Payload()
-_NO_OPERATION = Operation()
-_NO_RESOURCE = Resource()
-_NO_AUTHENTICATION = Authentication()
-_NO_METADATA = RequestMetadata()
-_NO_RPC = RpcStatus()
 _SYSTEM: Actor = {**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"}
 
 
@@ -135,17 +68,17 @@ def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
             return Dropped("not ours: a LogEntry of no audit log")  # a sink's filter that is too wide
         raise InvalidEvent("a LogEntry without protoPayload")
     if payload.serviceName != "k8s.io" and (payload.serviceName or not payload.methodName.startswith("io.k8s.")):
-        return normalize_gcp_call(raw, payload.serviceName)
+        return normalize_gcp_call(raw, entry, payload, reasons)
     if not payload.methodName:
         raise InvalidEvent("a LogEntry without methodName")
     return _from_entry(raw, entry, payload, reasons)
 
 
 def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[str]) -> AuditEvent:
-    operation = entry.operation or _NO_OPERATION
-    resource = entry.resource or _NO_RESOURCE
-    metadata = payload.requestMetadata or _NO_METADATA
-    rpc = payload.status or _NO_RPC
+    operation = entry.operation or NO_OPERATION
+    resource = entry.resource or NO_RESOURCE
+    metadata = payload.requestMetadata or NO_METADATA
+    rpc = payload.status or NO_RPC
     name = parse_name(payload.methodName, payload.resourceName)
     labels = entry.labels
     where = resource.labels
@@ -157,7 +90,7 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
     )
     log = _log_of(entry.logName)
     code = rpc.code or (7 if log == POLICY_DENIED else 0)
-    user, impersonated, actor, cloud = who(payload.authenticationInfo or _NO_AUTHENTICATION, refused=code == 16)
+    user, impersonated, actor, cloud = who(payload.authenticationInfo or NO_AUTHENTICATION, refused=code == 16)
     if log == SYSTEM_EVENT and actor["class"] == "unauthenticated" and not impersonated:
         user, actor = NOBODY, _SYSTEM  # Google's own action: it has no caller, rather than one without credentials
     ref = _reference(name, bytes(payload.response))
