@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -143,6 +143,22 @@ def dead_letter(bad: DeadLetter) -> Outgoing:
     )
     kept = tuple((k, v) for k, v in bad.headers if not k.startswith("dlq-"))
     return Outgoing(f"{bad.topic}.dlq", bad.key, bad.value, (*kept, *own))
+
+
+def dead_message(message: Message, reason: str, stage: str) -> Outgoing:
+    """The same for a record as the consumer gave it."""
+    return dead_letter(
+        DeadLetter(
+            topic=message.topic() or "",
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            key=message.key(),
+            value=message.value(),
+            headers=cast("list[Header]", message.headers() or []),
+            reason=reason,
+            stage=stage,
+        )
+    )
 
 
 class BadRecordCap:

@@ -14,6 +14,7 @@ from leadsman_common.events import (
     ObjectRef,
     Outcome,
     ResponseStatus,
+    Source,
     User,
     action_of,
     is_public,
@@ -166,16 +167,7 @@ def assemble(request: Request) -> AuditEvent:
         "cloud": request.cloud,
         "facts": facts,
         "coverage": {"body": source, "truncated": request.truncated, "reasons": reasons},
-        "source": {
-            "format": request.format,
-            "topic": raw.topic,
-            "partition": raw.partition,
-            "offset": raw.offset,
-            "source_id": raw.source_id,
-            "file": raw.file,
-            "line": raw.line,
-            "received_ms": raw.received_ms,
-        },
+        "source": source_of(raw, request.format),
         "requestObject": sent,
         "responseObject": stored,
     }
@@ -210,6 +202,20 @@ def cluster(provider: str, account: str, region: str, name: str) -> Cluster:
         "provider": provider,
         "account": account,
         "region": region,
+    }
+
+
+def source_of(raw: RawEvent, source_format: str) -> Source:
+    """Where a record was read."""
+    return {
+        "format": source_format,
+        "topic": raw.topic,
+        "partition": raw.partition,
+        "offset": raw.offset,
+        "source_id": raw.source_id,
+        "file": raw.file,
+        "line": raw.line,
+        "received_ms": raw.received_ms,
     }
 
 

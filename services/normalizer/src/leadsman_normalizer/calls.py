@@ -28,7 +28,7 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer import redact
-from leadsman_normalizer.assemble import NO_REF, NO_STATUS
+from leadsman_normalizer.assemble import NO_REF, NO_STATUS, source_of
 from leadsman_normalizer.facts import empty, flags_of
 from leadsman_normalizer.lenient import note
 
@@ -115,16 +115,7 @@ def assemble_call(call: Call) -> AuditEvent:
             "truncated": False,
             "reasons": call.reasons,
         },
-        "source": {
-            "format": call.format,
-            "topic": raw.topic,
-            "partition": raw.partition,
-            "offset": raw.offset,
-            "source_id": raw.source_id,
-            "file": raw.file,
-            "line": raw.line,
-            "received_ms": raw.received_ms,
-        },
+        "source": source_of(raw, call.format),
         "requestObject": "",
         "responseObject": "",
     }

@@ -19,12 +19,11 @@ from leadsman_common.kafka import (
     MAX_MESSAGE_BYTES,
     AckedProducer,
     BadRecordCap,
-    DeadLetter,
     Header,
     Outgoing,
     consume_loop,
     consumer,
-    dead_letter,
+    dead_message,
 )
 from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, PRODUCED, RECEIVED
 from leadsman_common.raw import from_headers
@@ -76,7 +75,7 @@ class Stream:
                 try:
                     record = self._one(message)
                 except InvalidEvent as error:
-                    letter = self._dead(message, error.reason)
+                    letter = dead_message(message, error.reason, STAGE)
                     bad[letter.topic] += 1
                     self._producer.enqueue(letter)
                     self._cap.bad(error.reason)
@@ -108,20 +107,6 @@ class Stream:
         if len(data) > MAX_EVENT_BYTES:
             raise InvalidEvent(f"the event has {len(data)} bytes, more than {MAX_EVENT_BYTES}")
         return Outgoing(self._events, partition_key(event), data)
-
-    def _dead(self, message: Message, reason: str) -> Outgoing:
-        return dead_letter(
-            DeadLetter(
-                topic=message.topic() or "",
-                partition=message.partition() or 0,
-                offset=message.offset() or 0,
-                key=message.key(),
-                value=message.value(),
-                headers=cast("list[Header]", message.headers() or []),
-                reason=reason,
-                stage=STAGE,
-            )
-        )
 
     def _count(self, received: Counter[str], dropped: Counter[str], bad: Counter[str], produced: int) -> None:
         for topic, count in received.items():

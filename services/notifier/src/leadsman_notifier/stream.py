@@ -7,7 +7,7 @@ after the sink has accepted it, or after the alert was dead-lettered for that si
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import Consumer, Message
 
@@ -17,12 +17,10 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import (
     AckedProducer,
     BadRecordCap,
-    DeadLetter,
-    Header,
     commit,
     consume_loop,
     consumer,
-    dead_letter,
+    dead_message,
 )
 from leadsman_common.metrics import DEAD_LETTERED, DELIVERIES, RECEIVED
 from leadsman_common.topics import name as topic_name
@@ -116,15 +114,5 @@ class SinkStream:
         self._cap.bad(reason)
 
     def _dead_letter(self, message: Message, reason: str, stage: str) -> None:
-        bad = DeadLetter(
-            topic=message.topic() or "",
-            partition=message.partition() or 0,
-            offset=message.offset() or 0,
-            key=message.key(),
-            value=message.value(),
-            headers=cast("list[Header]", message.headers() or []),
-            reason=reason,
-            stage=stage,
-        )
-        self._producer.send([dead_letter(bad)])
+        self._producer.send([dead_message(message, reason, stage)])
         DEAD_LETTERED.labels(SERVICE, "alerts.dlq").inc()

@@ -164,7 +164,7 @@ def _assumed(name: str, caller: dict[str, str], asked: Tree, answered: Tree, why
     namespace, account = tags.get("kubernetes-namespace", ""), tags.get("kubernetes-service-account", "")
     return {
         **taken,
-        "service_account": f"{SERVICE_ACCOUNT}{namespace}:{account}" if namespace and account else "",
+        "service_account": _service_account(namespace, account),
         "source": "pod_identity",
         "pod": tags.get("kubernetes-pod-name", ""),
         "pod_uid": tags.get("kubernetes-pod-uid", ""),
@@ -176,7 +176,7 @@ def _pod_identity(answered: Tree, why: list[str]) -> CloudAssumeFacts:
     subject = mapping(answered, "subject", why)
     namespace, account = text(subject, "namespace", why), text(subject, "serviceAccount", why)
     return {
-        "service_account": f"{SERVICE_ACCOUNT}{namespace}:{account}" if namespace and account else "",
+        "service_account": _service_account(namespace, account),
         "role_arn": "",
         "session_arn": text(mapping(answered, "assumedRoleUser", why), "arn", why),
         "issued_key": text(mapping(answered, "credentials", why), "accessKeyId", why),
@@ -185,6 +185,10 @@ def _pod_identity(answered: Tree, why: list[str]) -> CloudAssumeFacts:
         "pod": "",
         "pod_uid": "",
     }
+
+
+def _service_account(namespace: str, name: str) -> str:
+    return f"{SERVICE_ACCOUNT}{namespace}:{name}" if namespace and name else ""
 
 
 # --- trust -------------------------------------------------------------------------------------------------------
