@@ -74,6 +74,24 @@ class Modifier:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """Requests that must be in the audit log, and at which level, for the rule to see `what` (requires.py).
+
+    `kind`: sight, detail, aside or fallback. `user`: authenticated or unauthenticated. `rule`: in a correlation, the
+    rule whose coverage counts, in place of all the rest.
+    """
+
+    what: str
+    kind: str = "sight"
+    verbs: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    level: str = "Metadata"
+    user: str = "authenticated"
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A Sigma rule with Leadsman's additions (the attributes under `leadsman:`, docs/rules.md)."""
 
@@ -91,6 +109,7 @@ class Rule:
     changed: bool = False  # only where the request itself set what the rule looks at
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
     alert: bool = True  # False: it only feeds correlations
+    requires: tuple[Requirement, ...] = ()  # what the audit policy must log
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +129,7 @@ class Correlation:
     tags: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    requires: tuple[Requirement, ...] = ()  # of its rules; those that none speaks of are sights
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from sigma.types import (
 
 from leadsman_common.alerts import LEVELS
 from leadsman_detector.form import And, Correlation, Keyword, Leaf, LevelStep, Modifier, Node, Not, Or, Problem, Rule
+from leadsman_detector.requires import read_requires
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "join"}
@@ -164,6 +165,7 @@ def _rule(document: dict[str, Any], file: str, lists: dict[str, list[str]]) -> R
         changed=bool(own.get("changed", False)),
         anchor="owner" if own.get("anchor") == "owner" else "request",
         alert=bool(own.get("alert", True)),
+        requires=read_requires(own.get("requires"), lists),
     )
 
 
@@ -185,6 +187,7 @@ def _correlation(document: dict[str, Any], file: str) -> Correlation:
         join=str(own.get("join", "")),
         tags=tuple(str(t) for t in document.get("tags") or ()),
         references=tuple(str(r) for r in document.get("references") or ()),
+        requires=read_requires(own.get("requires"), {}, tuple(str(r) for r in document["correlation"]["rules"])),
     )
 
 
