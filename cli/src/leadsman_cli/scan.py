@@ -56,7 +56,6 @@ class Scanner:
 
     def __init__(self, rules: RuleSet) -> None:
         self._detector = Detector(rules)
-        self._rules = rules
         self._state = MemoryState()
         self.found = Scanned()
 
@@ -79,7 +78,7 @@ class Scanner:
             if head.dropped:
                 self.found.dropped[head.dropped] += 1
                 return
-            if not self._rules.candidates(head.action, head.flags, head.known):
+            if self._detector.route(head.action, head.flags, head.known) is None:
                 return
         event = normalize(raw)
         if isinstance(event, Dropped):
@@ -88,7 +87,7 @@ class Scanner:
         self.found.built += 1
         plan = Plan()
         self._detector.judge(plan, event, NOWHERE)
-        if not plan.raised and not plan.requests:
+        if plan.empty:
             return
         claims = self._detector.conclude(plan, self._state.exchange_now(plan.requests))
         for alert in claims.granted(self._state.exchange_now(claims.requests)):

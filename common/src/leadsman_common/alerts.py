@@ -83,6 +83,7 @@ class Alert(TypedDict):
     modifiers: list[Modifier]
     rules_digest: str
     evidence: list[Evidence]
+    revision: int
 
 
 def level_at_least(level: str, minimum: str) -> bool:

@@ -123,24 +123,6 @@ def test_levels_first_step_that_holds(tmp_path, make_event):
     assert levels == ["critical", "low", "high"]
 
 
-@pytest.mark.parametrize(
-    ("verb", "touched", "fires"),
-    [
-        ("create", ["*"], True),
-        ("patch", ["pod.host_network"], True),
-        ("patch", ["pod.*"], True),
-        ("patch", ["pod.labels"], False),
-        ("patch", [], False),
-    ],
-)
-def test_changed_fires_only_where_the_request_set_it(tmp_path, make_event, record, verb, touched, fires):
-    write(
-        tmp_path, "host", "a: {facts.pod.host_network: true}\ncondition: a", extra="leadsman: {changed: true}\n"
-    )  # fmt: skip
-    event = make_event(verb, facts={"pod": record("PodFacts", host_network=True), "touched": touched})
-    assert bool(load([tmp_path]).match(event)) is fires
-
-
 BAD = {
     "unknown field": ("a: {objectRef.colour: red}\ncondition: a", "", "no such field: objectRef.colour"),
     "look-ahead": ("a: {verb|re: '(?=x)'}\ncondition: a", "", "invalid"),

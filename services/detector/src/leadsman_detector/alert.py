@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from leadsman_common.alerts import Alert, Evidence, MatchedFact, alert_id
+from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
 from leadsman_detector.form import Correlation, Rule
+from leadsman_detector.history import ObjectKey
 from leadsman_detector.match import Match
 
 MAX_VALUE = 512
@@ -21,21 +22,17 @@ class Where(NamedTuple):
     offset: int = 0
 
 
-def id_of(match: Match) -> str:
-    """The alert's id: the request's own, or for `anchor: owner` one that a workload and its children share.
+def id_of(match: Match, key: ObjectKey | None) -> str:
+    """The alert's id: the request's own, or for `anchor: owner` one of the outermost object that is at stake.
 
-    What the children share is the outermost owner and the dangerous property, which is every fact value that decided.
+    A workload and its children share it. Who is refused again and again on one object is one alert as well.
     """
     event = match.event
     cluster = event["cluster"]["id"]
-    facts = event["facts"]
-    pod = facts["pod"] if facts else None
-    if match.rule.anchor != "owner" or pod is None:
+    if key is None or not (match.rule.changed or match.rule.anchor == "owner"):
         return alert_id(match.rule.id, cluster, event["id"])
-    namespace = event["objectRef"]["namespace"]
-    decided = sorted({f"{m.leaf.path}={m.value}" for m in match.leaves if m.leaf.path.startswith("facts.")})
-    attempt = "attempt" if match.attempt else ""
-    return alert_id(match.rule.id, cluster, namespace, pod["owner_kind"], pod["owner_name"], attempt, *decided)
+    attempt = ("attempt", event["actor"]["name"]) if match.attempt else ()
+    return alert_id(match.rule.id, cluster, key.namespace, key.resource, key.name, *attempt)
 
 
 def rank_of(match: Match) -> int:
@@ -48,12 +45,12 @@ def rank_of(match: Match) -> int:
     return 1 if follows or match.event["actor"]["class"] in {"control_plane", "node"} else 0
 
 
-def alert_of(match: Match, where: Where, digest: str, now_us: int) -> Alert:
-    """The alert of a single event."""
+def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now_us: int) -> Alert:
+    """The alert of a single event; `key` is the object that it writes, if it does."""
     event = match.event
     return build(
         match.rule,
-        alert_id=id_of(match),
+        alert_id=id_of(match, key),
         level=match.level,
         title=_title(match.rule.title, event, match.attempt),
         time=event["time"],
@@ -63,6 +60,7 @@ def alert_of(match: Match, where: Where, digest: str, now_us: int) -> Alert:
         evidence=[evidence_of(match, where)],
         attempt=match.attempt,
         joins=[],
+        modifiers=match.modifiers,
         digest=digest,
         now_us=now_us,
     )
@@ -81,6 +79,7 @@ def build(
     evidence: list[Evidence],
     attempt: bool,
     joins: list[str],
+    modifiers: Sequence[Modifier] = (),
     digest: str,
     now_us: int,
 ) -> Alert:
@@ -99,9 +98,10 @@ def build(
         "references": list(rule.references),
         "attempt": attempt,
         "joins": joins,
-        "modifiers": [],
+        "modifiers": list(modifiers),
         "rules_digest": digest,
         "evidence": evidence,
+        "revision": 0,
     }
 
 

@@ -19,12 +19,17 @@ from leadsman_common.alerts import Alert
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
+from leadsman_detector import history, known
 from leadsman_detector.alert import Where, alert_of, rank_of
-from leadsman_detector.correlate import JOINS, Found, Member, RoleUse
-from leadsman_detector.match import CompiledRule, RuleSet
-from leadsman_detector.state import Claim, StateReply, StateRequest
+from leadsman_detector.compile import ALL_FLAGS
+from leadsman_detector.correlate import JOINS, Member, RoleUse
+from leadsman_detector.match import CompiledRule, Match, RuleSet
+from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
+MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
+
+Route = tuple[CompiledRule, ...] | None  # the rules that an event could meet; None: it need not be looked at
 
 
 class AuditRecord(Protocol):
@@ -40,15 +45,61 @@ class AuditRecord(Protocol):
     def value(self) -> bytes: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alert that wants to be raised, and what it claims."""
+
+    alert: Alert
+    rank: int
+    holder: str
+    ttl_ms: int = CLAIM_TTL_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A part of a correlation; its replies begin at `first`."""
+
+    join: RoleUse
+    member: Member
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A version of an object, or what a child of it shows; its replies (own versions, children) begin at `first`."""
+
+    version: history.Version
+    child: bytes  # the child's member; empty for the object itself
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request on a pod, for rules that want to know what is known of it; the reply stands at `first`."""
+
+    event: AuditEvent
+    where: Where
+    rules: tuple[CompiledRule, ...]
+    first: int
+
+
 @dataclass(slots=True)
 class Plan:
     """What came of a batch so far. `dead` holds (index in the batch, reason)."""
 
     requests: list[StateRequest] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
-    raised: list[tuple[Alert, int, str]] = field(default_factory=list)  # alert, rank, holder
-    waiting: list[tuple[RoleUse, Member, int, int]] = field(default_factory=list)  # span of its requests
+    raised: list[Raised] = field(default_factory=list)
+    joining: list[Joining] = field(default_factory=list)
+    writing: list[Writing] = field(default_factory=list)
+    asking: list[Asking] = field(default_factory=list)
     decoded: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to conclude."""
+        return not self.raised and not self.requests
 
 
 @dataclass(slots=True)
@@ -70,7 +121,24 @@ class Detector:
         self.rules = rules
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
-        self._routes: dict[bytes, tuple[CompiledRule, ...]] = {}
+        self._asks = any(r.uses_known for r in rules.rules)
+        self._decided: dict[tuple[str, int, int], Route] = {}
+        self._routes: dict[bytes, Route] = {}
+
+    def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route:
+        """The rules that an event could meet, by what routing tells; None where it need not be looked at at all.
+
+        No rules at all still want a look where the event ends an object whose versions are kept, or where it leaves a
+        trace that rules ask for later.
+        """
+        key = (action, flags, known_flags)
+        if key not in self._decided:
+            if len(self._decided) >= MAX_ROUTES:
+                self._decided.clear()
+            found = self.rules.candidates(action, flags, known_flags)
+            kept = history.ends_an_object(action, self.rules) or (self._asks and known.leaves_trace(action))
+            self._decided[key] = found if found or kept else None
+        return self._decided[key]
 
     def plan(self, records: Sequence[AuditRecord], now_us: int = 0) -> Plan:
         """Route each record, decode those that a rule can match, and match them."""
@@ -78,12 +146,13 @@ class Detector:
         routes, header = self._routes, self._codec.header
         for index, record in enumerate(records):
             data = record.value
-            candidates: tuple[CompiledRule, ...] | None = None
+            candidates: Route = None
             if data[:10] == header and (key := routing_slice(data)) is not None:
-                candidates = routes.get(key)
-                if candidates is None:
+                try:
+                    candidates = routes[key]
+                except KeyError:
                     candidates = self._route(key)
-                if not candidates:
+                if candidates is None:
                     continue
             try:
                 event = self._codec.decode(data)
@@ -100,35 +169,86 @@ class Detector:
         event: AuditEvent,
         where: Where,
         now_us: int = 0,
-        candidates: tuple[CompiledRule, ...] | None = None,
+        candidates: Route = None,
     ) -> None:
         """Match one event and add what comes of it to the plan."""
-        for match in self.rules.match(event, candidates):
+        rules = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
+        asking = tuple(r for r in rules if r.uses_known)
+        matches = self.rules.match(event, [r for r in rules if not r.uses_known] if asking else rules)
+        key = history.object_key(event)
+        alerts: dict[str, Alert] = {}
+        versioned = key is not None and event["outcome"]["effective"] and not event["dryRun"]
+        for match in matches:
             if match.rule.alert:
-                alert = alert_of(match, where, self.rules.digest, now_us)
-                plan.raised.append((alert, rank_of(match), event["id"]))
-            if match.rule.name in self.rules.fed:
-                for join in self._joins:
-                    member = join.member(match, where) if join.takes(match) else None
-                    if member is not None:
-                        first = len(plan.requests)
-                        plan.requests += join.requests(member)
-                        plan.waiting.append((join, member, first, len(plan.requests)))
+                alert = alert_of(match, key, where, self.rules.digest, now_us)
+                if versioned and match.rule.changed:
+                    alerts[match.rule.id] = alert
+                else:
+                    plan.raised.append(Raised(alert, rank_of(match), event["id"]))
+            if match.rule.name in self.rules.fed and match.fresh:
+                self._join(plan, match, where)
+        if key is not None and versioned and (event["verb"] == "delete" or any(r.rule.changed for r in rules)):
+            found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
+            self._write(plan, key, event, found, alerts)
+        if self._asks:
+            plan.requests += known.puts(event)
+            if asking and (question := known.question(event)) is not None:
+                plan.asking.append(Asking(event, where, asking, len(plan.requests)))
+                plan.requests.append(question)
 
     def conclude(self, plan: Plan, replies: Sequence[StateReply], now_us: int = 0) -> Claims:
-        """Complete the correlations with the state's replies, and claim every alert."""
+        """Complete the correlations and the objects' stories with the state's replies, and claim every alert."""
         raised = list(plan.raised)
-        for join, member, first, end in plan.waiting:
-            found: list[Found] = join.complete(member, replies[first:end], self.rules.digest, now_us)
-            raised += [(f.alert, f.rank, f.holder) for f in found]
-        alerts = [alert for alert, _, _ in raised]
+        for part in plan.joining:
+            found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
+            raised += [Raised(f.alert, f.rank, f.holder) for f in found]
+        for writing in plan.writing:
+            own, children = history.members(replies[writing.first]), history.members(replies[writing.first + 1])
+            raised += [
+                Raised(told.alert, told.rank, writing.version.event_id, history.TTL_MS)
+                for told in history.told(own, children, writing.version, writing.child)
+            ]
+        for asked in plan.asking:
+            event = known.answered(asked.event, history.members(replies[asked.first]))
+            raised += [
+                Raised(alert_of(m, None, asked.where, self.rules.digest, now_us), rank_of(m), event["id"])
+                for m in self.rules.match(event, asked.rules)
+            ]
         claims: list[StateRequest] = [
-            Claim(alert["id"], alert["cluster"]["id"], rank, holder, CLAIM_TTL_MS) for alert, rank, holder in raised
+            Claim(r.alert["id"], r.alert["cluster"]["id"], r.rank, r.holder, r.ttl_ms) for r in raised
         ]
-        return Claims(alerts, claims)
+        return Claims([r.alert for r in raised], claims)
 
-    def _route(self, key: bytes) -> tuple[CompiledRule, ...]:
-        if len(self._routes) >= 50_000:
+    def _join(self, plan: Plan, match: Match, where: Where) -> None:
+        for join in self._joins:
+            member = join.member(match, where) if join.takes(match) else None
+            if member is not None:
+                first = len(plan.requests)
+                plan.requests += join.requests(member)
+                plan.joining.append(Joining(join, member, first, len(plan.requests)))
+
+    def _write(
+        self,
+        plan: Plan,
+        key: history.ObjectKey,
+        event: AuditEvent,
+        found: dict[str, history.Properties],
+        alerts: dict[str, Alert],
+    ) -> None:
+        """Keep the version and ask for those around it; a child that shows nothing is not kept."""
+        version = history.version_of(event, found, alerts)
+        if key.child and not found:
+            return
+        child = history.encode_child(found) if key.child else b""
+        cluster, at = event["cluster"]["id"], event["time"] // 1000
+        series, member = (key.children, child) if key.child else (key.series, history.encode(version))
+        plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS))
+        plan.writing.append(Writing(version, child, len(plan.requests)))
+        plan.requests.append(Range(key.series, cluster, 0, history.END_OF_TIME_MS))
+        plan.requests.append(Range(key.children, cluster, 0, history.END_OF_TIME_MS))
+
+    def _route(self, key: bytes) -> Route:
+        if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        found = self._routes[key] = self.rules.candidates(*read_routing(key))
+        found = self._routes[key] = self.route(*read_routing(key))
         return found

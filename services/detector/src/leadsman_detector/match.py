@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leadsman_common.alerts import level_rank
+from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compile import ALL_FLAGS, BadPattern, Condition, MatchedLeaf, known_fields
 from leadsman_detector.fields import UnknownField, elements
@@ -19,17 +20,27 @@ MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A rule that an event met: what decided, and the level after the rule's own steps."""
+    """A rule that an event met: what decided, and the level after the rule's own steps and the modifiers.
+
+    `properties` are what was found on an object, each with whether the request itself set it; see history.py.
+    """
 
     rule: Rule
     event: AuditEvent
     level: str
     leaves: tuple[MatchedLeaf, ...]
+    modifiers: tuple[Modifier, ...] = ()
+    properties: dict[str, bool] = field(default_factory=dict)
 
     @property
     def attempt(self) -> bool:
         """Whether the request was refused or failed."""
         return not self.event["outcome"]["effective"]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the request itself brought some of what was found: only a patch may show what was there before."""
+        return self.event["verb"] != "patch" or not self.properties or any(self.properties.values())
 
 
 class CompiledRule:
@@ -39,24 +50,26 @@ class CompiledRule:
         self.rule = rule
         self.condition = Condition(rule.condition, rule.each)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
+        self.modifiers = [(Condition(m.when, rule.each), m) for m in rule.modifiers]
         self._elements = elements(rule.each) if rule.each else None
-        self.modifiers = tuple((Condition(m.when, rule.each), m) for m in rule.modifiers)
-        conditions = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
-        self.uses_known = any(c.known_paths for c in conditions)  # looks at known.*, what earlier events told
+        parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
+        self.uses_known = any(part.known_paths for part in parts)
+        self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
 
     def match(self, event: AuditEvent) -> Match | None:
         """The match with the highest level over the elements of `each`, or None."""
-        if self.rule.changed and event["verb"] == "patch" and not self._touched(event):
-            return None
         if self._elements is None:
             return self._match_one(event, None) if self.condition.holds(event) else None
         found = [self._match_one(event, e) for e in self._elements(event) if self.condition.holds(event, e)]
         if not found:
             return None
         leaves = {(leaf.leaf.path, str(leaf.value)): leaf for m in found for leaf in m.leaves}
+        properties: dict[str, bool] = {}
+        for match in found:
+            properties |= match.properties
         best = max(found, key=lambda m: level_rank(m.level))
-        return Match(self.rule, event, best.level, tuple(leaves.values()))
+        return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties)
 
     def _match_one(self, event: AuditEvent, element: Any) -> Match:
         level, leaves = self.rule.level, self.condition.explain(event, element)
@@ -65,14 +78,71 @@ class CompiledRule:
                 level = stepped
                 leaves += [x for x in step.explain(event, element) if x not in leaves]
                 break
-        return Match(self.rule, event, level, tuple(leaves))
+        own = [(c, m) for c, m in self.modifiers if c.holds(event, element)]
+        for condition, _ in own:
+            leaves += [x for x in condition.explain(event, element) if x not in leaves]
+        modifiers = [Modifier(by=m.by, why=m.why) for _, m in own]
+        if not self._minds_credentials:
+            modifiers += general_modifiers(event, level)
+        if level == "informational" or not event["outcome"]["effective"]:
+            modifiers = []
+        properties = self._properties(event, element, level, leaves) if self.rule.changed else {}
+        return Match(self.rule, event, moved(level, modifiers), tuple(leaves), tuple(modifiers), properties)
 
-    def _touched(self, event: AuditEvent) -> bool:
-        """Whether the request itself set one of the facts that the rule looks at (DETECTIONS 1.8)."""
+    def _properties(
+        self, event: AuditEvent, element: Any, level: str, leaves: Sequence[MatchedLeaf]
+    ) -> dict[str, bool]:
+        """What is dangerous about the object, one entry a fact that decided and one a level that was reached.
+
+        An expression stands for itself, whatever text met it; an element of `each` goes by its name.
+        """
         facts = event["facts"]
         if facts is None:
-            return False
-        return any(touches(facts["touched"], path) for path in self._fact_paths)
+            return {}
+        name = _name_of(element)
+        touched = facts["touched"]
+        found = {
+            f"{name}|{x.leaf.path}={_spec(x)}": touches(touched, x.leaf.path.removeprefix("facts."))
+            for x in leaves
+            if x.leaf.path.startswith("facts.")
+        }
+        asked = any(touches(touched, path) for path in self._fact_paths)
+        for reached in LEVELS[1 : level_rank(level) + 1]:
+            found[f"{name}|level>={reached}"] = asked
+        return {_digest(key): was_touched for key, was_touched in found.items()}
+
+
+def general_modifiers(event: AuditEvent, level: str) -> list[Modifier]:
+    """The modifiers of every rule that need no history (DETECTIONS 1.12); sub-findings, which are low, stay."""
+    if level_rank(level) < level_rank("medium"):
+        return []
+    found: list[Modifier] = []
+    if event["actor"]["unauthenticated"]:
+        found.append(Modifier(by=1, why="the actor is not authenticated"))
+    if event["actor"]["class"] == "service_account" and event["src_endpoint"]["public"]:
+        found.append(Modifier(by=1, why="a service account used from a public address"))
+    return found
+
+
+def moved(level: str, modifiers: Sequence[Modifier]) -> str:
+    """The level after the modifiers, within informational and critical."""
+    rank = level_rank(level) + sum(m["by"] for m in modifiers)
+    return LEVELS[min(max(rank, 0), len(LEVELS) - 1)]
+
+
+def _name_of(element: Any) -> str:
+    """What tells an element of an array from its neighbours: a volume's path, else its name, else its place in none."""
+    if not isinstance(element, dict):
+        return ""
+    return str(element.get("host_path") or element.get("name") or "")
+
+
+def _spec(found: MatchedLeaf) -> str:
+    return str(found.value) if found.leaf.op == "equals" else f"{found.leaf.op} {found.leaf.value}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class RuleSet:

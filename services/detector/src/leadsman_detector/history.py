@@ -1,0 +1,214 @@
+"""Change, not state: what the versions of one object say a rule should alert on, and when (DETECTIONS 1.7, 1.8).
+
+A rule with `changed: true` finds properties on an object: the fact leaves it matched. Each write of the object is a
+version with the properties it shows. A property is introduced where it was not there before; what controllers make of
+the object (its children) adds only what nobody has seen on it yet. Everything here is a function of the set of
+versions, whatever order they arrived in; docs/decisions/005 says why it is built so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+import msgspec
+
+from leadsman_common.alerts import Alert, level_rank
+from leadsman_common.events import AuditEvent, Flag, action_of, parse_action
+from leadsman_detector.compile import ALL_FLAGS
+from leadsman_detector.match import RuleSet
+from leadsman_detector.state import StateReply
+
+TTL_MS = 30 * 24 * 60 * 60 * 1000
+MAX_VERSIONS = 64  # of one object; the latest are kept
+MAX_EVIDENCE = 20
+END_OF_TIME_MS = 1 << 52
+_FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONATING | Flag.TRUNCATED)
+_MAX_SCORE = 500
+_FAR_MS = 1 << 42  # beyond every event time, so that a rank orders by score first and by time then
+
+Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
+_PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """The object that an event writes, or the owner that a child belongs to."""
+
+    namespace: str
+    resource: str
+    name: str
+    child: bool  # the event is of something that a controller made of the object
+
+    @property
+    def series(self) -> str:
+        """The name of its versions in the state."""
+        return f"versions:{self.namespace}/{self.resource}/{self.name}"
+
+    @property
+    def children(self) -> str:
+        """The name of what its children showed."""
+        return f"children:{self.namespace}/{self.resource}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One write of an object: by rule id the properties it shows, and the alert it would raise."""
+
+    event_id: str
+    time: int  # microseconds
+    order: int  # resourceVersion, 0 where there is none
+    found: dict[str, Properties] = field(default_factory=dict)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+
+    @property
+    def position(self) -> tuple[int, int, str]:
+        """Where it stands among the versions of its object."""
+        return self.time, self.order, self.event_id
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is to be raised of one rule and object: `rank` falls as the story grows (see state.Claim)."""
+
+    alert: Alert
+    rank: int
+
+
+def object_key(event: AuditEvent) -> ObjectKey | None:
+    """The object of a write; None where it is no write of a whole object or the object has no name."""
+    ref = event["objectRef"]
+    if ref["subresource"] not in ("", "ephemeralcontainers") or not ref["resource"]:
+        return None
+    facts = event["facts"]
+    pod = facts["pod"] if facts else None
+    if pod is not None and pod["owners"]:
+        return ObjectKey(ref["namespace"], plural(pod["owner_kind"]), pod["owner_name"], child=True)
+    return ObjectKey(ref["namespace"], ref["resource"], ref["name"], child=False) if ref["name"] else None
+
+
+def ends_an_object(action: str, rules: RuleSet) -> bool:
+    """Whether it deletes an object whose versions are kept: one that a rule with `changed` could meet when written."""
+    verb, resource, group, subresource, _ = parse_action(action)
+    if verb != "delete" or subresource or not resource:
+        return False
+    written = rules.candidates(action_of("update", resource, group), ALL_FLAGS, _FACTS_ONLY)
+    return any(r.rule.changed for r in written)
+
+
+def version_of(event: AuditEvent, found: dict[str, Properties], alerts: dict[str, Alert]) -> Version:
+    """An event as a version of its object."""
+    order = event["objectRef"]["resourceVersion"]
+    return Version(event["id"], event["time"], int(order) if order.isdecimal() else 0, found, alerts)
+
+
+def plural(kind: str) -> str:
+    """The resource of a kind, as the API server's own kinds spell theirs."""
+    if kind in _PLURALS:
+        return _PLURALS[kind]
+    lower = kind.lower()
+    if lower.endswith("y") and not lower.endswith(("ay", "ey", "oy")):
+        return f"{lower[:-1]}ies"
+    return f"{lower}es" if lower.endswith(("s", "x", "ch")) else f"{lower}s"
+
+
+def introductions(versions: Iterable[Version], rule_id: str) -> list[tuple[Version, frozenset[str]]]:
+    """The versions that introduced properties, in order, each with what was new on it.
+
+    Before the first version nothing is known: what it shows is new only where its request set it; else the property
+    becomes new with the first later request that sets it.
+    """
+    found: list[tuple[Version, frozenset[str]]] = []
+    credited: set[str] = set()  # there before and introduced
+    unasked: set[str] = set()  # there since the first version and never set by a request
+    for n, version in enumerate(sorted(versions, key=lambda v: v.position)):
+        shown = version.found.get(rule_id, {})
+        old = {p for p, touched in shown.items() if not touched and (n == 0 or p in unasked)}
+        new = frozenset(p for p in shown if p not in credited and p not in old)
+        if new:
+            found.append((version, new))
+        credited = {p for p in shown if p in credited or p in new}
+        unasked = old
+    return found
+
+
+def story(versions: Sequence[Version], rule_id: str, arrived: Version) -> Story | None:
+    """What the arrival of a version of the object itself makes of a rule's alert; None where it changes nothing."""
+    found = introductions(versions, rule_id)
+    late = any(v.position > arrived.position for v in versions)
+    if not found or not (late or any(v.event_id == arrived.event_id for v, _ in found)):
+        return None
+    score = 2 * len(found) - 1
+    return Story(_told([v.alerts[rule_id] for v, _ in found], score), _rank(score, found[0][0].time))
+
+
+def child_story(
+    versions: Sequence[Version],
+    others: Sequence[Mapping[str, list[str]]],
+    rule_id: str,
+    shown: Properties,
+    alert: Alert,
+) -> Story | None:
+    """What a child adds: None where its owner or another child already showed all of it."""
+    own = {p for v in versions for p in v.found.get(rule_id, {})}
+    seen = {p for other in others for p in other.get(rule_id, ())}
+    if not set(shown) - own - seen:
+        return None
+    found = introductions(versions, rule_id)
+    more = [other for other in others if set(other.get(rule_id, ())) - own]
+    score = 2 * (len(found) + len(more)) + bool(found)
+    return Story(_told([*(v.alerts[rule_id] for v, _ in found), alert], score), _rank(score, alert["time"]))
+
+
+def told(own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes) -> list[Story]:
+    """The stories that a version has changed, or what a child shows where `child` is its member."""
+    versions = [_VERSION.decode(m) for m in own]
+    if not child:
+        rules = sorted({rule for v in versions for rule in v.found})
+        stories = [story(versions, rule, arrived) for rule in rules]
+    else:
+        others = [_CHILD.decode(m) for m in children if m != child]
+        stories = [
+            child_story(versions, others, rule, shown, arrived.alerts[rule]) for rule, shown in arrived.found.items()
+        ]
+    return [s for s in stories if s is not None]
+
+
+def encode(version: Version) -> bytes:
+    """A version as a member of its series."""
+    return msgspec.json.encode(version)
+
+
+def encode_child(found: Mapping[str, Properties]) -> bytes:
+    """What a child shows, as a member: children that show the same are one."""
+    return msgspec.json.encode({rule: sorted(shown) for rule, shown in sorted(found.items())})
+
+
+def members(reply: StateReply) -> list[bytes]:
+    """The members that a Range was answered with."""
+    return cast("list[bytes]", reply)
+
+
+_VERSION: msgspec.json.Decoder[Version] = msgspec.json.Decoder(Version)
+_CHILD: msgspec.json.Decoder[dict[str, list[str]]] = msgspec.json.Decoder(dict[str, list[str]])
+
+
+def _told(alerts: Sequence[Alert], revision: int) -> Alert:
+    """One alert out of those of the introductions: the last one speaks, all are evidence, the worst level stays."""
+    last = alerts[-1]
+    worst = max(alerts, key=lambda a: level_rank(a["level"]))
+    evidence = [e for a in alerts for e in a["evidence"]]
+    if len(evidence) > MAX_EVIDENCE:
+        evidence = evidence[: MAX_EVIDENCE // 2] + evidence[-(MAX_EVIDENCE // 2) :]
+    return {
+        **last,
+        "level": worst["level"],
+        "modifiers": worst["modifiers"],
+        "evidence": evidence,
+        "revision": revision,
+    }
+
+
+def _rank(score: int, first_us: int) -> int:
+    return -min(score, _MAX_SCORE) * _FAR_MS + min(first_us // 1000, _FAR_MS - 1)

@@ -1,0 +1,153 @@
+"""Change, not state: an object is alerted on when something dangerous is new on it, once, in any order of arrival."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from leadsman_detector.alert import Where
+from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.match import load
+from leadsman_detector.state import MemoryState
+
+RULE = """
+title: risky
+name: risky
+id: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad001
+level: medium
+logsource: {product: kubernetes}
+leadsman: {changed: true, anchor: owner, each: facts.pod.containers, levels: [{when: root and host, level: critical}]}
+detection:
+    root: {facts.pod.containers.privileged: true}
+    host: {facts.pod.host_network: true}
+    condition: root
+"""
+ALL = ["*"]
+# one write of the Deployment: verb, what its containers are (name: privileged), what the request touched
+QUIET, ONE, TWO = {"a": False}, {"a": True}, {"a": True, "b": True}
+
+
+@pytest.fixture
+def detector(tmp_path):
+    (tmp_path / "risky.yml").write_text(RULE)
+    rules = load([tmp_path])
+    assert rules.problems == ()
+    return Detector(rules)
+
+
+@pytest.fixture
+def write(make_event, record):
+    def one(verb, containers, touched=ALL, *, at=0, owner=None, host=False, **fields):
+        pod = record(
+            "PodFacts",
+            owners=[record("Owner", kind="Deployment", name="web", controller=True)] if owner else [],
+            owner_kind="Deployment",
+            owner_name="web",
+            host_network=host,
+            containers=[record("ContainerFacts", name=n, privileged=p) for n, p in (containers or {}).items()],
+        )
+        facts = {"pod": pod, "touched": touched} if containers is not None else None
+        resource, name = ("pods", f"web-{at}") if owner else ("deployments", "web")
+        return make_event(
+            verb, resource, group="" if owner else "apps", name=name, at_s=1_700_000_000 + at, facts=facts, **fields
+        )
+
+    return one
+
+
+def arrive(detector, *batches, state=None):
+    """The alerts that were raised, in order; each batch is a list of events."""
+    state, raised = state or MemoryState(), []
+    for batch in batches:
+        plan = Plan()
+        for event in batch:
+            detector.judge(plan, event, Where())
+        claims = detector.conclude(plan, state.exchange_now(plan.requests))
+        raised += claims.granted(state.exchange_now(claims.requests))
+    return raised
+
+
+CASES = {
+    "created dangerous": ([("create", ONE)], 1),
+    "nothing dangerous": ([("create", QUIET), ("update", QUIET)], 0),
+    "an update of an object never seen before counts as new": ([("update", ONE)], 1),
+    "a patch that sets it": ([("patch", ONE, ["pod.containers.privileged"])], 1),
+    "a label patch on a dangerous object never seen before": ([("patch", ONE, ["pod.labels"])], 0),
+    "a label patch after which it is dangerous, as it was not before": ([("create", QUIET), ("patch", ONE, [])], 1),
+    "applied again unchanged": ([("create", ONE), ("update", ONE), ("patch", ONE, ALL), ("update", ONE)], 1),
+    "made dangerous later": ([("create", QUIET), ("update", ONE)], 1),
+    "a second container": ([("create", ONE), ("update", TWO)], 2),
+    "one taken away": ([("create", TWO), ("update", ONE)], 1),
+    "taken away and brought back": ([("create", ONE), ("update", QUIET), ("update", ONE)], 2),
+    "deleted and made again": ([("create", ONE), ("delete", None), ("create", ONE)], 2),
+    "a label patch first, then an apply": ([("patch", ONE, ["pod.labels"]), ("update", ONE)], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("writes", "times"), CASES.values(), ids=CASES)
+def test_one_after_the_other(detector, write, writes, times):
+    events = [write(*w, at=n * 10) for n, w in enumerate(writes)]
+    raised = arrive(detector, *([e] for e in events))
+    assert len(raised) == times
+    assert len({a["id"] for a in raised}) == min(times, 1)
+    revisions = [a["revision"] for a in raised]
+    assert revisions == sorted(set(revisions))
+
+
+@pytest.mark.parametrize(("writes", "times"), CASES.values(), ids=CASES)
+def test_the_same_in_any_order_and_in_one_batch(detector, write, writes, times):
+    events = [write(*w, at=n * 10) for n, w in enumerate(writes)]
+    in_order = arrive(detector, *([e] for e in events))
+    last = in_order[-1] if in_order else None
+    assert arrive(detector, events)[-1:] == in_order[-1:]
+    for order in itertools.permutations(events):
+        raised = arrive(detector, *([e] for e in order))
+        assert {a["id"] for a in raised} == {a["id"] for a in in_order}
+        if last is not None:
+            best = raised[-1]
+            assert (best["revision"], best["level"], best["evidence"]) == (
+                last["revision"],
+                last["level"],
+                last["evidence"],
+            )
+
+
+def test_a_level_that_rises_is_new_and_one_that_falls_is_not(detector, write):
+    steps = [("update", ONE, ALL, False), ("update", ONE, ALL, True), ("update", ONE, ALL, False)]
+    events = [write(v, c, t, at=n * 10, host=h) for n, (v, c, t, h) in enumerate(steps)]
+    raised = arrive(detector, *([e] for e in events))
+    assert [a["level"] for a in raised] == ["medium", "critical"]
+
+
+def test_a_child_that_shows_more_than_its_owner_is_told(detector, write):
+    events = [write("create", ONE, at=0), write("create", ONE, at=1, owner=True), write("patch", TWO, at=2, owner=True)]
+    raised = arrive(detector, *([e] for e in events))
+    assert [len(a["evidence"]) for a in raised] == [1, 2]
+    assert len({a["id"] for a in raised}) == 1
+
+
+def test_children_without_a_known_owner_are_one_alert(detector, write):
+    raised = arrive(detector, *([write("create", ONE, at=n, owner=True)] for n in range(3)))
+    assert len(raised) == 1
+
+
+def test_a_redelivered_event_raises_its_alert_again(detector, write):
+    state = MemoryState()
+    event, later = write("create", ONE), write("update", ONE, at=10)
+    first = arrive(detector, [event], [later], state=state)
+    assert arrive(detector, [event], state=state) == first
+
+
+def test_what_was_refused_is_no_version(detector, write):
+    refused = write("create", ONE, effective=False)
+    raised = arrive(detector, [refused], [write("create", ONE, at=10)], [write("update", ONE, at=20)])
+    assert [a["attempt"] for a in raised] == [True, False]
+    assert len({a["id"] for a in raised}) == 2
+
+
+def test_clusters_and_namespaces_are_apart(detector, write):
+    raised = arrive(
+        detector, [write("create", ONE)], [write("create", ONE, cluster="b")], [write("create", ONE, namespace="c")]
+    )
+    assert len({a["id"] for a in raised}) == 3
