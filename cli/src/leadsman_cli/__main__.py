@@ -7,6 +7,7 @@ import sys
 import click
 
 from leadsman_cli.rules import rules
+from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
 
 
@@ -18,6 +19,7 @@ def cli() -> None:
 
 cli.add_command(scan)
 cli.add_command(rules)
+rules.add_command(test_rules)
 
 
 def main(arguments: list[str] | None = None) -> int:

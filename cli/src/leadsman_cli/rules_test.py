@@ -1,0 +1,109 @@
+"""`leadsman rules test`: rules against their cases, on every cloud."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leadsman_cli.cases import CLOUDS, CaseError, CaseFile, case_files, load_cases
+from leadsman_cli.judge_cases import Result, judge_all
+from leadsman_cli.junit import write_junit
+from leadsman_cli.output import clean
+from leadsman_cli.rules import load_rules
+from leadsman_detector.match import RuleSet
+
+DEFAULT_DIR = Path("tests/rules")
+_LOOKS = {"passed": ("ok", "green"), "failed": ("FAILED", "bold red"), "blind": ("blind", "yellow")}
+
+
+@click.command("test")
+@click.argument("folder", metavar="[DIR]", default=DEFAULT_DIR, type=click.Path(path_type=Path))
+@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@click.option("--rule", "slug", default="", help="Only the cases of this rule.")
+@click.option("--cloud", type=click.Choice(CLOUDS), help="Only on this cloud.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the results as JUnit XML.")
+def test_rules(folder: Path, folders: tuple[Path, ...], slug: str, cloud: str | None, junit: Path | None) -> int:
+    """Run the case files below DIR (./tests/rules by default) against the rules.
+
+    A case describes requests; what each cloud would log of them is made from that and scanned as any log file. `blind`
+    says that the cloud keeps back what the rule needs. Exit code 0 where every case comes out as expected, else 1.
+    """
+    if not folder.exists():
+        raise click.UsageError(f"no such folder: {folder}")
+    rules = load_rules(folders)
+    errors = [f"rule error: {problem}" for problem in rules.problems if problem.fatal]
+    files, bad = read_all(folder, rules, slug)
+    errors += bad
+    results = list(judge_all(rules, files, cloud or ""))
+    if not results and not errors:
+        raise click.UsageError(f"no case in {folder}" + (f" of {slug}" if slug else ""))
+    _table(results)
+    for error in errors:
+        click.echo(error, err=True)
+    if junit is not None:
+        write_junit(junit, results, errors)
+    return 1 if errors or any(r.status == "failed" for r in results) else 0
+
+
+def read_all(folder: Path, rules: RuleSet, slug: str = "") -> tuple[list[CaseFile], list[str]]:
+    """The case files below a folder, and what is wrong with those that cannot be used."""
+    files: list[CaseFile] = []
+    errors: list[str] = []
+    known = {r.rule.name for r in rules.rules} | {c.name for c in rules.correlations}
+    for path in case_files(folder):
+        try:
+            file = load_cases(path)
+        except CaseError as error:
+            errors.append(str(error))
+            continue
+        except OSError as error:
+            errors.append(f"{path}: {error.strerror}")
+            continue
+        if slug and file.rule != slug:
+            continue
+        named = {file.rule} | {rule for case in file.cases for rule in case.also}
+        if missing := named - known:
+            errors.append(f"{path}:1: no such rule: {', '.join(sorted(missing))}")
+        else:
+            files.append(file)
+    return files, errors
+
+
+def _table(results: Sequence[Result]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    clouds = [c for c in CLOUDS if any(r.cloud == c for r in results)]
+    grid.add_column("rule", no_wrap=True)
+    grid.add_column("case", overflow="fold")
+    for cloud in clouds:
+        grid.add_column(cloud, no_wrap=True)
+    rows: dict[tuple[str, str], dict[str, Result]] = {}
+    for result in results:
+        rows.setdefault((result.file.rule, result.case.name), {})[result.cloud] = result
+    for (rule, case), found in rows.items():
+        cells = [_cell(found.get(cloud)) for cloud in clouds]
+        grid.add_row(rule, Text(clean(case)), *cells)
+    if rows:
+        console.print(grid)
+    for result in results:
+        if result.status == "failed":
+            where = f"{result.file.where(result.case)}: {result.case.name} [{result.cloud}]"
+            console.print(Text(clean(f"{where}: {'; '.join(result.reasons)}"), "red"))
+    held_back = {reason for result in results if result.status == "blind" for reason in result.reasons}
+    for reason in sorted(held_back):
+        console.print(Text(clean(f"blind: {reason}"), "yellow"))
+    counts = [f"{sum(r.status == s for r in results)} {s}" for s in ("passed", "failed", "blind")]
+    console.print(f"{len(rows)} cases, {len(results)} runs: {', '.join(counts)}")
+
+
+def _cell(result: Result | None) -> Text:
+    if result is None:
+        return Text("-", "dim")
+    text, style = _LOOKS[result.status]
+    return Text(f"{text} {result.got}", style) if result.status == "failed" else Text(text, style)
