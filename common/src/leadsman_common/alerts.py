@@ -64,7 +64,7 @@ class Evidence(TypedDict):
 class Alert(TypedDict):
     """A rule or a correlation that fired.
 
-    The same id may come again (at-least-once, revisions): the id is what counts.
+    The same id may come again: a repetition, or a revision that tells more (`revision` is higher then).
     """
 
     id: str
@@ -101,6 +101,11 @@ def alert_id(rule_id: str, cluster_id: str, *anchor: str) -> str:
     text = "\x1f".join((rule_id, cluster_id, *anchor))
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return digest if cluster_id else f"local-{digest}"
+
+
+def delivery_key(alert: Alert) -> str:
+    """What is delivered once: the id, and the revision of an alert that has grown since."""
+    return f"{alert['id']}-{alert['revision']}" if alert["revision"] else alert["id"]
 
 
 def iso_time(micros: int) -> str:

@@ -96,7 +96,7 @@ def test_one_after_the_other(detector, write, writes, times):
 
 
 @pytest.mark.parametrize(("writes", "times"), CASES.values(), ids=CASES)
-def test_the_same_in_any_order_and_in_one_batch(detector, write, writes, times):
+def test_the_same_in_any_order_and_in_one_batch(detector, write, writes, times):  # noqa: ARG001
     events = [write(*w, at=n * 10) for n, w in enumerate(writes)]
     in_order = arrive(detector, *([e] for e in events))
     last = in_order[-1] if in_order else None

@@ -78,6 +78,14 @@ def test_once_per_id(clock, make_alert):
     assert len(sink.sent) == 2
 
 
+def test_once_per_revision_of_an_alert_that_grows(clock, make_alert):
+    sink = Script(clock, None)
+    to = delivery(clock, sink)
+    assert [to.deliver(make_alert(revision=n)) for n in (0, 1, 1, 3, 1)] == [
+        "delivered", "delivered", "repeated", "delivered", "repeated",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("level", "result"),
     [

@@ -1,4 +1,4 @@
-"""Delivering one alert to one sink: once per id, tried again with patience, given up after a bound."""
+"""Delivering one alert to one sink: once per id and revision, tried again with patience, given up after a bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from leadsman_common.alerts import LEVELS, Alert, level_at_least
+from leadsman_common.alerts import LEVELS, Alert, delivery_key, level_at_least
 from leadsman_common.metrics import DELIVERIES
 from leadsman_notifier.sink import Refused, Sink, Unavailable
 
@@ -21,10 +21,10 @@ class Stopped(Exception):
 class Delivered(Protocol):
     """The memory of deliveries (delivered.py): in Redis, or in this process."""
 
-    def has(self, sink: str, alert_id: str) -> bool:
+    def has(self, sink: str, key: str) -> bool:
         """Whether that alert was delivered there."""
 
-    def add(self, sink: str, alert_id: str) -> None:
+    def add(self, sink: str, key: str) -> None:
         """Remember a delivery."""
 
 
@@ -82,10 +82,11 @@ class Delivery:
         """Deliver; returns `delivered`, `repeated` or `below_level`. Raises Refused, Stopped or what Redis raises."""
         if alert["level"] in LEVELS and not level_at_least(alert["level"], self._sink.min_level):
             return "below_level"
-        if self._delivered.has(self.name, alert["id"]):
+        key = delivery_key(alert)
+        if self._delivered.has(self.name, key):
             return "repeated"
         self._send(alert)
-        self._delivered.add(self.name, alert["id"])
+        self._delivered.add(self.name, key)
         return "delivered"
 
     def _send(self, alert: Alert) -> None:

@@ -1,7 +1,7 @@
-"""What was delivered where: one delivery for each alert id and sink.
+"""What was delivered where: one delivery for each alert, revision and sink.
 
-An id is added only after the sink has accepted the alert. A worker killed between the two sends it once more; the
-receiver can tell by the Idempotency-Key. So: at least once, and once as long as nobody dies in that moment.
+A key (alerts.delivery_key) is added only after the sink has accepted the alert. A worker killed between the two sends
+it once more; the receiver can tell by the Idempotency-Key. So: at least once, and once as long as nobody dies in that moment.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class RedisDelivered:
             retry=Retry(ExponentialBackoff(cap=2, base=0.1), 5),
         )
 
-    def has(self, sink: str, alert_id: str) -> bool:
+    def has(self, sink: str, key: str) -> bool:
         """Whether that alert was delivered there."""
-        return bool(self._redis.exists(self._key(sink, alert_id)))
+        return bool(self._redis.exists(self._key(sink, key)))
 
-    def add(self, sink: str, alert_id: str) -> None:
+    def add(self, sink: str, key: str) -> None:
         """Remember a delivery for `keep_s`, counted from the first one."""
-        self._redis.set(self._key(sink, alert_id), b"1", nx=True, ex=self._keep_s)
+        self._redis.set(self._key(sink, key), b"1", nx=True, ex=self._keep_s)
 
     def ready(self) -> bool:
         """Whether Redis answers."""
@@ -41,8 +41,8 @@ class RedisDelivered:
         except redis.RedisError:
             return False
 
-    def _key(self, sink: str, alert_id: str) -> str:
-        return f"{self._prefix}leadsman:delivered:{sink}:{alert_id}"
+    def _key(self, sink: str, key: str) -> str:
+        return f"{self._prefix}leadsman:delivered:{sink}:{key}"
 
 
 class MemoryDelivered:
@@ -52,13 +52,13 @@ class MemoryDelivered:
         self._capacity = capacity
         self._ids: dict[str, OrderedDict[str, None]] = {}
 
-    def has(self, sink: str, alert_id: str) -> bool:
+    def has(self, sink: str, key: str) -> bool:
         """Whether that alert was delivered there."""
-        return alert_id in self._ids.get(sink, ())
+        return key in self._ids.get(sink, ())
 
-    def add(self, sink: str, alert_id: str) -> None:
+    def add(self, sink: str, key: str) -> None:
         """Remember a delivery, and forget the oldest past the capacity."""
         ids = self._ids.setdefault(sink, OrderedDict())
-        ids[alert_id] = None
+        ids[key] = None
         if len(ids) > self._capacity:
             ids.popitem(last=False)

@@ -54,11 +54,11 @@ class HttpTarget:
             },
         )
 
-    def post(self, body: bytes, alert_id: str) -> None:
+    def post(self, body: bytes, key: str) -> None:
         """Post `body`; returns on 2xx. Raises Unavailable (5xx, 408, 425, 429, no answer) or Refused (the rest)."""
         try:
             with self._client.stream(
-                "POST", self._url, content=body, headers={"Idempotency-Key": idempotency_key(alert_id)}
+                "POST", self._url, content=body, headers={"Idempotency-Key": idempotency_key(key)}
             ) as response:
                 if response.is_success:
                     self._read(response)
@@ -109,8 +109,8 @@ def retry_after_s(value: str, now: datetime) -> float | None:
     return max(0.0, (when - now).total_seconds())
 
 
-def idempotency_key(alert_id: str) -> str:
-    """The alert's id, or its hash where the id holds what no header can."""
-    if _KEY.fullmatch(alert_id):
-        return alert_id
-    return hashlib.blake2b(alert_id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def idempotency_key(key: str) -> str:
+    """The key itself, or its hash where the id holds what no header can."""
+    if _KEY.fullmatch(key):
+        return key
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

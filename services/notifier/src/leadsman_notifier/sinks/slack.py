@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from leadsman_common.alerts import Alert, iso_time
+from leadsman_common.alerts import Alert, delivery_key, iso_time
 from leadsman_common.settings import setting
 from leadsman_notifier.config import check_level
 from leadsman_notifier.http import HttpTarget, check_url
@@ -108,7 +108,7 @@ class Slack:
 
     def send(self, alert: Alert) -> None:
         """Post one alert's message."""
-        self._target.post(json.dumps(render(alert), separators=(",", ":")).encode(), alert["id"])
+        self._target.post(json.dumps(render(alert), separators=(",", ":")).encode(), delivery_key(alert))
 
     def close(self) -> None:
         """Close the connections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from leadsman_common.alerts import Alert, to_json
+from leadsman_common.alerts import Alert, delivery_key, to_json
 from leadsman_common.settings import SettingError, setting
 from leadsman_notifier.config import check_level
 from leadsman_notifier.http import HttpTarget, check_url
@@ -45,8 +45,8 @@ class Webhook:
         self._target = HttpTarget(config.webhook_url, config.webhook_timeout_s, headers)
 
     def send(self, alert: Alert) -> None:
-        """Post one alert; its id is the Idempotency-Key."""
-        self._target.post(render(alert), alert["id"])
+        """Post one alert; its id (and revision) is the Idempotency-Key."""
+        self._target.post(render(alert), delivery_key(alert))
 
     def close(self) -> None:
         """Close the connections."""
