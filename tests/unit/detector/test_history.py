@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
@@ -151,3 +153,32 @@ def test_clusters_and_namespaces_are_apart(detector, write):
         detector, [write("create", ONE)], [write("create", ONE, cluster="b")], [write("create", ONE, namespace="c")]
     )
     assert len({a["id"] for a in raised}) == 3
+
+
+WRITES = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "update", "patch", "delete", "child"]),
+        st.dictionaries(st.sampled_from("abc"), st.booleans(), min_size=1),
+        st.sampled_from([ALL, ["pod.containers"], ["pod.labels"], []]),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(WRITES, st.randoms(use_true_random=False))
+def test_the_set_of_ids_is_a_function_of_the_set_of_events(detector, write, writes, random):
+    events = []
+    for n, (kind, containers, touched) in enumerate(writes):
+        if kind == "child":
+            events.append(write("create", containers, at=n, owner=True))
+        elif kind == "delete":
+            events.append(write("delete", None, at=n))
+        else:
+            events.append(write(kind, containers, touched if kind == "patch" else ALL, at=n))
+    in_order = {a["id"] for a in arrive(detector, *([e] for e in events))}
+    mixed = random.sample([*events, *events[:2]], k=len(events) + len(events[:2]))  # shuffled, with repetitions
+    cut = random.randint(0, len(mixed))
+    assert {a["id"] for a in arrive(detector, mixed[:cut], mixed[cut:])} == in_order
+    assert {a["id"] for a in arrive(detector, *([e] for e in mixed))} == in_order

@@ -1,7 +1,8 @@
 """What was delivered where: one delivery for each alert, revision and sink.
 
 A key (alerts.delivery_key) is added only after the sink has accepted the alert. A worker killed between the two sends
-it once more; the receiver can tell by the Idempotency-Key. So: at least once, and once as long as nobody dies in that moment.
+it once more; the receiver can tell by the Idempotency-Key. So: at least once, and once as long as nobody dies in that
+moment.
 """
 
 from __future__ import annotations
