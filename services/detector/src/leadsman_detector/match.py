@@ -11,7 +11,7 @@ from typing import Any
 from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compile import ALL_FLAGS, BadPattern, Condition, MatchedLeaf, known_fields
-from leadsman_detector.fields import UnknownField, elements
+from leadsman_detector.fields import UnknownField, elements, is_within
 from leadsman_detector.form import Correlation, Problem, Rule
 from leadsman_detector.rules import RuleFiles, read
 
@@ -94,7 +94,8 @@ class CompiledRule:
     ) -> dict[str, bool]:
         """What is dangerous about the object, one entry a fact that decided and one a level that was reached.
 
-        An expression stands for itself, whatever text met it; an element of `each` goes by its name.
+        An expression stands for itself, whatever text met it; an element of `each` goes by its name; a list that is
+        asked for as a whole (`|exists`) brings each of its values, so that one more on it is new.
         """
         facts = event["facts"]
         if facts is None:
@@ -102,7 +103,7 @@ class CompiledRule:
         name = _name_of(element)
         touched = facts["touched"]
         found = {
-            f"{name}|{x.leaf.path}={_spec(x)}": touches(touched, x.leaf.path.removeprefix("facts."))
+            f"{name}|{x.leaf.path}={_spec(x, self.rule.each)}": touches(touched, x.leaf.path.removeprefix("facts."))
             for x in leaves
             if x.leaf.path.startswith("facts.")
         }
@@ -137,8 +138,11 @@ def _name_of(element: Any) -> str:
     return str(element.get("host_path") or element.get("name") or "")
 
 
-def _spec(found: MatchedLeaf) -> str:
-    return str(found.value) if found.leaf.op == "equals" else f"{found.leaf.op} {found.leaf.value}"
+def _spec(found: MatchedLeaf, each: str) -> str:
+    """What a leaf says of an object: the value that was named, or each one of a list that was asked for as a whole."""
+    leaf = found.leaf
+    listed = leaf.op == "exists" and not is_within(leaf.path, each)
+    return str(found.value) if leaf.op == "equals" or listed else f"{leaf.op} {leaf.value}"
 
 
 def _digest(text: str) -> str:
