@@ -21,9 +21,9 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known
 from leadsman_detector.alert import Where, alert_of, rank_of
-from leadsman_detector.compile import ALL_FLAGS
 from leadsman_detector.correlate import JOINS, Member, RoleUse
 from leadsman_detector.match import CompiledRule, Match, RuleSet
+from leadsman_detector.routing import ALL_FLAGS
 from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000

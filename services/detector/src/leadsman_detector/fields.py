@@ -8,12 +8,13 @@ all (`annotations.authorization.k8s.io/decision`). `requestObject.` and `respons
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
 
 from leadsman_common.schemas import load_avsc, records_of
+from leadsman_detector.form import ANYWHERE
 
 Getter = Callable[[Any], list[Any]]
 BODIES = ("requestObject", "responseObject")
@@ -30,7 +31,9 @@ _ABSENT: tuple[Any, ...] = (None, "", [], {})
 
 
 class UnknownField(ValueError):
-    """The event has no such field."""
+    """The event has no such field. `line` is where the rule names it."""
+
+    line: int = 0
 
 
 @cache
@@ -81,6 +84,8 @@ def getter(path: str, each: str = "") -> Getter:
 
     Raises UnknownField where the event's schema has no such field.
     """
+    if path == ANYWHERE:
+        return texts
     head, _, rest = path.partition(".")
     if head in BODIES and rest:
         return _body_getter(head, rest)
@@ -94,6 +99,17 @@ def getter(path: str, each: str = "") -> Getter:
     if all(kind == "key" for kind, _ in steps):
         return _plain_getter([name for _, name in steps])
     return _fanning_getter(steps)
+
+
+def texts(value: Any) -> list[Any]:
+    """Every text below a value, an event's among them."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, dict):
+        return [found for v in value.values() for found in texts(v)]
+    if isinstance(value, list):
+        return [found for v in value for found in texts(v)]
+    return []
 
 
 def elements(each: str) -> Getter:
@@ -155,7 +171,9 @@ def _decoder() -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder()
 
 
+@lru_cache(maxsize=4)
 def _parse(text: str) -> Any:
+    """A body; many rules look into the same one, one after the other."""
     try:
         return _decoder().decode(text)
     except (msgspec.DecodeError, RecursionError):

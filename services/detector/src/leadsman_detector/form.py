@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Op: TypeAlias = Literal["equals", "pattern", "regex", "cidr", "exists", "null", "compare", "fieldref"]
+ANYWHERE = "*"  # the path of a keyword: every text of the event
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field compared with one value. `clause` is the name of the detection it stands in.
+    """One field compared with one value. `clause` is the name of the detection it stands in, `line` where in its file.
 
     value by op: equals str | int | float | bool; pattern a Sigma string with wildcards as a tuple of parts (None is
     `*`, "?" stands as the int 1); regex the pattern; cidr the network; exists bool; compare (operator, number);
-    fieldref the other field.
+    fieldref (the other field, equals | startswith | endswith | contains).
     """
 
     path: str
@@ -22,14 +23,7 @@ class Leaf:
     value: Any
     clause: str = ""
     cased: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """A value looked for anywhere in the event."""
-
-    value: str
-    clause: str = ""
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +47,7 @@ class Not:
     part: Node
 
 
-Node: TypeAlias = Leaf | Keyword | And | Or | Not
+Node: TypeAlias = Leaf | And | Or | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +104,19 @@ class Rule:
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
     alert: bool = True  # False: it only feeds correlations
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
+    filters: tuple[str, ...] = ()  # names of the filters that take events away from it
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A Sigma filter: `condition` is added to the rules it names, ids or names; none named are all of its logsource."""
+
+    name: str
+    condition: Node
+    rules: tuple[str, ...] = ()
+    file: str = ""
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

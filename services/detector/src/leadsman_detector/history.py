@@ -16,8 +16,8 @@ import msgspec
 
 from leadsman_common.alerts import Alert, level_rank
 from leadsman_common.events import AuditEvent, Flag, action_of, parse_action
-from leadsman_detector.compile import ALL_FLAGS
 from leadsman_detector.match import RuleSet
+from leadsman_detector.routing import ALL_FLAGS
 from leadsman_detector.state import StateReply
 
 TTL_MS = 30 * 24 * 60 * 60 * 1000

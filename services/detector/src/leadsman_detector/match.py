@@ -10,9 +10,11 @@ from typing import Any
 
 from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
-from leadsman_detector.compile import ALL_FLAGS, BadPattern, Condition, MatchedLeaf, known_fields
+from leadsman_detector.compare import BadPattern
+from leadsman_detector.compile import Condition, MatchedLeaf
 from leadsman_detector.fields import UnknownField, elements, is_within
 from leadsman_detector.form import Correlation, Problem, Rule
+from leadsman_detector.routing import ALL_FLAGS, gate_of, is_open, known_fields
 from leadsman_detector.rules import RuleFiles, read
 
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
@@ -49,6 +51,7 @@ class CompiledRule:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.condition = Condition(rule.condition, rule.each)
+        self.gate = gate_of(rule.condition)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
         self.modifiers = [(Condition(m.when, rule.each), m) for m in rule.modifiers]
         self._elements = elements(rule.each) if rule.each else None
@@ -178,7 +181,7 @@ class RuleSet:
         found = self._routes.get(key)
         if found is None:
             fields = known_fields(action, flags, known)
-            found = tuple(r for r in self.rules if r.condition.may_hold(fields))
+            found = tuple(r for r in self.rules if is_open(r.gate, fields))
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
             self._routes[key] = found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from sigma.types import (
 )
 
 from leadsman_common.alerts import LEVELS
-from leadsman_detector.form import And, Correlation, Keyword, Leaf, LevelStep, Modifier, Node, Not, Or, Problem, Rule
+from leadsman_detector.form import ANYWHERE, And, Correlation, Leaf, LevelStep, Modifier, Node, Not, Or, Problem, Rule
 from leadsman_detector.requires import read_requires
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
@@ -242,10 +242,24 @@ def _node(parsed: Any) -> Node:
     if isinstance(parsed, ConditionNOT):
         return Not(_node(parsed.args[0]))
     if isinstance(parsed, ConditionValueExpression):
-        return Keyword(str(parsed.value).strip("*"), _clause(parsed))
+        return _keyword(_leaf(ANYWHERE, parsed.value, _clause(parsed)))
     if isinstance(parsed, ConditionFieldEqualsValueExpression):
         return _leaf(parsed.field, parsed.value, _clause(parsed))
     raise BadRule(f"condition not understood: {type(parsed).__name__}")
+
+
+def _keyword(leaf: Node) -> Node:
+    """A keyword stands anywhere within a text of the event."""
+    if not isinstance(leaf, Leaf):
+        return leaf
+    if leaf.op == "equals":
+        return replace(leaf, op="pattern", value=(None, str(leaf.value), None))
+    if leaf.op == "pattern":
+        inner = leaf.value[leaf.value[0] is None : len(leaf.value) - (leaf.value[-1] is None)]
+        return replace(leaf, value=(None, *inner, None))
+    if leaf.op == "regex":
+        return leaf
+    raise BadRule(f"a keyword is a text or a regular expression, not {leaf.op}")
 
 
 def _clause(parsed: Any) -> str:
