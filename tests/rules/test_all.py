@@ -2,54 +2,163 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from pathlib import Path
 
 import pytest
 import yaml
+from sigma.rule import SigmaRule
 
-from leadsman_common.alerts import LEVELS
+from leadsman_cli.cases import USUAL
+from leadsman_cli.rules import load_rules
+from leadsman_cli.rules_test import read_all
+from leadsman_common.alerts import LEVELS, level_at_least
+from leadsman_detector.form import And, Leaf, Not, Or
 from leadsman_detector.match import load
+from leadsman_detector.rules import _node
 
 REPO = Path(__file__).parents[2]
 RULES = REPO / "rules"
 FILES = sorted(p for p in RULES.rglob("*.yml") if p.parent.name != "lists")
-DOCUMENTS = {str(p.relative_to(RULES)): yaml.safe_load(p.read_text()) for p in FILES}
+DOCUMENTS = {
+    f"{p.relative_to(RULES)}" + (f"#{number}" if number else ""): document
+    for p in FILES
+    for number, document in enumerate(yaml.safe_load_all(p.read_text()))
+}
+FILTERS = {name: d for name, d in DOCUMENTS.items() if "filter" in d}
+SINGLE = {name: d for name, d in DOCUMENTS.items() if "detection" in d}
+RULE_LIKE = {name: d for name, d in DOCUMENTS.items() if name not in FILTERS}
+RAISING = [d["name"] for d in RULE_LIKE.values() if (d.get("leadsman") or {}).get("alert", True)]
+CASES = {file.rule: file for file in read_all(Path(__file__).parent, load_rules(()))[0]}
 TWELVE = {
     "crypto-mining-image", "dangerous-container-command", "known-malicious-pod", "cluster-role-exec",
     "unauthenticated-request-allowed", "privileged-cluster-role", "pod-attach", "host-network-pod", "service-exposed",
     "privileged-container", "sensitive-volume", "unauthenticated-exec",
 }  # fmt: skip
+# what an exception may hang on (DETECTIONS 1.9), by the fields that say it
+KEYS = {
+    "cluster": ("cluster.id", "cluster.name"),
+    "namespace": ("objectRef.namespace",),
+    "actor": ("actor.name", "actor.namespace", "actor.service_account", "actor.groups", "user.username", "user.groups"),
+    "image": (
+        "facts.pod.containers.image",
+        "facts.pod.containers.image_host",
+        "facts.pod.containers.image_repo",
+        "facts.pod.containers.image_suffix",
+    ),
+    "object": ("objectRef.name", "facts.pod.owner_name", "facts.role.name", "facts.binding.name"),
+    "owner kind": ("facts.pod.owner_kind", "facts.pod.owners.kind", "facts.pod.kind"),
+}
+
+
+def values(name):
+    return set(yaml.safe_load((RULES / "lists" / f"{name}.yml").read_text())["values"])
 
 
 def test_the_shipped_rules_load_without_a_problem():
     rules = load([RULES])
     assert [str(p) for p in rules.problems] == []
     assert {r.rule.name for r in rules.rules} | {c.name for c in rules.correlations} == {
-        d["name"] for d in DOCUMENTS.values()
+        d["name"] for d in RULE_LIKE.values()
     }
 
 
 def test_the_twelve_are_there():
-    assert {d["name"] for d in DOCUMENTS.values()} >= TWELVE
+    assert {d["name"] for d in RULE_LIKE.values()} >= TWELVE
 
 
-def test_ids_are_unique():
-    ids = [d["id"] for d in DOCUMENTS.values()]
-    assert len(set(ids)) == len(ids)
+@pytest.mark.parametrize("key", ["id", "name"])
+def test_ids_and_slugs_are_unique(key):
+    found = [d[key] for d in DOCUMENTS.values() if key in d]
+    assert sorted(found) == sorted(set(found))
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", RULE_LIKE)
 def test_a_rule_says_what_it_is(name):
-    rule = DOCUMENTS[name]
+    rule = RULE_LIKE[name]
     assert rule["name"] == Path(name).stem
     assert str(uuid.UUID(rule["id"])) == rule["id"]
     assert rule["level"] in LEVELS
     assert len(rule["description"]) > 40
     assert rule["references"]
     assert rule["falsepositives"]
-    assert any(re.fullmatch(r"attack\.t\d{4}(\.\d{3})?", tag) for tag in rule["tags"])
+
+
+@pytest.mark.parametrize("name", RULE_LIKE)
+def test_its_attack_tags_exist(name):
+    tags = [tag.removeprefix("attack.") for tag in RULE_LIKE[name]["tags"] if tag.startswith("attack.")]
+    techniques = {tag for tag in tags if re.fullmatch(r"t\d{4}(\.\d{3})?", tag)}
+    assert techniques
+    assert sorted(techniques - {value.lower() for value in values("attack-techniques")}) == []
+    assert set(tags) - techniques
+    assert sorted(set(tags) - techniques - values("attack-tactics")) == []
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_level_and_modifier_can_be_met(name):
+    """A `when` that names no detection, a step after one that always holds, a modifier without a reason."""
+    own = SINGLE[name].get("leadsman") or {}
+    for step in own.get("levels") or ():
+        assert step["level"] in LEVELS
+    for modifier in own.get("modifiers") or ():
+        assert modifier["by"] in (-2, -1, 1, 2)
+        assert len(modifier["why"]) > 5
+    steps = [step["when"] for step in own.get("levels") or ()]
+    assert len(steps) == len(set(steps))
+
+
+@pytest.mark.parametrize("cloud", USUAL)
+@pytest.mark.parametrize("slug", RAISING)
+def test_it_has_cases_of_both_kinds_on_each_cloud(slug, cloud):
+    assert slug in CASES, "no case file"
+    wanted = [case.wanted(cloud) for case in CASES[slug].cases if cloud in case.on()]
+    assert [level for level in wanted if level in LEVELS and level_at_least(level, "medium")]
+    assert [level for level in wanted if level in ("none", "below-medium", "informational")]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_an_exception_names_two_things_at_least(name):
+    """So nobody hides behind one that can be chosen: a namespace, an image's name."""
+    filters = FILTERS[name]["filter"]
+    assert filters["rules"]
+    assert {r if isinstance(r, str) else "" for r in filters["rules"]} <= {d["name"] for d in RULE_LIKE.values()}
+    detection = {key: value for key, value in filters.items() if key != "rules"}
+    parsed = SigmaRule.from_dict({"title": "x", "logsource": {"product": "kubernetes"}, "detection": detection})
+    for condition in parsed.detection.parsed_condition:
+        weak = [kinds for kinds in alternatives(_node(condition.parsed)) if len(kinds) < 2]
+        assert weak == [], f"an event passes by {[sorted(kinds) for kinds in weak]} alone"
+
+
+def alternatives(node):
+    """The ways in which a condition can hold, each as the kinds of things that it names."""
+    if isinstance(node, Or):
+        return {kinds for part in node.parts for kinds in alternatives(part)}
+    if isinstance(node, And):
+        each = [alternatives(part) for part in node.parts]
+        return {frozenset().union(*chosen) for chosen in itertools.product(*each)}
+    if isinstance(node, Not) or not isinstance(node, Leaf) or node.op in ("exists", "null"):
+        return {frozenset()}
+    return {frozenset(kind for kind, fields in KEYS.items() if node.path in fields)}
+
+
+@pytest.mark.parametrize(
+    ("detection", "weakest"),
+    [
+        ({"a": {"objectRef.namespace": "kube-system"}, "condition": "a"}, 1),
+        ({"a": {"objectRef.namespace": "x", "facts.pod.containers.image_repo": "y"}, "condition": "a"}, 2),
+        ({"a": {"facts.pod.containers.image_host": "x", "facts.pod.containers.image_repo": "y"}, "condition": "a"}, 1),
+        ({"a": {"objectRef.namespace": "x"}, "b": {"actor.name": "y"}, "condition": "a and b"}, 2),
+        ({"a": {"objectRef.namespace": "x"}, "b": {"actor.name": "y"}, "condition": "a or b"}, 1),
+        ({"a": {"objectRef.namespace": "x", "actor.name|exists": True}, "condition": "a"}, 1),
+        ({"a": [{"objectRef.namespace": "x", "actor.name": "y"}, {"actor.name": "z"}], "condition": "a"}, 1),
+    ],
+)
+def test_alternatives_are_told_apart(detection, weakest):
+    rule = SigmaRule.from_dict({"title": "x", "logsource": {"product": "kubernetes"}, "detection": detection})
+    (condition,) = rule.detection.parsed_condition
+    assert min(len(kinds) for kinds in alternatives(_node(condition.parsed))) == weakest
 
 
 @pytest.mark.parametrize("path", sorted((RULES / "lists").glob("*.yml")), ids=lambda p: p.name)
