@@ -186,6 +186,8 @@ class VolumeFacts(TypedDict):
     socket: bool
     read_only: bool
     claim: str
+    driver: str
+    audiences: list[str]
 
 
 class PodFacts(TypedDict):
@@ -215,6 +217,7 @@ class PodFacts(TypedDict):
     replicas: int | None
     stdin: bool
     psa_violations: str
+    images: str
 
 
 class PolicyRuleFacts(TypedDict):

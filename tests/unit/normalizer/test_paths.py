@@ -47,7 +47,17 @@ from leadsman_normalizer.facts.paths import judge, normalise
         ("/procfoo", "/procfoo", "low", "", "", False),
         ("/varnish", "/varnish", "low", "", "", False),
         ("/var/runner", "/var/runner", "low", "", "", False),
+        ("/opt/cni-plugins", "/opt/cni-plugins", "low", "", "", False),
+        ("/lib64", "/lib64", "high", "equal", "/lib64", False),
+        ("etc", "/etc", "high", "equal", "/etc", False),
+        ("/etc/localtime", "/etc/localtime", "low", "", "", False),
+        ("/etc/localtime/x", "/etc/localtime/x", "high", "descendant", "/etc", False),
+        ("/etc/ssl/certs", "/etc/ssl/certs", "high", "descendant", "/etc", False),
         ("C:\\data", "C:\\data", "low", "", "", False),
+        ("C:\\", "C:\\", "high", "equal", "/", False),
+        ("c:/", "c:/", "high", "equal", "/", False),
+        ("C:\\var\\lib\\Kubelet\\pki", "C:\\var\\lib\\Kubelet\\pki", "high", "descendant", "/var/lib/kubelet", False),
+        ("\\\\.\\pipe\\docker_engine", "\\\\.\\pipe\\docker_engine", "high", "equal", "//./pipe/docker_engine", True),
     ],
 )
 def test_judge(raw, path, tier, relation, matched, socket):
@@ -57,5 +67,5 @@ def test_judge(raw, path, tier, relation, matched, socket):
 def test_normalise_is_idempotent_and_bounded():
     assert normalise("/../../etc") == "/etc"
     assert len(normalise("/" + "a" * 100_000)) <= 4096
-    for raw in ("/var/run/x", "/a//b/", "", "relative/x"):
+    for raw in ("/var/run/x", "/a//b/", "", "relative/x", "C:\\x"):
         assert normalise(normalise(raw)) == normalise(raw)

@@ -20,6 +20,7 @@ from leadsman_normalizer.facts.pod import custom_pod_facts, pod_facts
 from leadsman_normalizer.facts.roles import role_facts
 from leadsman_normalizer.facts.services import service_facts
 from leadsman_normalizer.facts.touched import touched_by
+from leadsman_normalizer.facts.violations import spec_of
 from leadsman_normalizer.facts.volumes import persistent_volume
 from leadsman_normalizer.facts.webhooks import webhook_facts
 from leadsman_normalizer.lenient import note
@@ -130,7 +131,7 @@ def _from_bodies(asked: Asked, kind: Kind, reasons: list[str]) -> Read:
         _fill(asked, kind, bodies, facts, reasons)
     violations = asked.annotations.get(VIOLATIONS, "")
     if violations and kind.fact == "pod":
-        pod = facts["pod"] or pod_facts(kind.kind, kind.spec, {}, ref["name"], [])
+        pod = facts["pod"] or _pod_by_violations(kind, violations, ref["name"])
         facts["pod"] = {**pod, "psa_violations": violations}
     present = any(facts[name] is not None for name in FLAG_OF)  # type: ignore[literal-required]
     if not present:
@@ -178,6 +179,14 @@ def _no_body(asked: Asked, kind: Kind, facts: Facts, reasons: list[str]) -> None
     del facts
     if kind.fact != "custom":
         note(reasons, f"{asked.verb} {asked.ref['resource']}: the log holds no body")
+
+
+def _pod_by_violations(kind: Kind, violations: str, name: str) -> PodFacts:
+    """The facts of a pod without a body, as far as Pod Security's audit names them."""
+    tree = spec_of(violations)
+    for key in reversed(kind.spec):
+        tree = {key: tree}
+    return pod_facts(kind.kind, kind.spec, tree, name, [])
 
 
 def _kind_of(bodies: Bodies, resource: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from urllib.parse import parse_qsl
+from posixpath import normpath
+from urllib.parse import parse_qsl, unquote
 
 from leadsman_common.events import ExecFacts
 from leadsman_normalizer.facts.commands import command_text, is_shell
@@ -44,14 +45,14 @@ def _facts(kind: str, verb: str, query: str, gke_command: str, namespace: str, p
         argv = argv[0].split()  # /run/NS/POD/CONTAINER?cmd=a b: the kubelet splits on spaces
     if not argv and gke_command:
         argv = _split(gke_command)
-    named = [value for key, value in pairs if key == "container" and value]  # kubectl may send it twice
-    said = dict(pairs)
+    said = dict(reversed(pairs))  # of a key that is sent twice the server takes the first
+    named = [value for key, value in pairs if key == "container" and value]  # kubectl may send an empty one too
     stdin, tty = _true(said, "stdin", "input"), _true(said, "tty")
     return {
         "kind": kind,
         "argv": mask_words(argv[:MAX_WORDS]),
         "command_text": command_text(argv),
-        "container": named[-1] if named else container,
+        "container": named[0] if named else container,
         "stdin": stdin,
         "stdout": _true(said, "stdout", "output"),
         "stderr": _true(said, "stderr", "error"),
@@ -64,9 +65,14 @@ def _facts(kind: str, verb: str, query: str, gke_command: str, namespace: str, p
 
 
 def _kubelet(path: str) -> tuple[str, tuple[str, str, str]]:
-    """The kubelet's handler and (namespace, pod, container) in /api/v1/nodes/N/proxy/run/NS/POD/CONTAINER."""
-    _, found, rest = path.partition("/proxy/")
-    parts = [part for part in rest.split("/") if part] if found else []
+    """The kubelet's handler and (namespace, pod, container) in /api/v1/nodes/N/proxy/run/NS/POD/CONTAINER.
+
+    The server decodes the path before it hands it on, and the kubelet cleans it.
+    """
+    _, found, rest = unquote(path).partition("/proxy/")
+    parts = [part for part in normpath("/" + rest).split("/") if part] if found else []
+    if len(parts) > 1 and parts[0].lower() == "cri":  # the runtime's own stream: /cri/exec/TOKEN
+        return _KUBELET.get(parts[1].lower(), ""), ("", "", "")
     kind = _KUBELET.get(parts[0].lower(), "") if parts else ""
     named = (*parts[1:], "", "", "", "")
     # with a pod's uid between pod and container: /exec/NS/POD/UID/CONTAINER
@@ -91,4 +97,8 @@ def _split(command: str) -> list[str]:
 
 
 def _true(said: dict[str, str], *keys: str) -> bool:
-    return any(said.get(key, "").lower() in ("true", "1") for key in keys)
+    """A boolean of the query as the server reads it: all but `false` and `0` is true.
+
+    Convert_Slice_string_To_bool of k8s.io/apimachinery: the empty text is true as well.
+    """
+    return any(key in said and said[key].lower() not in ("false", "0") for key in keys)

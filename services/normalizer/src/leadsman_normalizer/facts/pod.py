@@ -16,6 +16,7 @@ LISTS = {"containers": "main", "initContainers": "init", "ephemeralContainers": 
 _SINGLE = ("container", "script", "taskSpec")
 _CUSTOM_LISTS = {**LISTS, "steps": "main", "sidecars": "main"}
 _MIRROR = "kubernetes.io/config.mirror"
+MAX_IMAGES_TEXT = 4 * 1024
 MAX_NODES = 5000
 MAX_DEPTH = 16
 
@@ -126,6 +127,10 @@ def _facts(
     def first_text(trees: list[Tree], key: str) -> str:
         return next((value for tree in trees if (value := text(tree, key, why))), "")
 
+    for container in containers:  # what the container leaves unsaid, its pod says
+        container["seccomp"] = container["seccomp"] or _profile(security, "seccompProfile", why)
+        container["apparmor"] = container["apparmor"] or _profile(security, "appArmorProfile", why)
+
     def maybe(key: str) -> bool | None:
         return next((value for spec in specs if (value := truth(spec, key, why)) is not None), None)
 
@@ -146,7 +151,7 @@ def _facts(
         "host_users": maybe("hostUsers"),
         "node_name": first_text(specs, "nodeName"),
         "run_as_user": next((n for s in security if (n := number(s, "runAsUser", why)) is not None), None),
-        "seccomp": next((v for s in security if (v := text(mapping(s, "seccompProfile", why), "type", why))), ""),
+        "seccomp": _profile(security, "seccompProfile", why),
         "containers": containers,
         "volumes": [volume for spec in specs for volume in volumes(spec, containers, why)],
         "labels": {**template_labels, **text_map(metadata, "labels", why)},
@@ -154,7 +159,19 @@ def _facts(
         "replicas": number(mapping(body, "spec", why), "replicas", why),
         "stdin": any(_wants_stdin(spec) for spec in specs),
         "psa_violations": "",
+        "images": images_of(containers),
     }
+
+
+def images_of(containers: list[ContainerFacts]) -> str:
+    """Registry and repository of every container, each once, in order, a space between; `-` where one has no image."""
+    names = {f"{c['image_host']}/{c['image_repo']}" if c["image_repo"] else "-" for c in containers}
+    joined = " ".join(sorted(names))
+    return joined if len(joined) <= MAX_IMAGES_TEXT else joined[:MAX_IMAGES_TEXT] + " -"
+
+
+def _profile(security: list[Tree], key: str, why: list[str]) -> str:
+    return next((found for s in security if (found := text(mapping(s, key, why), "type", why))), "")
 
 
 def _wants_stdin(spec: Tree) -> bool:

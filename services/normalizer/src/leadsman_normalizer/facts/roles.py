@@ -71,8 +71,9 @@ def allows(rule: PolicyRuleFacts, verbs: Iterable[str], group: str, resource: st
 
 
 def grants(rule: PolicyRuleFacts) -> list[str]:
-    """Ways into a pod that the rule opens (R4 b)."""
+    """Ways into a pod that the rule opens (R4 b); with `_named` behind it where resourceNames restrict the rule."""
     found = []
+    named = "_named" if rule["resource_names"] else ""
     for grant, verbs, resource in (
         ("exec", ("create", "get"), "pods/exec"),
         ("attach", ("create", "get"), "pods/attach"),
@@ -82,8 +83,8 @@ def grants(rule: PolicyRuleFacts) -> list[str]:
         ("portforward", ("get", "create"), "pods/portforward"),
     ):
         if allows(rule, verbs, "", resource):
-            found.append(grant)
-    if "pods/*" in rule["resources"] and "exec" not in found:
+            found.append(grant + named)
+    if "pods/*" in rule["resources"] and not {"exec", "exec_named"} & set(found):
         found.append("exec_ineffective")
     return found
 
@@ -102,13 +103,15 @@ def classes(rule: PolicyRuleFacts) -> list[str]:
 
 
 def _impersonates(rule: PolicyRuleFacts) -> bool:
-    held = rule["verbs"]
-    if "impersonate" not in held and "*" not in held:
+    # impersonate:user-info and the like: constrained impersonation (KEP-5284)
+    held = [v for v in rule["verbs"] if v in ("impersonate", "*") or v.startswith("impersonate:")]
+    if not held:
         return False
-    core = any(allows(rule, ("impersonate",), "", r) for r in ("users", "groups", "serviceaccounts"))
-    extras = any(r == "userextras" or r.startswith("userextras/") for r in rule["resources"])
+    core = any(allows(rule, held, "", r) for r in ("users", "groups", "serviceaccounts"))
     auth = "authentication.k8s.io" in rule["groups"] or "*" in rule["groups"]
-    return core or (auth and (extras or "uids" in rule["resources"] or "*" in rule["resources"]))
+    named = ("uids", "users", "groups", "serviceaccounts", "nodes", "*")
+    extras = any(r in named or r.startswith(("userextras/", "*/")) for r in rule["resources"])
+    return core or (auth and extras)
 
 
 def _admission(rule: PolicyRuleFacts) -> bool:
@@ -128,10 +131,15 @@ def _admission(rule: PolicyRuleFacts) -> bool:
 def _node(rule: PolicyRuleFacts) -> bool:
     proxy = bool(rule["verbs"]) and any(allows(rule, (verb,), "", "nodes/proxy") for verb in rule["verbs"])
     nodes = any(allows(rule, ("patch", "update"), "", r) for r in ("nodes", "nodes/status"))
-    certificates = allows(
-        rule, ("update", "patch"), "certificates.k8s.io", "certificatesigningrequests/approval"
-    ) or allows(rule, ("approve", "sign"), "certificates.k8s.io", "signers")
-    return proxy or nodes or certificates
+    approval = allows(rule, ("update", "patch"), "certificates.k8s.io", "certificatesigningrequests/approval")
+    return proxy or nodes or approval or _signs(rule)
+
+
+def _signs(rule: PolicyRuleFacts) -> bool:
+    """Whether it approves or signs for the cluster's own signers: those of an operator make nobody a node."""
+    names = rule["resource_names"]
+    own = bool(names) and not any(n == "*" or n.startswith("kubernetes.io/") for n in names)
+    return not own and allows(rule, ("approve", "sign"), "certificates.k8s.io", "signers")
 
 
 _CLASSES = (

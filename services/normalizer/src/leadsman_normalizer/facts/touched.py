@@ -63,7 +63,8 @@ _POD: dict[str, Any] = {
     "nodeName": ("node_name",),
     "securityContext": {
         "runAsUser": ("run_as_user",),
-        "seccompProfile": ("seccomp",),
+        "seccompProfile": ("seccomp", "containers.seccomp"),
+        "appArmorProfile": ("containers.apparmor",),
         "windowsOptions": {"hostProcess": ("host_process",)},
     },
 }
@@ -72,6 +73,9 @@ _VOLUME: dict[str, Any] = {
     "hostPath": {"path": _PATH, "type": ("host_path_type",)},
     "local": {"path": _PATH},
     "persistentVolumeClaim": ("claim", "type"),
+    **dict.fromkeys(("csi", "flexVolume"), ("driver", "type")),
+    "gitRepo": ("type",),
+    "projected": ("audiences", "type"),
 }
 _OBJECTS: dict[str, dict[str, Any]] = {
     "role": {"rules": ("rules",), "metadata": {"labels": "labels"}},
