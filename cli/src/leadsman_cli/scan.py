@@ -21,6 +21,7 @@ from leadsman_cli.output import WRITERS
 from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
 from leadsman_cli.rules import load_rules
 from leadsman_common.alerts import LEVELS, Alert, level_at_least
+from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
 from leadsman_detector.alert import Where
@@ -54,8 +55,9 @@ class Scanned:
 class Scanner:
     """One scan: rules, a state of its own, and what was found so far."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, clusters: Clusters = NO_CLUSTERS) -> None:
         self._detector = Detector(rules)
+        self._clusters = clusters
         self._state = MemoryState()
         self.found = Scanned()
 
@@ -80,7 +82,7 @@ class Scanner:
                 return
             if self._detector.route(head.action, head.flags, head.known) is None:
                 return
-        event = normalize(raw)
+        event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):
             self.found.dropped[event.reason] += 1
             return
@@ -103,6 +105,13 @@ class Scanner:
 @click.option("--cluster", default="", help="Cluster that the files come from.")
 @click.option("--account", default="", help="Its AWS account, GCP project or Azure subscription.")
 @click.option("--region", default="", help="Its region.")
+@click.option(
+    "--clusters",
+    "registry",
+    envvar="LEADSMAN_CLUSTERS",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Registry of clusters (clusters.yaml).",
+)
 @click.option("--strict", is_flag=True, help="Stop where a rule cannot be used.")
 def scan(
     paths: tuple[str, ...],
@@ -113,6 +122,7 @@ def scan(
     cluster: str,
     account: str,
     region: str,
+    registry: Path | None,
     strict: bool,
 ) -> int:
     """Scan log files, folders of them, or standard input (-).
@@ -126,7 +136,11 @@ def scan(
         click.echo(f"rule error: {problem}", err=True)
     if rules.problems and (strict or not rules.rules):
         return 1
-    scanner = Scanner(rules)
+    try:
+        clusters = load_clusters(registry) if registry else NO_CLUSTERS
+    except InvalidClustersError as error:
+        raise click.UsageError(str(error)) from error
+    scanner = Scanner(rules, clusters)
     identity = Identity(cluster, account, region)
     files = [Path(p) for p in paths if p != "-"]
     missing = [p for p in files if not p.exists()]

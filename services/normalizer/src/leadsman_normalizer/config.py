@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.settings import Common, SettingError, setting
 
 RAW_TOPICS = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
@@ -17,12 +19,21 @@ class Settings(Common):
     normalizer_batch: int = setting("records handled and committed together", 500)
     max_bad_in_a_row: int = setting("bad records in a row after which the service stops; 0: never", 10_000)
 
+    clusters: str = setting("file of the registry of clusters, docs/clusters.md; none without it", "")
+
     def __post_init__(self) -> None:
         """Check what no type says."""
         if not self.normalizer_topics or not all(topic.startswith("raw.") for topic in self.normalizer_topics):
             raise SettingError(f"LEADSMAN_NORMALIZER_TOPICS={','.join(self.normalizer_topics)}: raw topics are due")
         if not 1 <= self.normalizer_batch <= 10_000:
             raise SettingError(f"LEADSMAN_NORMALIZER_BATCH={self.normalizer_batch} is not between 1 and 10000")
+
+    def registry(self) -> Clusters:
+        """The registry of clusters; empty without a file. Raises SettingError where the file cannot be used."""
+        try:
+            return load_clusters(Path(self.clusters)) if self.clusters else NO_CLUSTERS
+        except InvalidClustersError as error:
+            raise SettingError(f"LEADSMAN_CLUSTERS: {error}") from error
 
     @property
     def group_id(self) -> str:

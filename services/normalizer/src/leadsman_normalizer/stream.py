@@ -47,6 +47,7 @@ class Stream:
         self._settings = settings
         self._stop = stop
         self._log = log
+        self._clusters = settings.registry()
         self._codec = audit_event_codec()
         self._events = topic_name(EVENTS, settings.topic_prefix)
         self._cap = BadRecordCap(settings.max_bad_in_a_row)
@@ -97,7 +98,7 @@ class Stream:
             message.partition() or 0,
             message.offset() or 0,
         )
-        event = normalize(raw)
+        event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):
             return event
         try:
