@@ -106,6 +106,19 @@ CASES = {
     "non-resource that looks like one": (("io.k8s.get", "apis/v1/foo"), Name("get", path="/apis/v1/foo")),
     "non-resource, a scanner's": (("io.k8s.post", "HNAP1"), Name("post", path="/HNAP1")),
     "empty": (("io.k8s.get", ""), Name("get", path="/")),
+    "no resource name": (("io.k8s.core.v1.pods.create", ""), Name("create", "", "v1", "", "pods")),
+    "no resource name, a subresource": (
+        ("io.k8s.core.v1.pods.exec.create", ""),
+        Name("create", "", "v1", "", "pods", "", "exec"),
+    ),
+    "no resource name, a short group": (
+        ("io.k8s.authorization.rbac.v1.clusterroles.create", ""),
+        Name("create", RBAC, "v1", "", "clusterroles"),
+    ),
+    "no resource name, a custom resource": (
+        ("com.coreos.database.etcd.v1beta2.etcdbackups.create", ""),
+        Name("create", "etcd.database.coreos.com", "v1beta2", "", "etcdbackups"),
+    ),
 }
 
 

@@ -12,6 +12,7 @@ import msgspec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, ResponseStatus, User, event_id
 from leadsman_common.raw import RawEvent
+from leadsman_common.shared import shared
 from leadsman_normalizer.actor import ANONYMOUS, actor_of, groups_of
 from leadsman_normalizer.assemble import Request, assemble, cluster, is_dry_run, status_of
 from leadsman_normalizer.calls import NOBODY
@@ -52,7 +53,7 @@ class _Status(msgspec.Struct, gc=False):
     message: str = ""
 
 
-_SYSTEM: Actor = {**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"}
+_SYSTEM: Actor = shared({**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"})
 
 
 def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
@@ -79,7 +80,8 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
     resource = entry.resource or NO_RESOURCE
     metadata = payload.requestMetadata or NO_METADATA
     rpc = payload.status or NO_RPC
-    name = parse_name(payload.methodName, payload.resourceName)
+    checked = payload.authorizationInfo[0].resource if payload.authorizationInfo else ""
+    name = parse_name(payload.methodName, payload.resourceName or checked)
     labels = entry.labels
     where = resource.labels
     in_cluster = cluster(
@@ -192,7 +194,12 @@ def _who(principal: str, selector: str, *, refused: bool) -> tuple[User, User | 
             "error": "",
             "parameters": "",
         }
-    return user, impersonated, actor, cloud
+    return (
+        shared(user),
+        None if impersonated is None else shared(impersonated),
+        shared(actor),
+        None if cloud is None else shared(cloud),
+    )
 
 
 def _user(name: str) -> User:

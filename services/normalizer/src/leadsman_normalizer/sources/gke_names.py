@@ -63,11 +63,14 @@ def parse_name(method: str, resource_name: str) -> Name:
     """Take `io.k8s.core.v1.pods.exec.create` and `core/v1/namespaces/ns/pods/p/exec` apart.
 
     The verb is the method's last part; all else comes from the resource name, where the method only tells a
-    namespace's own name from a namespace that holds something.
+    namespace's own name from a namespace that holds something. An entry without a resource name, as exports that pick
+    fields leave it, still says by its method what kind of object it is about.
     """
     words = method.removeprefix(_METHOD).split(".")
     verb = words[-1]
     parts = resource_name.split("/")
+    if not resource_name and (told := _told_by_method(words[:-1], verb)) is not None:
+        return told
     if not _is_resource(method, words, parts):
         return Name(verb=verb, path="/" + resource_name.lstrip("/"))
     group, version = _group(parts[0]), parts[1]
@@ -106,6 +109,17 @@ def _resource_of(words: list[str]) -> str:
         if _VERSION.match(word):
             return words[at + 1]
     return ""
+
+
+def _told_by_method(words: list[str], verb: str) -> Name | None:
+    """Group, version, resource and subresource out of a method's words alone; None where they tell no resource."""
+    at = next((n for n, word in enumerate(words) if _VERSION.match(word)), len(words))
+    if at + 1 >= len(words):
+        return None
+    group = ".".join(words[:at])
+    if group not in _SHORT and len(words[:at]) > 1:
+        group = ".".join(reversed(words[:at]))  # a custom resource's domain
+    return Name(verb, _group(group), words[at], "", words[at + 1], "", ".".join(words[at + 2 :]))
 
 
 def _group(text: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, User, event_id
 from leadsman_common.raw import RawEvent
+from leadsman_common.shared import shared
 from leadsman_normalizer.actor import actor_of
 from leadsman_normalizer.assemble import NO_REF, NO_STATUS, Request, assemble, cluster_of, is_dry_run, status_of
 from leadsman_normalizer.facts.kinds import kind_of
@@ -223,7 +224,7 @@ def read_user(data: bytes) -> tuple[User, tuple[str, ...]]:
             elif tree is not None:
                 note(reasons, "user: no object")
     user: User = {"username": info.username, "uid": info.uid, "groups": info.groups, "extra": info.extra}
-    return user, tuple(reasons)
+    return shared(user), tuple(reasons)
 
 
 def read_impersonated(data: bytes) -> tuple[User | None, tuple[str, ...]]:
@@ -239,7 +240,8 @@ def who(
     user, trouble = read_user(user_data)
     impersonated, more = read_impersonated(impersonated_data)
     actor = actor_of(user, impersonated, provider, refused=refused)
-    return user, cloud_of(user), actor, (*trouble, *more)
+    cloud = cloud_of(user)
+    return user, None if cloud is None else shared(cloud), shared(actor), (*trouble, *more)
 
 
 def cloud_of(user: User) -> Cloud | None:

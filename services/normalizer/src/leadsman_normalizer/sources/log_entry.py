@@ -30,6 +30,7 @@ class Authorization(msgspec.Struct, gc=False):
     """An item of authorizationInfo; granted false is left out of the JSON."""
 
     granted: bool = False
+    resource: str = ""
 
 
 class RequestMetadata(msgspec.Struct, gc=False):
