@@ -61,10 +61,13 @@ class CompiledRule:
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
 
     def match(self, event: AuditEvent) -> Match | None:
-        """The match with the highest level over the elements of `each`, or None."""
+        """The match with the highest level over the elements of `each`, or None.
+
+        Where the array is empty the rule is asked once without an element: what it says of the rest still counts.
+        """
         if self._elements is None:
             return self._match_one(event, None) if self.condition.holds(event) else None
-        found = [self._match_one(event, e) for e in self._elements(event) if self.condition.holds(event, e)]
+        found = [self._match_one(event, e) for e in self._elements(event) or [{}] if self.condition.holds(event, e)]
         if not found:
             return None
         leaves = {(leaf.leaf.path, str(leaf.value)): leaf for m in found for leaf in m.leaves}

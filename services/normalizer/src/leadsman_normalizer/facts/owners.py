@@ -17,7 +17,7 @@ _RANDOM = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}\Z")
 
 
 def owners(metadata: Tree, why: list[str]) -> list[Owner]:
-    """The ownerReferences."""
+    """The ownerReferences. A mirror pod's, which is its node, is left out: no workload stands behind it."""
     return [
         {
             "kind": text(ref, "kind", why),
@@ -26,6 +26,7 @@ def owners(metadata: Tree, why: list[str]) -> list[Owner]:
             "controller": truth(ref, "controller", why) or False,
         }
         for ref in mappings(metadata, "ownerReferences", why)
+        if ref.get("kind") != "Node"
     ]
 
 
