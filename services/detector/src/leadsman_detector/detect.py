@@ -22,14 +22,12 @@ from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
-from leadsman_detector.match import CompiledRule, Match, RuleSet
+from leadsman_detector.match import CompiledRule, Match, Route, RuleSet
 from leadsman_detector.routing import ALL_FLAGS
 from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
-
-Route = tuple[CompiledRule, ...] | None  # the rules that an event could meet; None: it need not be looked at
 
 
 class AuditRecord(Protocol):
@@ -122,10 +120,10 @@ class Detector:
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
         self._asks = any(r.uses_known for r in rules.rules)
-        self._decided: dict[tuple[str, int, int], Route] = {}
-        self._routes: dict[bytes, Route] = {}
+        self._decided: dict[tuple[str, int, int], Route | None] = {}
+        self._routes: dict[bytes, Route | None] = {}
 
-    def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route:
+    def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route | None:
         """The rules that an event could meet, by what routing tells; None where it need not be looked at at all.
 
         No rules at all still want a look where the event ends an object whose versions are kept, or where it leaves a
@@ -146,7 +144,7 @@ class Detector:
         routes, header = self._routes, self._codec.header
         for index, record in enumerate(records):
             data = record.value
-            candidates: Route = None
+            candidates: Route | None = None
             if data[:10] == header and (key := routing_slice(data)) is not None:
                 try:
                     candidates = routes[key]
@@ -169,25 +167,27 @@ class Detector:
         event: AuditEvent,
         where: Where,
         now_us: int = 0,
-        candidates: Route = None,
+        candidates: Route | None = None,
     ) -> None:
         """Match one event and add what comes of it to the plan."""
-        rules = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
+        route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
+        rules = route.find(event)
         asking = tuple(r for r in rules if r.uses_known)
-        matches = self.rules.match(event, [r for r in rules if not r.uses_known] if asking else rules)
+        matches = self.rules.match(event, [r for r in rules if not r.uses_known])
         key = history.object_key(event)
         alerts: dict[str, Alert] = {}
         versioned = key is not None and event["outcome"]["effective"] and not event["dryRun"]
         for match in matches:
             if match.rule.alert:
                 alert = alert_of(match, key, where, self.rules.digest, now_us)
-                if versioned and match.rule.changed:
+                # what shows no fact of the object (a namespace by its name) has no versions to compare
+                if versioned and match.rule.changed and match.properties:
                     alerts[match.rule.id] = alert
                 else:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             if match.rule.name in self.rules.fed and match.fresh:
                 self._join(plan, match, where)
-        if key is not None and versioned and (event["verb"] == "delete" or any(r.rule.changed for r in rules)):
+        if key is not None and versioned and (event["verb"] == "delete" or route.changed):
             found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
             self._write(plan, key, event, found, alerts)
         if self._asks:
@@ -247,7 +247,7 @@ class Detector:
         plan.requests.append(Range(key.series, cluster, 0, history.END_OF_TIME_MS))
         plan.requests.append(Range(key.children, cluster, 0, history.END_OF_TIME_MS))
 
-    def _route(self, key: bytes) -> Route:
+    def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         found = self._routes[key] = self.route(*read_routing(key))
