@@ -262,6 +262,7 @@ class BindingFacts(TypedDict):
     subjects: list[SubjectFacts]
     anonymous: bool
     self: bool
+    members: list[str]
 
 
 class ServicePort(TypedDict):
@@ -285,6 +286,7 @@ class ServiceFacts(TypedDict):
     selector: dict[str, str]
     external_name: str
     sensitive_targets: list[str]
+    exposure: list[str]
 
 
 IngressFacts = TypedDict(
@@ -294,6 +296,7 @@ IngressFacts = TypedDict(
         "hosts": list[str],
         "tls": bool,
         "class": str,
+        "sensitive_targets": list[str],
     },
 )
 

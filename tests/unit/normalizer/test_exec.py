@@ -53,6 +53,39 @@ def test_the_kubelet_behind_a_node(path, kind, pod, container):
         assert found["argv"] == ["cat", "/etc/shadow"]
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("%65xec/web/api-0/app", "kubelet_exec"),
+        ("pods/../run/web/api-0/app", "kubelet_run"),
+        ("/exec/web/api-0/app", "kubelet_exec"),
+        ("cri/exec/8YmqT1Lk", "kubelet_exec"),
+        ("cri/attach/8YmqT1Lk", "kubelet_attach"),
+    ],
+)
+def test_the_kubelets_paths_spelled_otherwise(path, kind):
+    assert opened(f"/api/v1/nodes/n1/proxy/{path}", resource="nodes", sub="proxy", name="n1")["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("query", "stdin"),
+    [
+        ("stdin=true", True),
+        ("stdin=1", True),
+        ("stdin=yes", True),
+        ("stdin=", True),
+        ("stdin", True),
+        ("stdin=true&stdin=false", True),
+        ("stdin=false&stdin=true", False),
+        ("stdin=FALSE", False),
+        ("stdin=0", False),
+        ("stdout=true", False),
+    ],
+)
+def test_booleans_are_read_as_the_server_reads_them(query, stdin):
+    assert opened(f"/x?{query}", sub="attach")["stdin"] is stdin
+
+
 @pytest.mark.parametrize("path", ["metrics", "healthz", "containerLogs/web/api-0/app", ""])
 def test_the_kubelets_other_paths_are_no_exec(path):
     assert opened(f"/api/v1/nodes/n1/proxy/{path}", resource="nodes", sub="proxy", name="n1") is None

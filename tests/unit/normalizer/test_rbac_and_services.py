@@ -4,6 +4,7 @@ import pytest
 from records import event_of, facts_of, native
 
 from leadsman_common.events import Flag
+from leadsman_normalizer.facts.services import service_facts
 
 RBAC = "rbac.authorization.k8s.io"
 
@@ -111,6 +112,65 @@ def test_a_services_fields():
     assert (found["lb_class"], found["external_name"]) == ("c", "e.example.com")
 
 
+AWS_SCHEME = "service.beta.kubernetes.io/aws-load-balancer-scheme"
+AWS_INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
+AZURE_INTERNAL = "service.beta.kubernetes.io/azure-load-balancer-internal"
+LB = {"type": "LoadBalancer"}
+EXPOSURE = {
+    "cluster ip": ({"type": "ClusterIP"}, {}, []),
+    "node port": ({"type": "NodePort"}, {}, ["node_port"]),
+    "load balancer": (LB, {}, ["load_balancer"]),
+    "external addresses": ({"type": "ClusterIP", "externalIPs": ["198.51.100.7"]}, {}, ["external_ips"]),
+    "some may come": ({**LB, "loadBalancerSourceRanges": ["198.51.100.0/24"]}, {}, ["load_balancer_ranges"]),
+    "all may come": ({**LB, "loadBalancerSourceRanges": ["10.0.0.0/8", "0.0.0.0/0"]}, {}, ["load_balancer"]),
+    "all by halves": ({**LB, "loadBalancerSourceRanges": ["0.0.0.0/1", "128.0.0.0/1"]}, {}, ["load_balancer"]),
+    "all of the new internet": ({**LB, "loadBalancerSourceRanges": ["2000::/3"]}, {}, ["load_balancer"]),
+    "no range": ({**LB, "loadBalancerSourceRanges": ["anywhere"]}, {}, ["load_balancer"]),
+    "ranges as an annotation": (
+        LB,
+        {"service.beta.kubernetes.io/load-balancer-source-ranges": "198.51.100.0/24, 203.0.113.0/24"},
+        ["load_balancer_ranges"],
+    ),
+    "internal": (LB, {AWS_SCHEME: "internal"}, ["load_balancer_internal"]),
+    "one says internal, one does not": (
+        LB,
+        {AWS_SCHEME: "internet-facing", AWS_INTERNAL: "true"},
+        ["load_balancer"],
+    ),
+    "a value that the controller does not know": (LB, {AZURE_INTERNAL: "TRUE"}, ["load_balancer"]),
+}
+
+
+@pytest.mark.parametrize(("spec", "annotations", "wanted"), EXPOSURE.values(), ids=EXPOSURE.keys())
+def test_how_far_a_service_is_open(spec, annotations, wanted):
+    assert service(spec, annotations)["exposure"] == wanted
+
+
+@pytest.mark.parametrize(("cloud", "wanted"), [("aws", "load_balancer"), ("azure", "load_balancer_internal")])
+def test_the_annotation_of_another_cloud_hides_nothing(cloud, wanted):
+    body = {"metadata": {"annotations": {AZURE_INTERNAL: "true"}}, "spec": LB}
+    assert service_facts("front", "web", body, cloud, [])["exposure"] == [wanted]
+
+
+LIFTED = {
+    "ranges removed": ({"spec": {"loadBalancerSourceRanges": None}}, ["load_balancer"]),
+    "ranges emptied": ({"spec": {"loadBalancerSourceRanges": []}}, ["load_balancer"]),
+    "ranges widened": ({"spec": {"loadBalancerSourceRanges": ["0.0.0.0/0"]}}, ["load_balancer"]),
+    "ranges narrowed": ({"spec": {"loadBalancerSourceRanges": ["198.51.100.7/32"]}}, []),
+    "internal no more": ({"metadata": {"annotations": {AWS_SCHEME: None}}}, ["load_balancer"]),
+    "facing the internet": ({"metadata": {"annotations": {AWS_SCHEME: "internet-facing"}}}, ["load_balancer"]),
+    "made internal": ({"metadata": {"annotations": {AWS_SCHEME: "internal"}}}, []),
+    "another annotation": ({"metadata": {"annotations": {"a": "b"}}}, []),
+}
+
+
+@pytest.mark.parametrize(("fragment", "wanted"), LIFTED.values(), ids=LIFTED.keys())
+def test_a_patch_that_lifts_a_limit_opens(fragment, wanted):
+    found = event_of(native("patch", "services", requestObject=fragment))["facts"]
+    assert (found["service"]["exposure"] if found else []) == wanted
+    assert not wanted or "service.exposure" in found["touched"]
+
+
 def test_a_custom_resource_named_service_is_none():
     event = event_of(
         native("create", "services", group="serving.knative.dev", requestObject={"spec": {"type": "NodePort"}})
@@ -155,8 +215,14 @@ INGRESSES = {
     "VirtualService": (
         "virtualservices",
         "networking.istio.io",
-        {"spec": {"hosts": ["a.example"]}},
+        {"spec": {"hosts": ["a.example"], "gateways": ["web/public", "mesh"]}},
         (["a.example"], False, ""),
+    ),
+    "VirtualService of the sidecars alone": (
+        "virtualservices",
+        "networking.istio.io",
+        {"spec": {"hosts": ["a.example"]}},
+        (["a.example"], False, "mesh"),
     ),
     "Route": (
         "routes",
@@ -171,6 +237,56 @@ INGRESSES = {
 def test_ingresses(resource, group, body, wanted):
     found = facts_of("create", resource, body, group=group)["ingress"]
     assert (found["hosts"], found["tls"], found["class"]) == wanted
+
+
+BEHIND = {
+    "an old Ingress": (
+        "ingresses",
+        "extensions",
+        {"rules": [{"http": {"paths": [{"backend": {"serviceName": "redis", "servicePort": 80}}]}}]},
+        ["redis"],
+    ),
+    "an Ingress": (
+        "ingresses",
+        "networking.k8s.io",
+        {"rules": [{"http": {"paths": [{"backend": {"service": {"name": "front", "port": {"number": 9200}}}}]}}]},
+        ["elasticsearch"],
+    ),
+    "an Ingress without rules": (
+        "ingresses",
+        "networking.k8s.io",
+        {"defaultBackend": {"service": {"name": "kubernetes-dashboard", "port": {"name": "https"}}}},
+        ["kubernetes-dashboard"],
+    ),
+    "an HTTPRoute": (
+        "httproutes",
+        "gateway.networking.k8s.io",
+        {"rules": [{"backendRefs": [{"name": "argocd-server", "port": 80}]}]},
+        ["argocd"],
+    ),
+    "a VirtualService": (
+        "virtualservices",
+        "networking.istio.io",
+        {"gateways": ["g"], "http": [{"route": [{"destination": {"host": "vault.ops.svc.cluster.local"}}]}]},
+        ["vault"],
+    ),
+    "a Route": ("routes", "route.openshift.io", {"to": {"kind": "Service", "name": "jenkins"}}, ["jenkins"]),
+    "nothing": ("routes", "route.openshift.io", {"to": {"kind": "Service", "name": "front"}}, []),
+}
+
+
+@pytest.mark.parametrize(("resource", "group", "spec", "wanted"), BEHIND.values(), ids=BEHIND.keys())
+def test_what_stands_behind_a_route(resource, group, spec, wanted):
+    assert facts_of("create", resource, {"spec": spec}, group=group)["ingress"]["sensitive_targets"] == wanted
+
+
+def test_a_bindings_members():
+    found = binding(
+        {"kind": "User", "name": "ada"},
+        {"kind": "Group", "name": "system:masters"},
+        {"kind": "ServiceAccount", "name": "ci", "namespace": "web"},
+    )
+    assert found["members"] == ["User ada", "Group system:masters", "ServiceAccount web/ci"]
 
 
 def test_a_token_request_and_never_the_token():

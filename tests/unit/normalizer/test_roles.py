@@ -28,6 +28,7 @@ def rule(groups, resources, verbs, **more):
         ([""], ["pods/ephemeralcontainers"], ["create"], []),
         ([""], ["nodes/proxy"], ["get"], ["nodes_proxy"]),
         ([""], ["pods/proxy", "pods/portforward"], ["get"], ["pods_proxy", "portforward"]),
+        ([""], ["pods/*", "*/exec"], ["get"], ["exec"]),
         (
             [""],
             ["*"],
@@ -60,6 +61,9 @@ def test_grants(groups, resources, verbs, grants):
         (rule(["certificates.k8s.io"], ["certificatesigningrequests/approval"], ["update"]), ["node"]),
         (rule(["certificates.k8s.io"], ["signers"], ["approve"]), ["node"]),
         (rule(["admissionregistration.k8s.io"], ["mutatingwebhookconfigurations"], ["update"]), ["admission"]),
+        (rule(["certificates.k8s.io"], ["signers"], ["sign"], resourceNames=["example.com/*"]), []),
+        (rule(["certificates.k8s.io"], ["signers"], ["sign"], resourceNames=["kubernetes.io/*", "a.b/c"]), ["node"]),
+        (rule(["authentication.k8s.io"], ["users"], ["impersonate:user-info"]), ["impersonate"]),
         (rule([""], ["persistentvolumes"], ["create"]), ["storage"]),
         (rule(["argoproj.io"], ["*"], ["*"]), ["broad"]),
         (rule(["argoproj.io"], ["workflows"], ["*"]), ["broad"]),
@@ -70,6 +74,14 @@ def test_grants(groups, resources, verbs, grants):
 )
 def test_classes(given, classes):
     assert given["classes"] == classes
+
+
+def test_what_resource_names_restrict_is_told_apart():
+    assert rule([""], ["pods/exec", "pods/attach"], ["create"], resourceNames=["one"])["grants"] == [
+        "exec_named",
+        "attach_named",
+    ]
+    assert rule([""], ["pods/*", "pods/exec"], ["create"], resourceNames=["one"])["grants"] == ["exec_named"]
 
 
 def test_rules_are_not_flattened():

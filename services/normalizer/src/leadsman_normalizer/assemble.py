@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from leadsman_common.events import (
     Actor,
     AuditEvent,
     Cloud,
     Cluster,
+    Endpoint,
     Flag,
     ObjectRef,
     Outcome,
@@ -20,6 +23,7 @@ from leadsman_common.events import (
     is_public,
 )
 from leadsman_common.raw import RawEvent
+from leadsman_common.shared import shared
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer.bodies import body
@@ -34,7 +38,7 @@ from leadsman_normalizer.redact import audit_annotations, body_text, mask, mask_
 _DRY_RUN, _TRUNCATED = int(Flag.DRY_RUN), int(Flag.TRUNCATED)
 _HAS_CONTROL_PLANE = int(Flag.HAS_CONTROL_PLANE)
 _OPENED = STREAMS | {"proxy"}
-NO_STATUS: Final[ResponseStatus] = {"code": 0, "status": "", "reason": "", "message": ""}
+NO_STATUS: Final[ResponseStatus] = shared(ResponseStatus(code=0, status="", reason="", message=""))
 NO_REF: Final[ObjectRef] = {
     "resource": "",
     "namespace": "",
@@ -68,8 +72,7 @@ _CARRIED = frozenset(
 _CARRIED_CONFIGMAPS = frozenset({"aws-auth", "coredns", "kube-dns", "coredns-custom"})
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, gc=False):
     """One request as its source read it, before it is judged."""
 
     raw: RawEvent
@@ -99,7 +102,7 @@ class Request:
     response: bytes = b""
     gke_command: str = ""
     truncated: bool = False
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str] = msgspec.field(default_factory=list)
 
 
 def assemble(request: Request) -> AuditEvent:
@@ -124,6 +127,7 @@ def assemble(request: Request) -> AuditEvent:
                 outcome["http"],
                 request.annotations,
                 actor,
+                request.cluster["provider"],
             ),
             reasons,
         )
@@ -162,7 +166,7 @@ def assemble(request: Request) -> AuditEvent:
         "dryRun": request.dry_run,
         "cluster": request.cluster,
         "actor": actor,
-        "src_endpoint": {"ip": request.ip, "public": is_public(request.ip)},
+        "src_endpoint": endpoint(request.ip),
         "outcome": outcome,
         "cloud": request.cloud,
         "facts": facts,
@@ -193,16 +197,24 @@ def cluster_of(raw: RawEvent, provider: str) -> Cluster:
     return cluster(raw.provider or provider, raw.account, raw.region, raw.cluster)
 
 
+@lru_cache(maxsize=4096)
 def cluster(provider: str, account: str, region: str, name: str) -> Cluster:
     """A cluster by its parts."""
     known = account or region or name
-    return {
+    parts: Cluster = {
         "id": f"{provider}/{account}/{region}/{name}" if known else "",
         "name": name,
         "provider": provider,
         "account": account,
         "region": region,
     }
+    return shared(parts)
+
+
+@lru_cache(maxsize=8192)
+def endpoint(ip: str) -> Endpoint:
+    """The address that a request came from."""
+    return shared(Endpoint(ip=ip, public=is_public(ip)))
 
 
 def source_of(raw: RawEvent, source_format: str) -> Source:
@@ -254,7 +266,13 @@ def _texts(request: Any, response: Any, ref: ObjectRef, reasons: list[str], *, p
 
 def status_of(code: int, status: str, reason: str, message: str) -> ResponseStatus:
     """A Status with its message masked: it may quote the object."""
-    if not (status or reason or message) and code == 0:
-        return NO_STATUS
-    fits = -(1 << 31) <= code < 1 << 31
-    return {"code": code if fits else 0, "status": status, "reason": reason, "message": mask(message)}
+    known = code if -(1 << 31) <= code < 1 << 31 else 0
+    if not (status or reason or message):
+        return _code_alone(known)
+    return {"code": known, "status": status, "reason": reason, "message": mask(message)}
+
+
+@lru_cache(maxsize=256)
+def _code_alone(code: int) -> ResponseStatus:
+    """What most answers have."""
+    return shared(ResponseStatus(code=code, status="", reason="", message=""))

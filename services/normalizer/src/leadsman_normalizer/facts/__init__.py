@@ -58,6 +58,7 @@ class Asked(NamedTuple):
     code: int
     annotations: dict[str, str]
     actor: Actor
+    provider: str = ""
 
 
 class Read(NamedTuple):
@@ -159,7 +160,7 @@ def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]
         case "binding":
             facts["binding"] = binding_facts(kind.kind, name, namespace, body, asked.actor, why)
         case "service":
-            facts["service"] = service_facts(name, namespace, body, why)
+            facts["service"] = service_facts(name, namespace, body, asked.provider, why)
         case "ingress":
             facts["ingress"] = ingress_facts(kind.kind, body, why)
         case "service_account":

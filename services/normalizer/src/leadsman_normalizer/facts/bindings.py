@@ -33,6 +33,7 @@ def binding_facts(kind: str, name: str, namespace: str, body: Tree, actor: Actor
         "subjects": subjects,
         "anonymous": any(subject["name"] in _EVERYBODY for subject in subjects),
         "self": any(_is(subject, names, groups, namespace) for subject in subjects),
+        "members": [_told(subject, namespace) for subject in subjects],
     }
 
 
@@ -40,3 +41,9 @@ def _is(subject: SubjectFacts, names: set[str], groups: set[str], namespace: str
     if subject["kind"] == "ServiceAccount":
         return f"system:serviceaccount:{subject['namespace'] or namespace}:{subject['name']}" in names
     return subject["name"] in (groups if subject["kind"] == "Group" else names)
+
+
+def _told(subject: SubjectFacts, namespace: str) -> str:
+    if subject["kind"] != "ServiceAccount":
+        return f"{subject['kind']} {subject['name']}"
+    return f"ServiceAccount {subject['namespace'] or namespace}/{subject['name']}"

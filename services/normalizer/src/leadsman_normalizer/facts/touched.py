@@ -20,7 +20,7 @@ from leadsman_normalizer.facts.accounts import AZURE_CLIENT, GCP_ACCOUNT, ROLE_A
 from leadsman_normalizer.facts.kinds import Kind
 from leadsman_normalizer.facts.pod import LISTS, holds_containers
 from leadsman_normalizer.facts.roles import AGGREGATE_TO
-from leadsman_normalizer.facts.services import INTERNAL_ANNOTATIONS
+from leadsman_normalizer.facts.services import EXPOSING_ANNOTATIONS
 
 _IMAGE = (*tuple(f"image{part}" for part in ("", "_raw", "_host", "_repo", "_suffix", "_name")), "tag", "digest")
 _PATH = ("host_path", "host_path_raw", "tier", "relation", "matched", "socket", "type")
@@ -79,13 +79,13 @@ _VOLUME: dict[str, Any] = {
 }
 _OBJECTS: dict[str, dict[str, Any]] = {
     "role": {"rules": ("rules",), "metadata": {"labels": "labels"}},
-    "binding": {"subjects": ("subjects", "anonymous", "self"), "roleRef": ("role_kind", "role_name")},
+    "binding": {"subjects": ("subjects", "anonymous", "self", "members"), "roleRef": ("role_kind", "role_name")},
     "service": {
         "spec": {
-            "type": ("type",),
+            "type": ("type", "exposure"),
             "ports": ("ports", "sensitive_targets"),
-            "externalIPs": ("external_ips",),
-            "loadBalancerSourceRanges": ("source_ranges",),
+            "externalIPs": ("external_ips", "exposure"),
+            "loadBalancerSourceRanges": ("source_ranges", "exposure"),
             "loadBalancerClass": ("lb_class",),
             "selector": ("selector", "sensitive_targets"),
             "externalName": ("external_name",),
@@ -94,7 +94,8 @@ _OBJECTS: dict[str, dict[str, Any]] = {
     },
     "ingress": {
         "spec": {
-            **dict.fromkeys(("rules", "hosts", "host", "hostnames"), ("hosts",)),
+            **dict.fromkeys(("rules", "hosts", "host", "hostnames"), ("hosts", "sensitive_targets")),
+            **dict.fromkeys(("defaultBackend", "backend", "http", "tcp", "to"), ("sensitive_targets",)),
             **dict.fromkeys(("tls", "servers", "listeners"), ("hosts", "tls")),
             **dict.fromkeys(("ingressClassName", "gatewayClassName"), ("class",)),
         },
@@ -109,7 +110,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
     "config_map": {"data": {"mapRoles": ("roles",), "mapUsers": ("users",), "mapAccounts": ("accounts",)}},
 }
 _META = {
-    **dict.fromkeys(INTERNAL_ANNOTATIONS, ("service.internal",)),
+    **dict.fromkeys(EXPOSING_ANNOTATIONS, ("service.internal", "service.source_ranges", "service.exposure")),
     "kubernetes.io/ingress.class": ("ingress.class",),
     ROLE_ARN: ("service_account.role_arn",),
     GCP_ACCOUNT: ("service_account.gcp_service_account",),
@@ -231,7 +232,7 @@ def _metadata(entries: Any, found: set[str], *, whole: bool) -> None:
         if key.startswith(AGGREGATE_TO):
             found.add("role.aggregate_to")
     if whole or not isinstance(entries, dict):
-        found.update(("role.aggregate_to", "service.internal"))
+        found.update(("role.aggregate_to", "service.internal", "service.exposure"))
 
 
 def _custom(node: Any, found: set[str], depth: int) -> None:
