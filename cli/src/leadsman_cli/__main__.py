@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from leadsman_cli.coverage_command import coverage
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
@@ -19,6 +20,7 @@ def cli() -> None:
 
 cli.add_command(scan)
 cli.add_command(rules)
+cli.add_command(coverage)
 rules.add_command(test_rules)
 
 
