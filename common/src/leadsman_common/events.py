@@ -217,7 +217,6 @@ class PodFacts(TypedDict):
     replicas: int | None
     stdin: bool
     psa_violations: str
-    images: str
 
 
 class PolicyRuleFacts(TypedDict):

@@ -87,7 +87,6 @@ def test_a_mirror_is_undone(clusters, image, host, repo, suffix):
     (found,) = pod["containers"]
     assert (found["image_host"], found["image_repo"], found["image_suffix"]) == (host, repo, suffix)
     assert found["image_raw"] == image
-    assert pod["images"] == f"{host}/{repo}"
 
 
 def test_tag_and_digest_stay(clusters):
@@ -99,11 +98,6 @@ def test_tag_and_digest_stay(clusters):
 def test_a_cluster_without_the_mirror_keeps_the_name(clusters):
     (found,) = pod_of(clusters, "registry.example.com:5000/hub/nginx", cluster="bare")["containers"]
     assert found["image_host"] == "registry.example.com:5000"
-
-
-def test_all_images_stand_together(clusters):
-    pod = pod_of(clusters, "registry.example.com:5000/hub/nginx", "nginx:2", "quay.io/a/b")
-    assert pod["images"] == "docker.io/library/nginx quay.io/a/b"
 
 
 @pytest.mark.parametrize(

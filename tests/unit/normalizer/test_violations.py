@@ -109,4 +109,3 @@ def test_an_event_without_a_body_has_the_facts_that_it_names(resource, group, ki
     assert pod["containers"][2]["caps_add"] == ["BPF", "SYS_ADMIN"]
     assert [(v["type"], v["host_path"], v["tier"]) for v in pod["volumes"]] == [("hostPath", "", "")] * 2
     assert (found["coverage"]["body"], found["facts"]["touched"]) == ("none", ["*"])
-    assert pod["images"] == "-"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from leadsman_common.clusters import Clusters, Mirror
 from leadsman_common.events import AuditEvent
 from leadsman_normalizer.facts.images import Image, parse_image
-from leadsman_normalizer.facts.pod import images_of
 
 
 def undo_mirrors(event: AuditEvent, clusters: Clusters) -> None:
@@ -21,7 +20,6 @@ def undo_mirrors(event: AuditEvent, clusters: Clusters) -> None:
         image = behind(parse_image(container["image_raw"]), mirrors)
         container["image_host"], container["image_repo"] = image.host, image.repo
         container["image_suffix"], container["image_name"] = image.suffix, image.name
-    pod["images"] = images_of(pod["containers"])
 
 
 def behind(image: Image, mirrors: tuple[Mirror, ...]) -> Image:

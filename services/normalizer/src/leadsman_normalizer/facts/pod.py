@@ -16,7 +16,6 @@ LISTS = {"containers": "main", "initContainers": "init", "ephemeralContainers": 
 _SINGLE = ("container", "script", "taskSpec")
 _CUSTOM_LISTS = {**LISTS, "steps": "main", "sidecars": "main"}
 _MIRROR = "kubernetes.io/config.mirror"
-MAX_IMAGES_TEXT = 4 * 1024
 MAX_NODES = 5000
 MAX_DEPTH = 16
 
@@ -159,15 +158,7 @@ def _facts(
         "replicas": number(mapping(body, "spec", why), "replicas", why),
         "stdin": any(_wants_stdin(spec) for spec in specs),
         "psa_violations": "",
-        "images": images_of(containers),
     }
-
-
-def images_of(containers: list[ContainerFacts]) -> str:
-    """Registry and repository of every container, each once, in order, a space between; `-` where one has no image."""
-    names = {f"{c['image_host']}/{c['image_repo']}" if c["image_repo"] else "-" for c in containers}
-    joined = " ".join(sorted(names))
-    return joined if len(joined) <= MAX_IMAGES_TEXT else joined[:MAX_IMAGES_TEXT] + " -"
 
 
 def _profile(security: list[Tree], key: str, why: list[str]) -> str:
