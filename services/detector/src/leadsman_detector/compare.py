@@ -111,7 +111,7 @@ def _pattern(parts: tuple[Part, ...], cased: bool) -> Test:
     """A Sigma string with wildcards; the plain forms (contains, startswith, endswith) without a regular expression."""
     inner = parts[parts[0] is None : len(parts) - (parts[-1] is None)]
     if len(inner) != 1 or not isinstance(inner[0], str):
-        return _regex(_pattern_regex(parts), cased=cased)
+        return _regex(_pattern_regex(parts), cased=cased, limit=None)
     wanted = inner[0] if cased else inner[0].lower()
     compare = _TEXTS["startswith" if parts[0] is not None else "endswith" if parts[-1] is not None else "contains"]
 
@@ -127,11 +127,11 @@ def _pattern_regex(parts: tuple[Part, ...]) -> str:
     return f"^(?:{out})$"
 
 
-def _regex(pattern: str, *, cased: bool) -> Test:
+def _regex(pattern: str, *, cased: bool, limit: int | None = MAX_TEXT) -> Test:
     compiled = compile_regex(pattern, cased)
 
     def search(values: list[Any]) -> bool:
-        return any(compiled.search(text[:MAX_TEXT]) is not None for v in values if (text := text_of(v)) is not None)
+        return any(compiled.search(text[:limit]) is not None for v in values if (text := text_of(v)) is not None)
 
     return search
 

@@ -35,7 +35,7 @@ class Condition:
         self._predicates: dict[int, tuple[Node, Predicate]] = {}  # by identity: the nodes are kept alive
         self._predicate = self._compile(node)
         self.paths = tuple(dict.fromkeys(leaf.path for leaf in positive_leaves(node)))
-        self.known_paths = tuple(dict.fromkeys(p for p in _all_paths(node) if p.startswith("known.")))
+        self.known_paths = tuple(dict.fromkeys(p for p in paths_of(node) if p.startswith("known.")))
 
     def holds(self, event: Any, element: Any = None) -> bool:
         """Whether the condition holds for the event (and this element of `each`)."""
@@ -173,10 +173,10 @@ def _one_regex(leaves: list[Leaf]) -> Leaf:
     return Leaf(leaves[0].path, "regex", pattern, line=leaves[0].line)
 
 
-def _all_paths(node: Node) -> list[str]:
+def paths_of(node: Node) -> list[str]:
     """Every field that a condition looks at, those under a `not` too."""
     if isinstance(node, And | Or):
-        return [path for p in node.parts for path in _all_paths(p)]
+        return [path for p in node.parts for path in paths_of(p)]
     if isinstance(node, Not):
-        return _all_paths(node.part)
+        return paths_of(node.part)
     return [node.path, node.value[0]] if node.op == "fieldref" else [node.path]

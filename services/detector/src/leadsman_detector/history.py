@@ -94,7 +94,7 @@ def ends_an_object(action: str, rules: RuleSet) -> bool:
     if verb != "delete" or subresource or not resource:
         return False
     written = rules.candidates(action_of("update", resource, group), ALL_FLAGS, _FACTS_ONLY)
-    return any(r.rule.changed for r in written)
+    return written.changed
 
 
 def version_of(event: AuditEvent, found: dict[str, Properties], alerts: dict[str, Alert]) -> Version:

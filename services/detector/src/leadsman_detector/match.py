@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf
-from leadsman_detector.fields import UnknownField, elements, is_within
-from leadsman_detector.form import Correlation, Problem, Rule
-from leadsman_detector.routing import ALL_FLAGS, gate_of, is_open, known_fields
+from leadsman_detector.fields import UnknownField, elements, getter, is_within
+from leadsman_detector.form import Correlation, Node, Problem, Rule
+from leadsman_detector.index import Index
+from leadsman_detector.routing import ALL_FLAGS, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
 
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
@@ -155,6 +157,44 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Rules that routing cannot tell apart, with the index that finds those among them worth trying."""
+
+    gate: Node
+    rules: tuple[CompiledRule, ...]
+
+    @cached_property
+    def index(self) -> Index[CompiledRule]:
+        """Made when the first event comes this way."""
+        return Index([(r.rule.condition, r.rule.each, r) for r in self.rules], getter)
+
+
+@dataclass(frozen=True, eq=False)
+class Route(Collection[CompiledRule]):
+    """All rules that the events of one action and one set of flags could meet."""
+
+    groups: tuple[Group, ...]
+
+    def find(self, event: AuditEvent) -> list[CompiledRule]:
+        """Those that this event could meet: few, of however many rules."""
+        return [rule for group in self.groups for rule in group.index.find(event)]
+
+    @cached_property
+    def changed(self) -> bool:
+        """Whether one of them asks what is new on an object."""
+        return any(r.rule.changed for r in self)
+
+    def __iter__(self) -> Iterator[CompiledRule]:
+        return (rule for group in self.groups for rule in group.rules)
+
+    def __len__(self) -> int:
+        return sum(len(group.rules) for group in self.groups)
+
+    def __contains__(self, rule: object) -> bool:
+        return any(rule in group.rules for group in self.groups)
+
+
 class RuleSet:
     """Compiled rules with the routes to them."""
 
@@ -176,24 +216,34 @@ class RuleSet:
         self.fed = frozenset(fed)
         self.problems = tuple(problems)
         self.digest = files.digest
-        self._routes: dict[tuple[str, int, int], tuple[CompiledRule, ...]] = {}
+        self._routes: dict[tuple[str, int, int], Route] = {}
+        self._shared: dict[tuple[Group, ...], Route] = {}  # routes with the same rules are one
+        groups: dict[str, list[CompiledRule]] = {}
+        for compiled in self.rules:
+            groups.setdefault(repr(compiled.gate), []).append(compiled)
+        made = [Group(rules[0].gate, tuple(rules)) for rules in groups.values()]
+        self._gates = Index([(g.gate, "", g) for g in made], lambda path: partial(known_values, path))
 
-    def candidates(self, action: str, flags: int, known: int = ALL_FLAGS) -> tuple[CompiledRule, ...]:
-        """The rules that an event with this action and these flags could meet; remembered for each distinct pair."""
+    def candidates(self, action: str, flags: int, known: int = ALL_FLAGS) -> Route:
+        """The rules that an event with this action and these flags could meet; remembered for each distinct triple."""
         key = (action, flags, known)
         found = self._routes.get(key)
         if found is None:
-            fields = known_fields(action, flags, known)
-            found = tuple(r for r in self.rules if is_open(r.gate, fields))
             if len(self._routes) >= MAX_ROUTES:
                 self._routes.clear()
-            self._routes[key] = found
+            found = self._routes[key] = self._route(known_fields(action, flags, known))
         return found
 
-    def match(self, event: AuditEvent, candidates: Sequence[CompiledRule] | None = None) -> list[Match]:
-        """Every rule that the event meets."""
+    def match(self, event: AuditEvent, candidates: Iterable[CompiledRule] | None = None) -> list[Match]:
+        """Every rule that the event meets; a route is asked for those worth trying, other rules are all tried."""
         rules = self.candidates(event["action"], event["flags"]) if candidates is None else candidates
+        if isinstance(rules, Route):
+            rules = rules.find(event)
         return [m for rule in rules if (m := rule.match(event)) is not None]
+
+    def _route(self, fields: dict[str, list[Any]]) -> Route:
+        opened = tuple(group for group in self._gates.find(fields) if is_open(group.gate, fields))
+        return self._shared.setdefault(opened, Route(opened))
 
 
 def load(folders: Sequence[Path]) -> RuleSet:
