@@ -49,8 +49,8 @@ def named_policy(name: str) -> NamedPolicy:
         raise BadPolicy(f"{name}: unknown {', '.join(map(str, unknown))}")
     routes = tuple(_route(route) for route in found.get("routes", []))
     off = frozenset(found.get("undelivered", []))
-    if unknown := off - {route.log for route in routes}:
-        raise BadPolicy(f"{name}: undelivered names a log that no route has: {', '.join(unknown)}")
+    if nowhere := off - {route.log for route in routes}:
+        raise BadPolicy(f"{name}: undelivered names a log that no route has: {', '.join(nowhere)}")
     return NamedPolicy(
         name,
         found["title"],
