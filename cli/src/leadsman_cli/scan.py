@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from leadsman_cli.explain import PRINTERS, Explainer
 from leadsman_cli.output import WRITERS
 from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
 from leadsman_cli.rules import load_rules
@@ -113,6 +114,7 @@ class Scanner:
     help="Registry of clusters (clusters.yaml).",
 )
 @click.option("--strict", is_flag=True, help="Stop where a rule cannot be used.")
+@click.option("--explain", "slug", metavar="RULE", default="", help="Say what of this rule held, event by event.")
 def scan(
     paths: tuple[str, ...],
     form: str,
@@ -124,12 +126,14 @@ def scan(
     region: str,
     registry: Path | None,
     strict: bool,
+    slug: str,
 ) -> int:
     """Scan log files, folders of them, or standard input (-).
 
     Reads native audit events (NDJSON, arrays, EventLists), CloudWatch Logs subscription documents, the EKS
     authenticator's log, CloudTrail, GKE LogEntries, AKS records and Azure's Activity Log; plain or gzip. Exit code 0
-    whatever is found, 1 on a usage or rule error, 3 when some input could not be read.
+    whatever is found, 1 on a usage or rule error, 3 when some input could not be read. With --explain, each event that
+    RULE could meet is written with the clauses that held and those that did not, in place of alerts.
     """
     rules = load_rules(folders)
     for problem in rules.problems:
@@ -141,6 +145,7 @@ def scan(
     except InvalidClustersError as error:
         raise click.UsageError(str(error)) from error
     scanner = Scanner(rules, clusters)
+    take = _explaining(rules, slug, output, clusters, scanner.found) if slug else scanner.take
     identity = Identity(cluster, account, region)
     files = [Path(p) for p in paths if p != "-"]
     missing = [p for p in files if not p.exists()]
@@ -155,15 +160,37 @@ def scan(
         for path in inputs:
             try:
                 with path.open("rb") as stream:
-                    scanner.take(read(str(path), stream, form, identity, advance))
+                    take(read(str(path), stream, form, identity, advance))
             except OSError as error:
                 scanner.found.bad.append(Unreadable(str(path), 0, error.strerror or str(error)))
         if "-" in paths:
-            scanner.take(read("-", sys.stdin.buffer, form, identity, advance))
+            take(read("-", sys.stdin.buffer, form, identity, advance))
+    if slug:
+        _say_unread(scanner.found)
+        return 3 if scanner.found.bad else 0
     alerts = scanner.found.above(min_level)
     WRITERS[output](alerts)
     _summary(scanner.found, len(alerts), len(inputs) + ("-" in paths))
     return 3 if scanner.found.bad else 0
+
+
+def _explaining(
+    rules: RuleSet, slug: str, output: str, clusters: Clusters, found: Scanned
+) -> Callable[[Iterable[Item]], None]:
+    """What takes records in place of a Scanner, and writes why a rule met them or did not."""
+    if output not in PRINTERS:
+        raise click.UsageError(f"--explain writes {' or '.join(PRINTERS)}, not {output}")
+    try:
+        explainer = Explainer(rules, slug, clusters)
+    except KeyError as error:
+        raise click.UsageError(f"no such rule: {slug}") from error
+    found.bad = explainer.bad
+
+    def take(items: Iterable[Item]) -> None:
+        for explained in explainer.take(items):
+            PRINTERS[output](slug, explained)
+
+    return take
 
 
 @contextmanager
@@ -174,11 +201,15 @@ def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
         yield bar, bar.add_task("scan", total=total or None)
 
 
-def _summary(found: Scanned, alerts: int, files: int) -> None:
+def _say_unread(found: Scanned) -> None:
     for bad in found.bad[:SHOWN_ERRORS]:
         click.echo(f"not read: {bad.file}:{bad.line}: {bad.reason}", err=True)
     if len(found.bad) > SHOWN_ERRORS:
         click.echo(f"not read: {len(found.bad) - SHOWN_ERRORS} more", err=True)
+
+
+def _summary(found: Scanned, alerts: int, files: int) -> None:
+    _say_unread(found)
     dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(5))
     click.echo(
         f"{files} files, {found.records} records: {alerts} alerts, {found.dropped.total()} not ours"
