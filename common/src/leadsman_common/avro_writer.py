@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from leadsman_common.shared import Shared
+
 Writer = Callable[[Any], bytes]
 _SMALL = 4096
 
@@ -42,6 +44,7 @@ def writer(schema: Mapping[str, Any]) -> Writer:
         [*generator.functions, f"def write(v):\n    o = []\n    {name}(v, o.append)\n    return b''.join(o)"]
     )
     scope: dict[str, Any] = {"V": _VARINTS, "SMALL": _SMALL, "varint": varint, "number": _number}
+    scope |= {"Shared": Shared, "shared": _shared}
     exec(compile(source, f"<writer of {schema['name']}>", "exec"), scope)  # noqa: S102 - our own schema, no input
     write: Writer = scope["write"]
     return write
@@ -51,6 +54,14 @@ def _number(value: int) -> bytes:
     if type(value) is not int:
         raise TypeError(f"not a whole number: {type(value).__name__}")
     return _VARINTS[value] if 0 <= value < _SMALL else varint(value)
+
+
+def _shared(value: Shared, write: Callable[[Any, Callable[[bytes], None]], None]) -> bytes:
+    """The encoding of a shared record, made the first time it is asked for."""
+    out: list[bytes] = []
+    write(dict(value), out.append)
+    value.encoded = b"".join(out)
+    return value.encoded
 
 
 class _Generator:
@@ -64,7 +75,12 @@ class _Generator:
     def record(self, schema: Mapping[str, Any]) -> str:
         """Generate the function of a record and return its name."""
         name = self._names[schema["name"]] = f"write_{schema['name']}"
-        lines = [f"def {name}(v, a):"]
+        lines = [
+            f"def {name}(v, a):",
+            "    if type(v) is Shared:",
+            f"        a(v.encoded or shared(v, {name}))",
+            "        return",
+        ]
         for field in schema["fields"]:
             lines += self._value(field["type"], f"v[{field['name']!r}]", "    ")
         self.functions.append("\n".join(lines))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 # the headers of every raw topic (DESIGN 2); each is UTF-8 text, and an absent one is simply not there
 HEADER_NAMES = (
@@ -19,8 +20,7 @@ HEADER_NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RawEvent:
+class RawEvent(msgspec.Struct, frozen=True, gc=False):
     """One log event and where it came from. `topic` is empty for a file, `file` is empty for a topic."""
 
     value: bytes

@@ -22,13 +22,12 @@ from leadsman_common.events import (
     Outcome,
     ResponseStatus,
     User,
-    is_public,
 )
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer import redact
-from leadsman_normalizer.assemble import NO_REF, NO_STATUS, source_of
+from leadsman_normalizer.assemble import NO_REF, NO_STATUS, endpoint, source_of
 from leadsman_normalizer.facts import empty, flags_of
 from leadsman_normalizer.lenient import note
 
@@ -106,7 +105,7 @@ def assemble_call(call: Call) -> AuditEvent:
         "dryRun": False,
         "cluster": call.cluster,
         "actor": call.actor,
-        "src_endpoint": {"ip": call.ip, "public": is_public(call.ip)},
+        "src_endpoint": endpoint(call.ip),
         "outcome": call.outcome,
         "cloud": call.cloud,
         "facts": facts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.errors import InvalidEvent

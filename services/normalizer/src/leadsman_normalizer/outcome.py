@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from leadsman_common.events import Flag, Outcome
+from leadsman_common.shared import shared
 
 _INT32 = 1 << 31
 DECISION = "authorization.k8s.io/decision"
@@ -115,7 +116,7 @@ def _outcome(authz: str, reason: str, http: int, grpc: int) -> Outcome:
     allowed = parse_reason(reason)
     http = http if -_INT32 <= http < _INT32 else 0  # what no schema's int takes is no code
     grpc = grpc if -_INT32 <= grpc < _INT32 else -1
-    return {
+    outcome: Outcome = {
         "authz": authz,
         "reason": reason,
         "binding": allowed.binding,
@@ -129,6 +130,7 @@ def _outcome(authz: str, reason: str, http: int, grpc: int) -> Outcome:
         "grpc": grpc,
         "effective": authz not in ("forbid", "error") and (200 <= http < 300 or http == 101),
     }
+    return shared(outcome)
 
 
 def _unquoted(text: str) -> str:

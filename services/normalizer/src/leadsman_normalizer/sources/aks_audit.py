@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent, is_public
 from leadsman_common.raw import RawEvent
-from leadsman_normalizer.assemble import cluster_of
+from leadsman_normalizer.assemble import cluster_of, endpoint
 from leadsman_normalizer.lenient import Truncated, decode
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.salvage import complete_fields
@@ -87,7 +87,7 @@ def normalize_aks(raw: RawEvent) -> AuditEvent | Dropped:
         return Dropped("stage RequestReceived")
     found = from_event(inner, event, raw.format or FORMAT, truncated=truncated, reasons=reasons)
     ip = source_of(found["sourceIPs"])
-    found["src_endpoint"] = {"ip": ip, "public": is_public(ip)}
+    found["src_endpoint"] = endpoint(ip)
     return found
 
 

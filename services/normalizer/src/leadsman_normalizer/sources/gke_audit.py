@@ -53,7 +53,7 @@ class _Status(msgspec.Struct, gc=False):
     message: str = ""
 
 
-_SYSTEM: Actor = shared({**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"})
+_SYSTEM: Actor = {**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"}
 
 
 def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
