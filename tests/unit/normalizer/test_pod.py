@@ -1,9 +1,13 @@
 """PodFacts from every kind that carries a pod spec, and who it belongs to."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from records import event_of, facts_of, native
 
 from leadsman_common.events import Flag
+from leadsman_normalizer.facts.containers import container_facts
 
 SPEC = {"hostNetwork": True, "containers": [{"name": "a", "image": "nginx"}]}
 TEMPLATE = {"template": {"metadata": {"labels": {"app": "x"}}, "spec": SPEC}}
@@ -131,7 +135,7 @@ OWNERS = [
     ("a Job's pod", "load-abcde", "Job", "load", "", ("Job", "load")),
     ("a DaemonSet's pod", "ds-abcde", "DaemonSet", "ds", "", ("DaemonSet", "ds")),
     ("a StatefulSet's pod", "db-0", "StatefulSet", "db", "", ("StatefulSet", "db")),
-    ("a static pod", "etcd-n1", "Node", "n1", "", ("Node", "n1")),
+    ("a static pod", "etcd-n1", "Node", "n1", "", ("Pod", "etcd-n1")),  # no workload stands behind it
 ]
 
 
@@ -146,7 +150,8 @@ def test_a_pods_outermost_owner(name, kind, owner, label, wanted):
     }
     pod = facts_of("create", "pods", {"kind": "Pod", "metadata": metadata, "spec": SPEC}, ref={"name": name})["pod"]
     assert (pod["owner_kind"], pod["owner_name"]) == wanted
-    assert pod["owners"] == [{"kind": kind, "name": owner, "uid": "u", "controller": True}]
+    workload = [{"kind": kind, "name": owner, "uid": "u", "controller": True}]
+    assert pod["owners"] == (workload if kind != "Node" else [])
 
 
 @pytest.mark.parametrize(
@@ -294,3 +299,12 @@ def test_a_miners_settings_in_env_are_read():
     env = [{"name": "POOL", "value": "stratum+tcp://pool.example.org:3333"}, {"name": "OTHER", "value": "canary"}]
     text = facts_of("create", "pods", {"spec": {"containers": [{"image": "x", "env": env}]}})["pod"]["containers"][0]
     assert text["command_text"] == "env POOL=stratum+tcp://pool.example.org:3333"
+
+
+def test_every_mining_pool_is_seen_in_the_environment():
+    """A variable's value travels only where it is a miner's: the normalizer knows each domain of the rules' list."""
+    listed = yaml.safe_load((Path(__file__).parents[3] / "rules/lists/mining-pools.yml").read_text())["values"]
+    for domain in listed:
+        container = {"name": "a", "image": "alpine", "env": [{"name": "POOL", "value": f"eu.{domain}:3333"}]}
+        found = container_facts("main", container, {}, [])
+        assert f"env POOL=eu.{domain}:3333" in found["command_text"], domain
