@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from leadsman_common.events import ContainerFacts, ContainerPort, Hook
-from leadsman_normalizer.facts.commands import join_texts, readings
+from leadsman_normalizer.facts.commands import TOO_LONG, is_too_long, join_texts, readings
 from leadsman_normalizer.facts.images import parse_image
 from leadsman_normalizer.facts.values import Tree, mapping, mappings, number, port, text, texts, truth
 from leadsman_normalizer.facts.volumes import mounts
+from leadsman_normalizer.lenient import note
 from leadsman_normalizer.redact import is_secret_name, mask, mask_words
 
 _HOOKS = ("postStart", "preStop")
@@ -17,10 +18,12 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)|\$\{([A-Za-z_]\w*)\}|\$([A-Za
 # env values travel only where they are what a miner is told (DETECTIONS R1 D)
 _MINING = re.compile(
     r"(?i)stratum2?\+(?:tcp|ssl|tls|udp)://\S{0,200}"
-    r"|--donate-level\S{0,8}|--coin[= ]\S{0,20}|-a (?:cryptonight|randomx|rx/0)\S{0,20}"
+    r"|--donate-level\S{0,8}|--coin[= ]\S{0,20}|(?:-a|--algo)[ =](?:cryptonight|randomx|rx/|cn/)\S{0,20}"
     r"|--randomx-\S{0,40}|--cpu-max-threads-hint\S{0,8}|\b(?-i:[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
+    # the pools of rules/lists/mining-pools.yml; a test holds the two together
     r"|\b(?:[a-z0-9-]{1,63}\.){0,3}(?:nanopool|ethermine|nicehash|moneroocean|c3pool|minexmr|unmineable|antpool"
-    r"|slushpool|supportxmr|2miners|f2pool|hashvault)\.[a-z]{2,6}(?::\d+)?"
+    r"|slushpool|supportxmr|moneropool|xmrpool|crypto-pool|monerohash|minergate|dwarfpool|hashvault|2miners|f2pool"
+    r"|herominers|xmrig)\.[a-z]{2,6}(?::\d+)?"
 )
 MAX_CONTAINERS = 100
 MAX_ITEMS = 500
@@ -51,7 +54,7 @@ def container_facts(which: str, container: Tree, annotations: dict[str, str], wh
         "command": _bounded(mask_words(command)),
         "args": _bounded(mask_words(args)),
         "hooks": [{"which": hook["which"], "argv": _bounded(mask_words(hook["argv"]))} for hook in hooks],
-        "command_text": _command_text([*command, *args], script, hooks, env),
+        "command_text": _command_text([*command, *args], script, hooks, env, why),
         "privileged": truth(security, "privileged", why) or False,
         "allow_priv_esc": truth(security, "allowPrivilegeEscalation", why),
         "run_as_user": number(security, "runAsUser", why),
@@ -69,16 +72,15 @@ def container_facts(which: str, container: Tree, annotations: dict[str, str], wh
     }
 
 
-def _command_text(argv: list[str], script: str, hooks: list[Hook], env: dict[str, str]) -> str:
-    lines = readings(_expanded(argv, env))
-    if script:
-        lines += readings(["sh", "-c", script])
-    for hook in hooks:
-        lines += readings(_expanded(hook["argv"], env))
-    lines += [
+def _command_text(argv: list[str], script: str, hooks: list[Hook], env: dict[str, str], why: list[str]) -> str:
+    commands = [_expanded(argv, env), ["sh", "-c", script] if script else []]
+    commands += [_expanded(hook["argv"], env) for hook in hooks]
+    if any(is_too_long(words) for words in commands):
+        note(why, TOO_LONG)
+    settings = [
         f"env {name}={mask(hit.group())}" for name, value in env.items() for hit in _MINING.finditer(value[:4096])
     ]
-    return join_texts(lines)
+    return join_texts([*(readings(words) for words in commands), settings])
 
 
 def _expanded(argv: list[str], env: dict[str, str]) -> list[str]:
