@@ -15,9 +15,14 @@ setup: $(VENV)/.ready ## make .venv with everything in it
 $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 	@deploy/local/setup.sh $(VENV) $(MEMBERS)
 
-lock: ## resolve the dependencies anew into requirements.lock
+EXPORT := $(BIN)/uv export -q --frozen --no-emit-workspace --no-header --no-annotate --format requirements-txt
+
+lock: ## resolve the dependencies anew into requirements.lock, and what each image needs of them
 	$(BIN)/uv lock --upgrade -q
-	$(BIN)/uv export -q --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock >/dev/null
+	$(EXPORT) -o requirements.lock >/dev/null
+	$(EXPORT) --only-group build -o requirements-build.lock >/dev/null
+	for member in $(filter-out common,$(MEMBERS)); do \
+	    $(EXPORT) --no-dev --package leadsman-$${member##*/} -o $$member/requirements.lock >/dev/null || exit 1; done
 
 fmt: setup ## format the code
 	$(BIN)/ruff format -q .

@@ -10,6 +10,7 @@ from leadsman_cli.coverage_command import coverage
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
+from leadsman_cli.topics import topics
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,6 +22,7 @@ def cli() -> None:
 cli.add_command(scan)
 cli.add_command(rules)
 cli.add_command(coverage)
+cli.add_command(topics)
 rules.add_command(test_rules)
 
 

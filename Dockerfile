@@ -1,0 +1,91 @@
+# The images of Leadsman, a target for each service and one for the command line:
+#   docker build --target detector -t leadsman/detector .
+# Each holds its own service, leadsman_common and what they need, from the hashes of services/NAME/requirements.lock.
+# Build arguments: PIP_INDEX_URL for a package index of your own (the default one otherwise).
+
+# ---- what builds: never part of an image that runs
+FROM python:3.11-slim AS build
+ARG PIP_INDEX_URL
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
+WORKDIR /src
+COPY requirements-uv.lock requirements-build.lock ./
+RUN python -m pip install -q --require-hashes -r requirements-uv.lock -r requirements-build.lock
+
+FROM build AS wheels
+COPY schemas schemas
+COPY rules rules
+COPY common common
+COPY services services
+COPY cli cli
+RUN for member in common services/* cli; do \
+        python -m pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels "./$member" || exit 1; \
+    done
+
+FROM build AS ingest-aws-env
+COPY services/ingest-aws/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_aws-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS ingest-gcp-env
+COPY services/ingest-gcp/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_gcp-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS normalizer-env
+COPY services/normalizer/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_normalizer-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS detector-env
+COPY services/detector/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_detector-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS notifier-env
+COPY services/notifier/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_notifier-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS cli-env
+COPY cli/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/*.whl /wheels/
+RUN rm /wheels/leadsman_notifier-*.whl && uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+# ---- what runs: a user without rights, no pip, a file system that is only read
+FROM python:3.11-slim AS runtime
+RUN python -m pip uninstall -q -y --root-user-action=ignore setuptools wheel pip 2>/dev/null; \
+    useradd --system --uid 10001 --user-group --home-dir /var/lib/leadsman --create-home --shell /usr/sbin/nologin leadsman
+ENV PATH=/opt/leadsman/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LEADSMAN_HTTP_HOST=0.0.0.0 LEADSMAN_HTTP_PORT=8080
+WORKDIR /var/lib/leadsman
+USER 10001:10001
+EXPOSE 8080
+
+FROM runtime AS ingest-aws
+COPY --from=ingest-aws-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_ingest_aws"]
+
+FROM runtime AS ingest-gcp
+COPY --from=ingest-gcp-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_ingest_gcp"]
+
+FROM runtime AS normalizer
+COPY --from=normalizer-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_normalizer"]
+
+FROM runtime AS detector
+COPY --from=detector-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_detector"]
+
+FROM runtime AS notifier
+COPY --from=notifier-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_notifier"]
+
+FROM runtime AS cli
+COPY --from=cli-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["leadsman"]

@@ -1,0 +1,69 @@
+"""`leadsman topics`: the topics of schemas/topics on a broker. What the init container of a deployment runs."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.table import Table
+
+from leadsman_common import topics as declared
+from leadsman_common.schemas import schemas_dir
+from leadsman_common.settings import Common, SettingError, load
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@click.group()
+def topics() -> None:
+    """The topics of the stream, as schemas/topics declares them."""
+
+
+@topics.command("list")
+def list_topics() -> int:
+    """Name, partitions, retention, key and owner of each topic."""
+    table = Table("topic", "partitions", "retention", "key", "owner")
+    for topic in declared.load(schemas_dir() / "topics").values():
+        days = f"{topic.retention_ms / DAY_MS:g} d" if topic.retention_ms > 0 else topic.cleanup_policy
+        table.add_row(topic.name, str(topic.partitions), days, topic.key, topic.owner)
+    Console().print(table)
+    return 0
+
+
+@topics.command("create")
+@click.option("--replication", type=int, default=-1, help="Replicas of each new topic; -1: the broker's default.")
+@click.option("--wait", "wait_s", type=float, default=60.0, help="Seconds to wait for a broker that answers.")
+def create_topics(replication: int, wait_s: float) -> int:
+    """Create what is missing and bring the settings of the rest up to date.
+
+    Reads LEADSMAN_KAFKA_BOOTSTRAP, LEADSMAN_KAFKA_OPTIONS, LEADSMAN_TOPIC_PREFIX and LEADSMAN_RETENTION_*_MS as the
+    services do. May be run again at any time: data and partitions of a topic that exists are left alone.
+    """
+    try:
+        settings = load(Common)
+    except SettingError as error:
+        raise click.UsageError(str(error)) from error
+    wanted = declared.load(schemas_dir() / "topics").values()
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            created = declared.create(
+                settings.kafka_bootstrap,
+                wanted,
+                settings.topic_prefix,
+                replication=replication,
+                client=settings.kafka_options,
+            )
+        except declared.InvalidTopicError as error:
+            raise click.UsageError(str(error)) from error
+        except (KafkaException, TimeoutError) as error:
+            if time.monotonic() > until:
+                raise click.ClickException(f"Kafka at {settings.kafka_bootstrap} does not answer: {error}") from error
+            click.echo(f"waiting for Kafka at {settings.kafka_bootstrap}", err=True)
+            time.sleep(1)
+        else:
+            break
+    click.echo(f"created: {', '.join(created) or 'none'}; up to date: {len(wanted) - len(created)}")
+    return 0
