@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import copy
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leadsman_common.events import AuditEvent, Flag, action_of, event_id
-from leadsman_common.schemas import load_avsc, records_of
+
+sys.path.append(str(Path(__file__).parent))  # the tests' folder is no package (importmode=importlib)
+from schema_records import defaults
 
 MakeEvent = Callable[..., AuditEvent]
-
-
-RECORDS = records_of(load_avsc("audit-event"))
-
-
-def defaults(record_type: str, /, **values: Any) -> Any:
-    """A record of the schema with its defaults, and the values given."""
-    record = {f["name"]: copy.deepcopy(f["default"]) for f in RECORDS[record_type]["fields"]}
-    assert set(values) <= set(record), set(values) - set(record)
-    return {**record, **values}
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def _gate(node: Node, *, wanted: bool) -> Node:
     if node.path in _ROUTED and node.op != "fieldref":
         return plain if wanted else Not(plain)
     fact = ".".join(node.path.split(".", 2)[:2])
-    if fact in _FACT_FLAGS and (node.op == "fieldref" or test_of(node)([]) is not wanted):
+    if fact in _FACT_FLAGS and (node.op != "fieldref" and test_of(node)([])) is not wanted:
         return Leaf(fact, "exists", True)
     return ALWAYS
 
