@@ -227,3 +227,34 @@ def test_logs_are_one_json_object_a_line(detector, local):
     assert stop(process) == 0
     lines = [line for line in detector.log().splitlines() if not line.startswith("%")]  # librdkafka's own
     assert "stopped: what was read is acknowledged and committed" in [json.loads(line).get("event") for line in lines]
+
+
+def test_changed_rules_are_put_in_force_between_batches_and_bad_ones_refused(detector, local):
+    """Each alert carries the digest of the rules that raised it; a folder with a fatal problem changes nothing."""
+    port, rule = local("processes").free_port(), detector.folder / "rules" / "pod-made.yml"
+    detector.start(http_port=port, rules_reload_s=0.2)
+    wait_ready(port)
+    detector.put(event("one"))
+    detector.read("alerts", 1)
+
+    rule.write_text(RULE.replace("level: high", "level: low"))
+    wait_for(lambda: 'leadsman_rules_reloads_total{result="loaded"} 1.0' in get(port, "/metrics")[1])
+    detector.put(event("two"))
+    detector.read("alerts", 2)
+
+    rule.write_text(RULE.replace("objectRef.resource", "no.such.field"))
+    wait_for(lambda: 'leadsman_rules_reloads_total{result="refused"} 1.0' in get(port, "/metrics")[1])
+    detector.put(event("three"))
+    alerts = [alert_codec().decode(m.value()) for m in detector.read("alerts", 3)]
+    found = {a["objectRef"]["name"]: (a["level"], a["rules_digest"]) for a in alerts}
+    assert {name: level for name, (level, _) in found.items()} == {"one": "high", "two": "low", "three": "low"}
+    assert found["one"][1] != found["two"][1] == found["three"][1]
+    assert f'digest="{found["two"][1]}"' in get(port, "/metrics")[1]
+    assert "no such field: no.such.field" in detector.log()
+
+
+def wait_for(holds, wait_s=20):
+    deadline = time.monotonic() + wait_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

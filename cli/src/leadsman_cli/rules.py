@@ -20,7 +20,7 @@ def rules() -> None:
 @click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
 @click.option("--problems", is_flag=True, help="Only what is wrong; exit 1 where anything is.")
 def list_rules(folders: tuple[Path, ...], problems: bool) -> int:
-    """List rules and correlations with their levels."""
+    """List rules and correlations with their levels, and the digest that alerts carry."""
     loaded = load_rules(folders)
     for problem in loaded.problems:
         click.echo(str(problem), err=not problems)
@@ -29,6 +29,7 @@ def list_rules(folders: tuple[Path, ...], problems: bool) -> int:
         entries += [(c.name, c.level, c.title) for c in loaded.correlations]
         for name, level, title in sorted(entries):
             click.echo(f"{name:34} {level:14} {title}")
+        click.echo(f"{len(loaded.rules)} rules, {len(loaded.correlations)} correlations, digest {loaded.digest}")
     return 1 if loaded.problems else 0
 
 

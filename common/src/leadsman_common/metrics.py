@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 RECEIVED = Counter("leadsman_received", "Records read from upstream", ["service", "source"])
 PRODUCED = Counter("leadsman_produced", "Records acknowledged by Kafka", ["service", "topic"])
@@ -18,3 +18,5 @@ GAPS = Counter(
     "leadsman_gaps", "Times that records aged out upstream before they were read: some are lost", ["service", "source"]
 )
 STATE_EVICTED = Counter("leadsman_state_evicted", "Members that a full series of the correlation state dropped")
+RULES = Info("leadsman_rules", "The rules in force: digest, rules, correlations")
+RULES_RELOADS = Counter("leadsman_rules_reloads", "Changed rules folders, loaded or refused as a whole", ["result"])

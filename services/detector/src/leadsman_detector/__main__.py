@@ -10,8 +10,9 @@ from leadsman_common.service import listening, run
 from leadsman_common.settings import SettingError
 from leadsman_detector.config import Settings
 from leadsman_detector.handler import SERVICE
+from leadsman_detector.reload import RulesWatch
 from leadsman_detector.runner import EXIT_BROKEN
-from leadsman_detector.stream import load_rules, make_handler, make_runner, source_of
+from leadsman_detector.stream import load_rules, make_handler, make_runner, rules_folders, source_of
 
 
 def main() -> int:
@@ -28,8 +29,9 @@ def _run(settings: Settings, log: Any) -> None:
     log.info("rules", count=len(rules.rules), correlations=len(rules.correlations), digest=rules.digest)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     runner = make_runner(settings.runner, source_of(settings))
-    with listening(settings, log, ready=lambda: runner.ready() and producer.ready()):
-        runner.run(make_handler(settings, rules, producer))
+    watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s)
+    with listening(settings, log, ready=lambda: runner.ready() and producer.ready()), watch:
+        runner.run(make_handler(settings, rules, producer, watch))
 
 
 if __name__ == "__main__":

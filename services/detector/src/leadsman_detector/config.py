@@ -19,6 +19,7 @@ class Settings(Common):
     redis_cluster: bool = setting("whether that is a Redis Cluster", False)
     state_namespace: str = setting("put in front of every key, after the topic prefix; a replay has its own", "live:")
     rules_dir: tuple[str, ...] = setting("folders of rules, comma-separated; empty: those that come with it", ())
+    rules_reload_s: float = setting("how often the rules folders are looked at for changes; 0: never", 10.0)
     runner: str = setting("what reads audit.events: faust or plain", "faust")
     group: str = setting("consumer group, after the topic prefix", "leadsman-detector")
     data_dir: str = setting(
@@ -35,6 +36,8 @@ class Settings(Common):
         """Check what no type says. Raises SettingError."""
         if self.runner not in RUNNERS:
             raise SettingError(f"LEADSMAN_RUNNER={self.runner!r}: faust or plain")
+        if self.rules_reload_s < 0:
+            raise SettingError("LEADSMAN_RULES_RELOAD_S must not be negative")
         if self.batch < 1:
             raise SettingError("LEADSMAN_BATCH must be positive")
         if not 0 < self.stall_s <= self.stall_exit_s:

@@ -16,6 +16,7 @@ from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
 from leadsman_common.metrics import ALERTS, BATCH_SECONDS, DEAD_LETTERED, PRODUCED, RECEIVED, ROUTED
 from leadsman_detector.detect import Detector
+from leadsman_detector.match import RuleSet
 from leadsman_detector.runner import Record
 from leadsman_detector.state import CorrelationState
 
@@ -37,8 +38,11 @@ class BatchHandler:
         alerts_topic: str,
         cap: BadRecordCap,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        new_rules: Callable[[], RuleSet | None] | None = None,
     ) -> None:
+        """Set up; `new_rules` gives rules to be put in force from this batch on, asked before each."""
         self._detector = detector
+        self._new_rules = new_rules
         self._state = state
         self._producer = producer
         self._alerts_topic = alerts_topic
@@ -48,6 +52,8 @@ class BatchHandler:
     async def __call__(self, records: list[Record]) -> None:
         """Handle a batch. Raises TooManyBadRecords past the cap, and what a broken Kafka or Redis raises."""
         with BATCH_SECONDS.labels(SERVICE).time():
+            if self._new_rules is not None and (rules := self._new_rules()) is not None:
+                self._detector = Detector(rules)
             now_us = self._clock_us()
             plan = self._detector.plan(records, now_us)
             dead = [(records[index], reason) for index, reason in plan.dead]

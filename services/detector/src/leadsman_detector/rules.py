@@ -114,12 +114,26 @@ def read(folders: Sequence[Path]) -> RuleFiles:
     )
 
 
-def _texts(folders: Sequence[Path]) -> Iterable[tuple[str, str]]:
+def files_of(folders: Sequence[Path]) -> list[tuple[str, Path]]:
+    """The rule files of folders, each with its name below its folder.
+
+    Hidden ones are none: a mounted ConfigMap holds every file a second time, below `..data`.
+    """
+    found: list[tuple[str, Path]] = []
     for folder in folders:
-        files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*.y*ml") if p.is_file())
-        for file in files:
-            name = file.name if folder.is_file() else str(file.relative_to(folder))
-            yield name, file.read_text("utf-8", errors="replace")
+        if folder.is_file():
+            found.append((folder.name, folder))
+            continue
+        for path in sorted(p for p in folder.rglob("*.y*ml") if p.is_file()):
+            name = path.relative_to(folder)
+            if not any(part.startswith(".") for part in name.parts):
+                found.append((str(name), path))
+    return found
+
+
+def _texts(folders: Sequence[Path]) -> Iterable[tuple[str, str]]:
+    for name, path in files_of(folders):
+        yield name, path.read_text("utf-8", errors="replace")
 
 
 def _once(kept: dict[str, Any], name: str, item: Any) -> None:

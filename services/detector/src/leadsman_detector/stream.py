@@ -11,17 +11,25 @@ from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
 from leadsman_detector.handler import BatchHandler
 from leadsman_detector.match import RuleSet, load
+from leadsman_detector.reload import RulesWatch
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.runner import Handler, Runner, Source
 from leadsman_detector.state_redis import RedisState, connect
 
 
+def rules_folders(settings: Settings) -> list[Path]:
+    """The folders of LEADSMAN_RULES_DIR, or the one that comes with the detector."""
+    return [Path(folder) for folder in settings.rules_dir] or [default_rules_dir()]
+
+
 def load_rules(settings: Settings) -> RuleSet:
-    """The rules of LEADSMAN_RULES_DIR, or those that come with the detector."""
-    return load([Path(folder) for folder in settings.rules_dir] or [default_rules_dir()])
+    """The rules of these folders."""
+    return load(rules_folders(settings))
 
 
-def make_handler(settings: Settings, rules: RuleSet, producer: AckedProducer) -> Handler:
+def make_handler(
+    settings: Settings, rules: RuleSet, producer: AckedProducer, watch: RulesWatch | None = None
+) -> Handler:
     """What handles each batch. It connects to Redis at the first request, on the loop that runs it."""
     namespace = f"{settings.topic_prefix}{settings.state_namespace}"
     return BatchHandler(
@@ -30,6 +38,7 @@ def make_handler(settings: Settings, rules: RuleSet, producer: AckedProducer) ->
         producer,
         topic_name("alerts", settings.topic_prefix),
         BadRecordCap(settings.max_bad_in_a_row),
+        new_rules=watch.take if watch else None,
     )
 
 
