@@ -1,6 +1,7 @@
 """What a rule can see under a policy: can fire, degraded, blind; for tables, for tools, for the ATT&CK Navigator."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -294,3 +295,9 @@ def test_what_is_no_policy_is_a_usage_error(capfd, tmp_path, content):
         file.write_text(content)
     assert main(["coverage", "--policy", str(file)]) == 1
     assert "policy" in capfd.readouterr().err
+
+
+def test_under_the_policy_that_the_documentation_gives_every_rule_can_fire(capfd, tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "coverage.md").read_text()
+    (tmp_path / "policy.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert set(statuses(capfd, tmp_path / "policy.yaml").values()) == {"can fire"}
