@@ -8,10 +8,14 @@ POLICY (an audit policy file), and return once the server is ready on its fixed 
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import http.client
 import json
 import os
+import secrets
 import shutil
+import ssl
 import subprocess
 import tempfile
 import time
@@ -54,14 +58,43 @@ class ApiServer:
         return path
 
     def kubectl(
-        self, *arguments: str, user: str = "admin", send: str | None = None, check: bool = True, timeout_s: float = 60
+        self,
+        *arguments: str,
+        user: str = "admin",
+        send: str = "",
+        env: dict[str, str] | None = None,
+        check: bool = True,
+        timeout_s: float = 60,
     ) -> str:
         """Run kubectl and give its standard output. Raises KubeHereError where it fails and `check` is true."""
         command = [str(self.home / "bin" / "kubectl"), "--kubeconfig", str(self.kubeconfig(user)), *arguments]
-        done = subprocess.run(command, input=send, capture_output=True, text=True, timeout=timeout_s, check=False)
+        environment = {**os.environ, **(env or {})}
+        done = subprocess.run(
+            command, input=send, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
         if check and done.returncode:
             raise KubeHereError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+    def request(self, method: str, path: str, upgrade: str = "") -> int:
+        """Make one request without credentials, hang up, and give its status. `upgrade`: websocket or SPDY/3.1."""
+        context = ssl.create_default_context(cafile=str(self.home / "pki" / "ca.crt"))
+        host, port = self.url.removeprefix("https://").split(":")
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=30)
+        headers = {"User-Agent": "curl/8.11.0", "Accept": "*/*"}
+        if upgrade:
+            headers |= {"Connection": "Upgrade", "Upgrade": upgrade}
+        if upgrade == "websocket":
+            key = base64.b64encode(secrets.token_bytes(16)).decode()
+            headers |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
+            headers["Sec-WebSocket-Protocol"] = "v5.channel.k8s.io"
+        elif upgrade:
+            headers["X-Stream-Protocol-Version"] = "v4.channel.k8s.io"
+        try:
+            connection.request(method, path, headers=headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
 
     def audit_size(self) -> int:
         """Where the audit log ends now: a place to give to `audit_lines`."""
