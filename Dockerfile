@@ -57,6 +57,14 @@ RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /op
 COPY --from=wheels /wheels/*.whl /wheels/
 RUN rm /wheels/leadsman_notifier-*.whl && uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
 
+FROM build AS demo-env
+COPY cli/requirements.lock deploy/compose/requirements-demo.lock ./
+COPY services/notifier/requirements.lock requirements-notifier.lock
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes \
+    -r requirements.lock -r requirements-notifier.lock -r requirements-demo.lock
+COPY --from=wheels /wheels/*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
 # ---- what runs: a user without rights, no pip, a file system that is only read
 FROM python:3.11-slim AS runtime
 RUN python -m pip uninstall -q -y --root-user-action=ignore setuptools wheel pip 2>/dev/null; \
@@ -89,3 +97,9 @@ ENTRYPOINT ["python", "-m", "leadsman_notifier"]
 FROM runtime AS cli
 COPY --from=cli-env /opt/leadsman /opt/leadsman
 ENTRYPOINT ["leadsman"]
+
+# not for production: the stand-in for AWS and the player of `make demo-compose`
+FROM runtime AS demo
+COPY --from=demo-env /opt/leadsman /opt/leadsman
+COPY deploy/local /opt/demo/deploy/local
+ENTRYPOINT ["python", "/opt/demo/deploy/local/demo/run.py"]

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
 
-.PHONY: help setup lock fmt check test test-long test-real golden up down demo bench fuzz clean
+.PHONY: help setup lock fmt check test test-long test-real golden up down demo demo-compose bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,7 @@ lock: ## resolve the dependencies anew into requirements.lock, and what each ima
 	$(BIN)/uv lock --upgrade -q
 	$(EXPORT) -o requirements.lock >/dev/null
 	$(EXPORT) --only-group build -o requirements-build.lock >/dev/null
+	$(EXPORT) --only-group demo -o deploy/compose/requirements-demo.lock >/dev/null
 	for member in $(filter-out common,$(MEMBERS)); do \
 	    $(EXPORT) --no-dev --package leadsman-$${member##*/} -o $$member/requirements.lock >/dev/null || exit 1; done
 
@@ -60,6 +61,9 @@ down: ## stop what `make up` started
 
 demo: setup ## the whole stream, an attack on two clouds, alerts
 	@$(BIN)/python deploy/local/demo/run.py $(ARGS)
+
+demo-compose: ## the same with Docker alone, on the stack of deploy/compose
+	@deploy/compose/demo.sh
 
 fuzz: setup ## every source, FUZZ_SECONDS (30) each; every cut of 100 events
 	@$(BIN)/python tests/fuzz/run.py

@@ -7,6 +7,7 @@ put them, shows the alerts, and takes everything down again. The last line is `d
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -53,15 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     args = _arguments(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Screen(live=not args.no_live)
+    if args.stream:
+        world.attach(os.environ["LEADSMAN_KAFKA_BOOTSTRAP"], os.environ["LEADSMAN_AWS_ENDPOINT_URL"])
+        return 0
     began = time.monotonic()
     outcome, failed = Outcome(0, 0, 0), False
     try:
-        with world.run_dir(args.run_dir, screen, keep=args.keep) as run_dir:
-            outcome, failed = _demo(args, run_dir, screen)
-            screen.line()
-            if args.keep:
-                screen.line("  left running; the next demo ends it, or:")
-                screen.line(f"  .venv/bin/python deploy/local/stack.py down --run-dir {run_dir}")
+        if args.attach:
+            ways = world.attach(os.environ["LEADSMAN_KAFKA_BOOTSTRAP"], os.environ["LEADSMAN_AWS_ENDPOINT_URL"])
+            outcome, failed = _demo(args, ways, screen)
+        else:
+            outcome, failed = _local(args, screen)
     except (StackError, OSError) as error:
         screen.line(f"demo: {error}", style="red")
         failed = True
@@ -79,15 +82,31 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
     parser.add_argument("--no-live", action="store_true", help="plain lines, also on a terminal")
     parser.add_argument("--run-dir", type=Path, default=REPO / ".run" / "demo", help="logs and data (%(default)s)")
+    parser.add_argument("--attach", action="store_true", help="play into the stack that LEADSMAN_* variables name")
+    parser.add_argument("--stream", action="store_true", help="only make the Kinesis stream of that stack")
     args = parser.parse_args(arguments)
     if absent := [str(path) for path in args.files if not path.exists()]:
         parser.error(f"no such file: {', '.join(absent)}")
     return args
 
 
-def _demo(args: argparse.Namespace, run_dir: Path, screen: Screen) -> tuple[Outcome, bool]:
-    screen.line("Leadsman: the whole stream on this machine", style="bold")
-    running = world.start(run_dir, screen, tie_to_parent=not args.keep)
+def _local(args: argparse.Namespace, screen: Screen) -> tuple[Outcome, bool]:
+    """Start the stack, play, and take it down."""
+    with world.run_dir(args.run_dir, screen, keep=args.keep) as run_dir:
+        screen.line("Leadsman: the whole stream on this machine", style="bold")
+        running = world.start(run_dir, screen, tie_to_parent=not args.keep)
+        outcome, failed = _demo(args, running, screen)
+        if failed:
+            (run_dir / world.FAILED).touch()
+        screen.line()
+        if args.keep:
+            screen.line("  left running; the next demo ends it, or:")
+            screen.line(f"  .venv/bin/python deploy/local/stack.py down --run-dir {run_dir}")
+    return outcome, failed
+
+
+def _demo(args: argparse.Namespace, running: world.World, screen: Screen) -> tuple[Outcome, bool]:
+    """Play into a running stack and show what comes of it."""
     told = [] if args.files else stories.built_in(datetime.now(UTC))
     unreadable: list[Unreadable] = []
     batches = of_files(args.files, unreadable) if args.files else of_stories(told, _PLAY_S)
@@ -122,8 +141,6 @@ def _demo(args: argparse.Namespace, run_dir: Path, screen: Screen) -> tuple[Outc
     _next(screen)
     empty = bool(told) and 0 in (outcome.eks, outcome.gke, outcome.correlated)
     failed = bool(outcome.missing) or empty or player.error is not None
-    if failed:
-        (run_dir / world.FAILED).touch()
     return outcome, failed
 
 

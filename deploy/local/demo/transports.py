@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import boto3
@@ -55,8 +56,9 @@ class Kinesis:
         self._sent: dict[str, int] = {}
 
     def create(self) -> None:
-        """Make the stream and wait until it can be written to."""
-        self._client.create_stream(StreamName=STREAM, ShardCount=_SHARDS)
+        """Make the stream, unless it is there, and wait until it can be written to."""
+        with suppress(self._client.exceptions.ResourceInUseException):
+            self._client.create_stream(StreamName=STREAM, ShardCount=_SHARDS)
         self._client.get_waiter("stream_exists").wait(StreamName=STREAM, WaiterConfig={"Delay": 1})
 
     def send(self, messages: Sequence[bytes], cluster: str = "", account: str = "", log_stream: str = "") -> None:

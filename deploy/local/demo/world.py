@@ -57,6 +57,13 @@ def run_dir(path: Path, screen: Screen, *, keep: bool) -> Iterator[Path]:
             screen.line(f"  logs are in {path}")
 
 
+def attach(bootstrap: str, aws_endpoint: str) -> World:
+    """The ways into a stack that runs already, such as docker compose's; no stand-in for Pub/Sub is part of it."""
+    kinesis = transports.Kinesis(aws_endpoint)
+    kinesis.create()
+    return World(bootstrap, {"aws": kinesis, "gcp": transports.RawGcp(bootstrap)})
+
+
 def _stop(run_dir: Path) -> None:
     """The services in good order; what only holds data that is thrown away need not write it down."""
     own = [process for process in processes.find_all(run_dir) if process.name in services.MODULES]
