@@ -44,7 +44,7 @@ from leadsman_detector.form import ANYWHERE, And, Correlation, Leaf, LevelStep, 
 from leadsman_detector.requires import read_requires
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
-LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "join"}
+LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "join", "blind_spots"}
 
 
 class BadRule(ValueError):
@@ -148,6 +148,9 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
         raise BadRule("leadsman: is a map")
     if unknown := set(own) - LEADSMAN_KEYS:
         raise BadRule(f"leadsman: unknown {', '.join(sorted(unknown))}")
+    blind_spots = own.get("blind_spots", [])
+    if not isinstance(blind_spots, list) or not all(isinstance(text, str) for text in blind_spots):
+        raise BadRule("leadsman: blind_spots is a list of texts")
     return own
 
 
