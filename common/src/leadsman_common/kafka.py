@@ -62,6 +62,9 @@ class AckedProducer:
                 "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "delivery.timeout.ms": int(timeout_s * 1000),
                 "queue.buffering.max.kbytes": 256 * 1024,
+                # flush() waits for every record; to be told of each that arrived would cost a call a record
+                "delivery.report.only.error": True,
+                "on_delivery": self._delivered,
                 **(extra or {}),
             }
         )
@@ -75,7 +78,6 @@ class AckedProducer:
                     value=record.value,
                     key=record.key,
                     headers=list(record.headers),
-                    on_delivery=self._delivered,
                 )
                 return
             except BufferError:
