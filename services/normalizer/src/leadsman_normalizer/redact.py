@@ -114,11 +114,28 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         MASK,
     ),
 )
-# cheap look before the patterns: none of them can match a text without one of these
-_HINT = re.compile(
-    r"(?i)pass|pwd|secret|token|[-_.]?key|credential|bearer|basic|authorization|cookie|login|redis-cli|sig=|signature|base64|://[^/]*@|-u|eyJ|-p|gh[pousr]_|github_pat|xox|glpat|AIza"
-    r"|hvs\.|ya29|\b[a-z0-9]{6}\.[a-z0-9]{16}\b"
+# what a text must hold for any of the patterns to match it, in lower case
+_HINTS = (
+    *("pass", "pwd", "secret", "token", "key", "credential", "bearer", "basic", "authorization", "cookie", "login"),
+    *(
+        "redis-cli",
+        "sig=",
+        "signature",
+        "base64",
+        "-u",
+        "-p",
+        "eyj",
+        "github_pat",
+        "xox",
+        "glpat",
+        "aiza",
+        "hvs.",
+        "ya29",
+    ),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
+_BOOTSTRAP = re.compile(r"(?i)\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+_HINT = re.compile(f"(?i){'|'.join(map(re.escape, _HINTS))}|://[^/]*@|{_BOOTSTRAP.pattern.removeprefix('(?i)')}")
 _SECRET_NAME = re.compile(rf"(?i)(?:^|[-_.]){_CONFIDENTIAL}(?:$|[-_.])|PASSWORD|PASSWD|SECRET|TOKEN|_KEY$")
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _SECRET_PARAMETERS = frozenset(
@@ -147,8 +164,19 @@ def mask(text: str) -> str:
     return _mask_short(text) if len(text) <= SHORT else _mask(text)
 
 
+def _may_hold(text: str) -> bool:
+    """A cheap look before the patterns: whether one of them might match. Seven times as fast as _HINT itself."""
+    if not text.isascii():  # the patterns fold case in ways that lower() does not: a long s is an s
+        return _HINT.search(text) is not None
+    text = text.lower()
+    for hint in _HINTS:  # any() of a generator takes twice as long
+        if hint in text:
+            return True
+    return ("://" in text and "@" in text) or ("." in text and _BOOTSTRAP.search(text) is not None)
+
+
 def _mask(text: str) -> str:
-    if not text or not _HINT.search(text):
+    if not text or not _may_hold(text):
         return text
     text = mask_phrases(text)
     for pattern, replacement in _PATTERNS:
@@ -203,7 +231,7 @@ def _is_flag(word: str, apart: str) -> bool:
 def mask_uri(uri: str) -> str:
     """A request URI with secrets in its query masked; otherwise as it was sent."""
     path, mark, query = uri.partition("?")
-    if not mark or not _HINT.search(unquote_plus(query)):
+    if not mark or not _may_hold(unquote_plus(query)):
         return uri
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=1000)
@@ -293,9 +321,11 @@ def redact(tree: Any, resource: str, depth: int = 0) -> Any:
     hidden = _hides_data(tree, resource)
     kept: dict[str, Any] = {}
     for key, value in tree.items():
-        if key in _DROPPED_KEYS or key in _COPIES:
+        if _is_ordinary(key):
+            kept[key] = mask(value) if isinstance(value, str) else redact(value, resource, depth + 1)
+        elif key in _DROPPED_KEYS or key in _COPIES:
             continue
-        if (hidden and key in _DATA) or (key in _SECRET_KEYS and isinstance(value, str)):
+        elif (hidden and key in _DATA) or (key in _SECRET_KEYS and isinstance(value, str)):
             kept[key] = (
                 MASK if isinstance(value, str) else dict.fromkeys(value, MASK) if isinstance(value, dict) else None
             )
@@ -318,6 +348,13 @@ _CLOUD_SECRETS = frozenset({"secret", "credentials", "userdata", "secretstring",
 _PLAIN_NAMES = frozenset({"secretName", "key", "credentials"})
 # what holds a whole file of credentials
 _SECRET_FILES = frozenset({"kubeconfig", "kubeconfigs"})
+_LOOKED_AT = _DROPPED_KEYS | _COPIES | _DATA | _SECRET_KEYS | _SECRET_FILES | {"env", "value", "command", "args"}
+
+
+@lru_cache(maxsize=8192)
+def _is_ordinary(key: str) -> bool:
+    """Whether a field's name asks for nothing: what stands in it is redacted as anything is."""
+    return key not in _LOOKED_AT and not is_secret_name(key)
 
 
 def _is_secret_pair(tree: dict[str, Any]) -> bool:
