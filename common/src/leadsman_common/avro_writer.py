@@ -21,14 +21,17 @@ def varint(value: int) -> bytes:
     if not -(1 << 63) <= value < 1 << 63:
         raise OverflowError("not a long")
     rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    out = b""
+    while rest > 0x3FFF:
+        out += _PAIRS[rest & 0x3FFF]
+        rest >>= 14
+    if rest > 0x7F:
+        return out + bytes((rest & 0x7F | 0x80, rest >> 7))
+    return out + bytes((rest,))
 
 
+# two digits of 7 bits at once, another one to follow: times have eight of them
+_PAIRS = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14))
 _VARINTS = tuple(varint(n) for n in range(_SMALL))
 
 
