@@ -27,6 +27,7 @@ from leadsman_detector.routing import ALL_FLAGS
 from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
+WRITES = ("create", "update", "patch")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
 
@@ -187,7 +188,8 @@ class Detector:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             if match.rule.name in self.rules.fed and match.fresh:
                 self._join(plan, match, where)
-        if key is not None and versioned and (event["verb"] == "delete" or route.changed):
+        # a read shows nothing of the object here, and is no version of it
+        if key is not None and versioned and (event["verb"] == "delete" or (route.changed and event["verb"] in WRITES)):
             found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
             self._write(plan, key, event, found, alerts)
         if self._asks:
