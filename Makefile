@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
 
-.PHONY: help setup lock fmt check test test-long test-real golden up down demo demo-compose bench fuzz clean
+.PHONY: help setup lock fmt check test test-compose test-long test-real golden up down demo demo-compose bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,8 +50,11 @@ test-real: setup ## against a real API server: KUBE_HERE_TOOLS names its scripts
 	@test -f "$$KUBE_HERE_TOOLS/up.sh" || { echo "make test-real: KUBE_HERE_TOOLS must name the folder of a real API server's up.sh and down.sh; nothing was tested" >&2; exit 1; }
 	$(BIN)/pytest -q tests/real -m real
 
+test-compose: ## docker compose from nothing, scaled and broken; needs a Docker engine
+	tests/compose/run.sh
+
 golden: setup ## rewrite the golden files; read the diff
-	$(BIN)/pytest -q tests/golden --golden-write
+	$(BIN)/pytest -q tests/golden tests/rules/test_proofs.py --golden-write
 
 up: setup ## Kafka and Redis on loopback, topics created
 	@$(BIN)/python deploy/local/stack.py up
