@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ import part_detector  # noqa: E402
 import part_normalizer  # noqa: E402
 import part_scan  # noqa: E402
 import part_stream  # noqa: E402
-import stack  # noqa: E402
+from own_stack import own_stack  # noqa: E402
 from pipeline import Pipeline, World  # noqa: E402
 from receiver import Receiver  # noqa: E402
 
@@ -57,7 +54,9 @@ class Bench:
         """Name the parts, in order."""
         size = self._size
         return {
-            "normalizer": lambda: self._with(lambda p: part_normalizer.measure(p, size.normalizer)),
+            "normalizer": lambda: self._with(
+                lambda p: part_normalizer.measure(p, part_normalizer.raws(size.normalizer))
+            ),
             "detector": lambda: self._with(lambda p: part_detector.measure(p, size.detector)),
             "throughput": lambda: self._with(lambda p: part_stream.throughput(p, size.throughput)),
             "latency": lambda: {
@@ -72,19 +71,6 @@ class Bench:
             return part(pipeline)
 
 
-@contextmanager
-def _stack() -> Iterator[tuple[Path, World]]:
-    run_dir = Path(tempfile.mkdtemp(prefix="leadsman-bench-"))
-    try:
-        measure.note("Kafka and Redis")
-        running = stack.start(run_dir, create_topics=False, tie_to_parent=True)
-        with Receiver() as receiver:
-            yield run_dir, World(running.bootstrap, running.redis_url, webhook=receiver.url)
-    finally:
-        stack.stop(run_dir, grace_s=5)
-        shutil.rmtree(run_dir, ignore_errors=True)
-
-
 def main() -> int:
     """Run the parts and print what they gave."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -92,7 +78,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="parts, comma-separated")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"machine": measure.machine(), "quick": arguments.quick}
-    with _stack() as (run_dir, world):
+    with own_stack() as (run_dir, running), Receiver() as receiver:
+        world = World(running.bootstrap, running.redis_url, webhook=receiver.url)
         parts = Bench(run_dir, world, QUICK if arguments.quick else FULL).parts()
         chosen = [name for name in arguments.only.split(",") if name] or list(parts)
         if unknown := set(chosen) - parts.keys():
