@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sigma.rule import SigmaRule
 
 from leadsman_cli.cases import USUAL
 from leadsman_cli.rules import load_rules
@@ -17,7 +16,7 @@ from leadsman_cli.rules_test import read_all
 from leadsman_common.alerts import LEVELS, level_at_least
 from leadsman_detector.form import And, Leaf, Not, Or
 from leadsman_detector.match import load
-from leadsman_detector.rules import _node
+from leadsman_detector.sigma_nodes import nodes_of
 
 REPO = Path(__file__).parents[2]
 RULES = REPO / "rules"
@@ -125,11 +124,14 @@ def test_an_exception_names_two_things_at_least(name):
     assert filters["rules"]
     assert {r if isinstance(r, str) else "" for r in filters["rules"]} <= {d["name"] for d in RULE_LIKE.values()}
     detection = {key: value for key, value in filters.items() if key != "rules"}
-    parsed = SigmaRule.from_dict({"title": "x", "logsource": {"product": "kubernetes"}, "detection": detection})
-    for condition in parsed.detection.parsed_condition:
-        # a filter's condition is joined to the rule's with `and`: what it is not is excepted
-        weak = [kinds for kinds in alternatives(Not(_node(condition.parsed))) if len(kinds) < 2]
-        assert weak == [], f"an event passes by {[sorted(kinds) for kinds in weak]} alone"
+    # a filter's condition is joined to the rule's with `and`: what it is not is excepted
+    weak = [kinds for kinds in alternatives(Not(parsed(detection))) if len(kinds) < 2]
+    assert weak == [], f"an event passes by {[sorted(kinds) for kinds in weak]} alone"
+
+
+def parsed(detection):
+    (node,) = nodes_of(detection, [detection["condition"]], lambda _clause, _path: 0)
+    return node
 
 
 def alternatives(node, *, turned=False):
@@ -161,9 +163,7 @@ def alternatives(node, *, turned=False):
     ],
 )
 def test_alternatives_are_told_apart(detection, weakest):
-    rule = SigmaRule.from_dict({"title": "x", "logsource": {"product": "kubernetes"}, "detection": detection})
-    (condition,) = rule.detection.parsed_condition
-    assert min(len(kinds) for kinds in alternatives(_node(condition.parsed))) == weakest
+    assert min(len(kinds) for kinds in alternatives(parsed(detection))) == weakest
 
 
 @pytest.mark.parametrize("path", sorted((RULES / "lists").glob("*.yml")), ids=lambda p: p.name)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from leadsman_detector.documents import files_of
 from leadsman_detector.match import load
 from leadsman_detector.reload import RulesWatch
-from leadsman_detector.rules import files_of
 
 RULE = """\
 title: A pod was made

@@ -25,12 +25,14 @@ class MatchedLeaf:
 class Condition:
     """A compiled condition. `each` names the array whose elements its fields speak of, or is empty.
 
+    With `outer`, an array that a condition around this one goes through, the event is given as (event, its element).
     Raises UnknownField or BadPattern, with the line of what is wrong.
     """
 
-    def __init__(self, node: Node, each: str = "") -> None:
+    def __init__(self, node: Node, each: str = "", outer: str | None = None) -> None:
         self.node = node
         self.each = each
+        self._outer = outer
         self._leaves: dict[tuple[Any, ...], tuple[Getter, Test, bool]] = {}
         self._predicates: dict[int, tuple[Node, Predicate]] = {}  # by identity: the nodes are kept alive
         self._predicate = self._compile(node)
@@ -83,7 +85,11 @@ class Condition:
     def _getter(self, path: str, line: int) -> tuple[Getter, bool]:
         inner = is_within(path, self.each)
         try:
-            return getter(path, self.each if inner else ""), inner
+            if self._outer is None or inner:
+                return getter(path, self.each if inner else ""), inner
+            beside = is_within(path, self._outer)
+            get = getter(path, self._outer if beside else "")
+            return (lambda pair: get(pair[1])) if beside else (lambda pair: get(pair[0])), False
         except UnknownField as error:
             error.line = line
             raise

@@ -104,17 +104,22 @@ class Rule:
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
     alert: bool = True  # False: it only feeds correlations
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
-    filters: tuple[str, ...] = ()  # names of the filters that take events away from it
     line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A Sigma filter: `condition` is added to the rules it names, ids or names; none named are all of its logsource."""
+    """A Sigma filter: an alert of its rules stays only where `condition` holds.
+
+    `every` names a list: what the condition takes away must be so for each of its elements. `level` caps the alert in
+    place of taking it away.
+    """
 
     name: str
     condition: Node
-    rules: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()  # names
+    every: str = ""
+    level: str = ""
     file: str = ""
     line: int = field(default=0, compare=False)
 

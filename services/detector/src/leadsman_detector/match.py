@@ -14,7 +14,8 @@ from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf
 from leadsman_detector.fields import UnknownField, elements, getter, is_within
-from leadsman_detector.form import Correlation, Node, Problem, Rule
+from leadsman_detector.filters import CompiledFilter
+from leadsman_detector.form import Correlation, Filter, Node, Problem, Rule
 from leadsman_detector.index import Index
 from leadsman_detector.routing import ALL_FLAGS, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
@@ -50,8 +51,9 @@ class Match:
 class CompiledRule:
     """One rule, ready to be asked. Raises UnknownField or BadPattern for a rule that cannot be compiled."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, filters: Sequence[Filter] = ()) -> None:
         self.rule = rule
+        self.filters = tuple(CompiledFilter(f, rule.each) for f in filters)
         self.condition = Condition(rule.condition, rule.each)
         self.gate = gate_of(rule.condition)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
@@ -68,8 +70,8 @@ class CompiledRule:
         Where the array is empty the rule is asked once without an element: what it says of the rest still counts.
         """
         if self._elements is None:
-            return self._match_one(event, None) if self.condition.holds(event) else None
-        found = [self._match_one(event, e) for e in self._elements(event) or [{}] if self.condition.holds(event, e)]
+            return self._match_one(event, None) if self._holds(event, None) else None
+        found = [self._match_one(event, e) for e in self._elements(event) or [{}] if self._holds(event, e)]
         if not found:
             return None
         leaves = {(leaf.leaf.path, str(leaf.value)): leaf for m in found for leaf in m.leaves}
@@ -79,6 +81,17 @@ class CompiledRule:
         best = max(found, key=lambda m: level_rank(m.level))
         return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties)
 
+    def _holds(self, event: AuditEvent, element: Any) -> bool:
+        """Whether the condition holds and no filter takes it away."""
+        if not self.condition.holds(event, element):
+            return False
+        return not any(f.holds(event, element) for f in self.filters if not f.level)
+
+    def _capped(self, event: AuditEvent, element: Any, level: str) -> str:
+        """The level, not above that of the filters that cap it."""
+        caps = [f.level for f in self.filters if f.level and f.holds(event, element)]
+        return min([level, *caps], key=level_rank)
+
     def _match_one(self, event: AuditEvent, element: Any) -> Match:
         level, leaves = self.rule.level, self.condition.explain(event, element)
         for step, stepped in self._steps:
@@ -86,6 +99,7 @@ class CompiledRule:
                 level = stepped
                 leaves += [x for x in step.explain(event, element) if x not in leaves]
                 break
+        level = self._capped(event, element, level)
         own = [(c, m) for c, m in self.modifiers if c.holds(event, element)]
         for condition, _ in own:
             leaves += [x for x in condition.explain(event, element) if x not in leaves]
@@ -95,7 +109,8 @@ class CompiledRule:
         if level == "informational" or not event["outcome"]["effective"]:
             modifiers = []
         properties = self._properties(event, element, level, leaves) if self.rule.changed else {}
-        return Match(self.rule, event, moved(level, modifiers), tuple(leaves), tuple(modifiers), properties)
+        moved_to = self._capped(event, element, moved(level, modifiers))
+        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties)
 
     def _properties(
         self, event: AuditEvent, element: Any, level: str, leaves: Sequence[MatchedLeaf]
@@ -203,12 +218,11 @@ class RuleSet:
         fed = {name for c in files.correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
         for rule in files.rules:
+            filters = [f for f in files.filters if rule.name in f.rules and _usable(f, rule.each, problems)]
             try:
-                compiled = CompiledRule(rule)
-            except UnknownField as error:
-                problems.append(Problem(rule.file, rule.name, f"no such field: {error}"))
-            except BadPattern as error:
-                problems.append(Problem(rule.file, rule.name, str(error)))
+                compiled = CompiledRule(rule, filters)
+            except (UnknownField, BadPattern) as error:
+                problems.append(_problem(rule, error))
             else:
                 if rule.alert or rule.name in fed:
                     self.rules.append(compiled)
@@ -244,6 +258,22 @@ class RuleSet:
     def _route(self, fields: dict[str, list[Any]]) -> Route:
         opened = tuple(group for group in self._gates.find(fields) if is_open(group.gate, fields))
         return self._shared.setdefault(opened, Route(opened))
+
+
+def _usable(given: Filter, each: str, problems: list[Problem]) -> bool:
+    """Whether a filter can be used; one that cannot leaves its rules as they are."""
+    try:
+        CompiledFilter(given, each)
+    except (UnknownField, BadPattern) as error:
+        if (problem := _problem(given, error)) not in problems:
+            problems.append(problem)
+        return False
+    return True
+
+
+def _problem(of: Rule | Filter, error: UnknownField | BadPattern) -> Problem:
+    reason = f"no such field: {error}" if isinstance(error, UnknownField) else str(error)
+    return Problem(of.file, of.name, reason, error.line or of.line)
 
 
 def load(folders: Sequence[Path]) -> RuleSet:

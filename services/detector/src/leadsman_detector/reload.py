@@ -16,8 +16,8 @@ from typing import Self, TypeAlias
 import structlog
 
 from leadsman_common.metrics import RULES, RULES_RELOADS
+from leadsman_detector.documents import files_of
 from leadsman_detector.match import RuleSet, load
-from leadsman_detector.rules import files_of
 
 SETTLE_S = 0.5  # a folder that is just being written is left until it stands still for so long
 _Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
