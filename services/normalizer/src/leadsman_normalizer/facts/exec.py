@@ -89,7 +89,8 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def _split(command: str) -> list[str]:
-    """GKE's one string as words: quoting as far as it is sound, else spaces."""
+    """GKE's one string as words: quoting as far as it is sound, else spaces; a continued line is one line."""
+    command = command.replace("\\\n", " ")
     try:
         return shlex.split(command)
     except ValueError:
