@@ -1,8 +1,13 @@
-"""The recorded scenarios of a real API server, each scanned by itself: what must fire fires, the rest stays silent."""
+"""The recorded scenarios of a real API server, each scanned by itself: what must fire fires, the rest stays silent.
+
+In native form, and as a CloudWatch Logs subscription delivers them.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -29,19 +34,32 @@ def scenarios(corpora):
     return json.loads((corpora / "kube-apiserver" / "scenarios.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def scanned(corpora, scenarios):
+@pytest.fixture(scope="module", params=["native", "cloudwatch"])
+def scanned(request, corpora, scenarios, tmp_path_factory):
     """For each file the alerts, those of medium and above first asked for by the tests."""
     rules = load_rules(())
+    made = tmp_path_factory.mktemp("cloudwatch")
     found = {}
     for scenario in scenarios:
         path = corpora / "kube-apiserver" / scenario["file"]
         scanner = Scanner(rules)
-        with path.open("rb") as stream:
-            scanner.take(read(path.name, stream, "auto", Identity(), lambda _size: None))
+        for part in [path] if request.param == "native" else wrapped(path, made):
+            with part.open("rb") as stream:
+                scanner.take(read(part.name, stream, "auto", Identity(), lambda _size: None))
         assert not scanner.found.bad, scenario["file"]
+        assert scanner.found.records, scenario["file"]
         found[scenario["file"]] = scanner.found
     return found
+
+
+def wrapped(path, made):
+    """The CloudWatch records of a file: those that are kept beside it, else made by the tool that made those."""
+    kept = path.parent / "cloudwatch"
+    parts = f"{path.stem}.*.cwl.json.gz"
+    if not list(kept.glob(parts)):
+        subprocess.run([sys.executable, kept / "eks_cloudwatch.py", path, made], check=True)
+        kept = made
+    return sorted(kept.glob(parts), key=lambda p: int(p.name.split(".")[-4]))
 
 
 def fired(found, slug, level):
