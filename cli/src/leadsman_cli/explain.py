@@ -94,7 +94,7 @@ class Explainer:
             event = known.answered(event, history.members(replies[asked.first]))
         match = self.rule.match(event)
         raised = [a for a in alerts if a["rule"]["name"] == self.rule.rule.name]
-        return Explained(event, explain(self.rule.rule, event), match.level if match else "", raised)
+        return Explained(event, explain(self.rule, event), match.level if match else "", raised)
 
 
 class Printer(Protocol):
@@ -115,13 +115,12 @@ def tree(slug: str, explained: Explained) -> None:
         _branch(at, looked.condition, slug)
         if not looked.condition.held:
             continue
-        for title, steps in (("level", looked.levels), ("modifier", looked.modifiers)):
+        kinds = (("filter", looked.filters), ("level", looked.levels), ("modifier", looked.modifiers))
+        for title, steps in kinds:
             for step in steps:
                 _branch(at, step.part, f"{title} {step.gives}")
                 if title == "level" and step.part.held:
                     break
-    if not explained.looked:
-        root.add(Text("no element to look at", "dim"))
     root.add(Text(explained.outcome, "bold yellow" if explained.alerts else ""))
     console.print(root)
 
@@ -173,6 +172,7 @@ def _looked(looked: Looked) -> dict[str, Any]:
     found: dict[str, Any] = {
         "element": looked.element,
         "condition": _part(looked.condition),
+        "filters": [_step(step) for step in looked.filters],
         "levels": [_step(step) for step in looked.levels],
         "modifiers": [_step(step) for step in looked.modifiers],
     }

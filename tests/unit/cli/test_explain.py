@@ -35,6 +35,20 @@ detection:
 """
 
 
+FILTER = """\
+title: Yard
+id: 5f8f5d39-6f2e-4f8e-9f0a-1b8a52b5c002
+logsource: {product: kubernetes, service: audit}
+leadsman: {every: facts.pod.volumes}
+filter:
+    rules: [shop]
+    place: {objectRef.namespace: yard}
+    image: {facts.pod.containers.image_repo: library/shop}
+    scratch: {facts.pod.volumes.type: emptyDir}
+    condition: not (place and image and scratch)
+"""
+
+
 def container(name, image, *, privileged):
     return {"name": name, "image": image, "securityContext": {"privileged": privileged}}
 
@@ -49,11 +63,15 @@ def pod(**more):
 def explained(tmp_path, capsysbinary):
     """Give a function that explains requests and gives exit code and output: documents, or text for -o table."""
 
-    def run(*requests, output="jsonl"):
-        (tmp_path / "shop.yml").write_text(RULE)
+    def run(*requests, output="jsonl", filters=False):
+        rules = tmp_path / "rules"
+        rules.mkdir(exist_ok=True)
+        (rules / "shop.yml").write_text(RULE)
+        if filters:
+            (rules / "yard.yml").write_text(FILTER)
         events = events_of("x", [Request(**r) for r in requests])
         (tmp_path / "audit.log").write_text("".join(json.dumps(e) + "\n" for e in events))
-        arguments = ["--explain", "shop", "-o", output, "-r", str(tmp_path / "shop.yml"), str(tmp_path / "audit.log")]
+        arguments = ["--explain", "shop", "-o", output, "-r", str(rules), str(tmp_path / "audit.log")]
         code = main(["scan", *arguments])
         out = capsysbinary.readouterr().out.decode()
         return code, [json.loads(line) for line in out.splitlines()] if output == "jsonl" else out
@@ -116,6 +134,26 @@ def test_a_match_without_an_alert_says_so(explained):
     assert "meets the rule at critical; no alert: nothing new" in text
 
 
+def test_filters_are_told_with_what_they_do(explained):
+    request = pod(namespace="yard")
+    request["body"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    _, (found,) = explained(request, filters=True)
+    assert (found["held"], found["alerts"]) == (False, [])
+    first = found["looked"][0]
+    assert first["condition"]["held"]
+    assert [(f["gives"], f["when"]["held"]) for f in first["filters"]] == [("Yard: taken away", True)]
+    _, text = explained(request, output="table", filters=True)
+    assert "+ filter Yard: taken away" in text
+    assert "place: objectRef.namespace is yard  [yard]" in text
+
+    request["body"]["spec"]["volumes"].append({"name": "root", "hostPath": {"path": "/"}})
+    _, (found,) = explained(request, filters=True)
+    (told,) = found["looked"][0]["filters"]
+    assert (found["held"], told["when"]["held"]) == (True, False)
+    assert [part["held"] for part in told["when"]["parts"]] == [True, False]
+    assert ("facts.pod.containers.image_repo", True, ["library/shop"]) in fields(told["when"])
+
+
 def test_a_tree_for_people(explained):
     _, text = explained(pod(), output="table")
     assert "+ shop: all of" in text
@@ -127,7 +165,7 @@ def test_a_tree_for_people(explained):
 
 def test_nothing_to_look_at_is_said(explained):
     _, text = explained(pod(body={"spec": {"containers": []}}), output="table")
-    assert "no element to look at" in text
+    assert "facts.pod.containers: none" in text
     assert "does not meet the rule" in text
 
 

@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeAlias
 from leadsman_common.events import AuditEvent
 from leadsman_detector.compare import pair_of, test_of
 from leadsman_detector.fields import elements, getter, is_within
-from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or, Rule
+from leadsman_detector.filters import CompiledFilter
+from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
+from leadsman_detector.match import CompiledRule
 
 MAX_VALUES = 20  # of a field, shown
 MAX_WANTED = 6  # of the values that a field is compared with,
@@ -35,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A level step or a modifier: `gives` is a level or a number with its sign."""
+    """A filter, a level step or a modifier. `gives` says what comes of it where it holds."""
 
     gives: str
     part: Part
@@ -47,26 +49,47 @@ class Looked:
 
     element: str
     condition: Part
+    filters: tuple[Step, ...]
     levels: tuple[Step, ...]
     modifiers: tuple[Step, ...]
 
 
-def explain(rule: Rule, event: AuditEvent) -> list[Looked]:
-    """What the rule saw in the event: one look, or one for each element of its `each`."""
-    if not rule.each:
-        return [_look(rule, event, None, "")]
-    found = elements(rule.each)(event)
-    return [_look(rule, event, element, f"{rule.each}[{n}]{_name(element)}") for n, element in enumerate(found)]
+def explain(compiled: CompiledRule, event: AuditEvent) -> list[Looked]:
+    """What the rule saw in the event: one look, or one for each element of its `each`.
+
+    Where that array is empty there is one look without an element, as in the rule itself.
+    """
+    each = compiled.rule.each
+    if not each:
+        return [_look(compiled, event, None, "")]
+    found = elements(each)(event)
+    looked = [_look(compiled, event, element, f"{each}[{n}]{_name(element)}") for n, element in enumerate(found)]
+    return looked or [_look(compiled, event, {}, f"{each}: none")]
 
 
-def _look(rule: Rule, event: AuditEvent, element: Any, name: str) -> Looked:
+def _look(compiled: CompiledRule, event: AuditEvent, element: Any, name: str) -> Looked:
+    rule = compiled.rule
     asked = _Asked(rule.each, event, element)
     return Looked(
         name,
         asked.part(rule.condition),
+        tuple(_filter(f, rule.each, event, element) for f in compiled.filters),
         tuple(Step(step.level, asked.part(step.when)) for step in rule.levels),
         tuple(Step(f"{modifier.by:+d} {modifier.why}", asked.part(modifier.when)) for modifier in rule.modifiers),
     )
+
+
+def _filter(compiled: CompiledFilter, each: str, event: AuditEvent, element: Any) -> Step:
+    """A filter held where what its condition lets stay does not; with `every`, for none of that list's elements."""
+    given = compiled.given
+    gives = f"{given.name}: " + (f"at most {given.level}" if given.level else "taken away")
+    if given.every and given.every != each:
+        found = elements(given.every)(event)
+        asked = [_Asked(given.every, event, one, each, element) for one in found]
+    else:
+        asked = [_Asked(each, event, element)]
+    parts = tuple(one.part(Not(given.condition)) for one in asked)
+    return Step(gives, Part("all", compiled.holds(event, element), parts=parts))
 
 
 def _name(element: Any) -> str:
@@ -81,12 +104,16 @@ class _Asked:
     each: str
     event: Any
     element: Any
+    outer: str = ""  # a filter's `every` stands within the rule's own `each`
+    outer_element: Any = None
 
     def part(self, node: Node, inside: str = "") -> Part:
         """The part that a node is; `inside` is the detection around it, which need not be named again."""
         name = _clause(node)
         name = "" if name == inside else name
         within = name or inside
+        if isinstance(node, Not) and isinstance(node.part, Not):
+            return self.part(node.part.part, inside)
         if isinstance(node, Not):
             part = self.part(node.part, within)
             return Part("not", not part.held, name, parts=(part,))
@@ -116,8 +143,11 @@ class _Asked:
         return Part("field", bool(held), name, f"{_label(first.path)} {_asks(leaves, held)}", shown)
 
     def _values(self, path: str) -> list[Any]:
-        inner = is_within(path, self.each)
-        return getter(path, self.each if inner else "")(self.element if inner else self.event)
+        if is_within(path, self.each):
+            return getter(path, self.each)(self.element)
+        if self.outer and is_within(path, self.outer):
+            return getter(path, self.outer)(self.outer_element)
+        return getter(path)(self.event)
 
     def _holds(self, leaf: Leaf, values: list[Any]) -> bool:
         if leaf.op == "fieldref":

@@ -17,6 +17,7 @@ class CompiledFilter:
     """A filter for the rules whose `each` is this one. Raises UnknownField or BadPattern."""
 
     def __init__(self, given: Filter, each: str) -> None:
+        self.given = given
         self.name, self.level = given.name, given.level
         own = bool(given.every) and given.every != each  # else the rule's element alone is asked
         self._elements = elements(given.every) if own else None
