@@ -133,3 +133,10 @@ def test_gke_says_what_it_does_not_log():
 def test_a_label_with_a_password_is_masked_everywhere():
     event = gke(**{"command.gke.io/command": "mysql --password=s3cr3t-canary"})
     assert "canary" not in repr(event)
+
+
+def test_exec_options_in_a_body_stand_in_for_the_query():
+    options = {"command": ["tar", "cf", "-", "/data"], "container": "api", "stdin": True, "tty": "yes"}
+    found = exec_facts("create", "pods", "exec", "web", "web-0", "/api/v1/namespaces/web/pods/web-0/exec", "", options)
+    assert (found["argv"], found["container"]) == (["tar", "cf", "-", "/data"], "api")
+    assert (found["stdin"], found["tty"]) == (True, False)

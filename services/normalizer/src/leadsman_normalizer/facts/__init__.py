@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from leadsman_common.events import Actor, Facts, Flag, ObjectRef, PodFacts
-from leadsman_normalizer.bodies import Bodies, choose
+from leadsman_normalizer.bodies import Bodies, body, choose
 from leadsman_normalizer.facts import aws_auth
 from leadsman_normalizer.facts.accounts import service_account_facts, token_facts
 from leadsman_normalizer.facts.bindings import binding_facts
 from leadsman_normalizer.facts.certificates import csr_facts
-from leadsman_normalizer.facts.exec import exec_facts
+from leadsman_normalizer.facts.exec import STREAMS, exec_facts
 from leadsman_normalizer.facts.ingress import ingress_facts
 from leadsman_normalizer.facts.kinds import Kind, kind_of
 from leadsman_normalizer.facts.pod import custom_pod_facts, pod_facts
@@ -74,8 +74,18 @@ def read_facts(asked: Asked, reasons: list[str]) -> Read:
     """The facts of a request; what could not be read is noted in `reasons`."""
     ref = asked.ref
     if ref["subresource"]:
+        # the API server logs no body of an exec; records that were taken apart elsewhere have one in the query's place
+        told = asked.request and ref["subresource"] in STREAMS and "?" not in asked.uri
+        options = body(asked.request, "requestObject", reasons) if told else None
         found = exec_facts(
-            asked.verb, ref["resource"], ref["subresource"], ref["namespace"], ref["name"], asked.uri, asked.gke_command
+            asked.verb,
+            ref["resource"],
+            ref["subresource"],
+            ref["namespace"],
+            ref["name"],
+            asked.uri,
+            asked.gke_command,
+            options,
         )
         if found is not None:
             facts = empty()

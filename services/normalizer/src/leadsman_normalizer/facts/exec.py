@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from posixpath import normpath
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from leadsman_common.events import ExecFacts
@@ -21,25 +22,35 @@ MAX_WORDS = 1000
 
 
 def exec_facts(
-    verb: str, resource: str, subresource: str, namespace: str, name: str, uri: str, gke_command: str
+    verb: str,
+    resource: str,
+    subresource: str,
+    namespace: str,
+    name: str,
+    uri: str,
+    gke_command: str,
+    options: Any = None,
 ) -> ExecFacts | None:
     """The facts of a request to pods/exec, attach, portforward, or to a kubelet's run and exec behind nodes/proxy.
 
-    `uri` is the request URI with its query (native) or a path; `gke_command` the label command.gke.io/command.
+    `uri` is the request URI with its query (native) or a path; `gke_command` the label command.gke.io/command;
+    `options` the body, where a record has PodExecOptions in place of the query.
     """
     path, _, query = uri.partition("?")
+    pairs = [*_pairs(query), *_pairs_of(options)]
     if resource == "pods" and subresource in STREAMS and verb in ("create", "get"):
-        return _facts(subresource, verb, query, gke_command, namespace, name, "")
+        return _facts(subresource, verb, pairs, gke_command, namespace, name, "")
     if resource == "nodes" and subresource == "proxy":
         kind, where = _kubelet(path)
         if kind:
             pod_namespace, pod, container = where
-            return _facts(kind, verb, query, gke_command, pod_namespace, pod, container)
+            return _facts(kind, verb, pairs, gke_command, pod_namespace, pod, container)
     return None
 
 
-def _facts(kind: str, verb: str, query: str, gke_command: str, namespace: str, pod: str, container: str) -> ExecFacts:
-    pairs = _pairs(query)
+def _facts(
+    kind: str, verb: str, pairs: list[tuple[str, str]], gke_command: str, namespace: str, pod: str, container: str
+) -> ExecFacts:
     argv = [value for key, value in pairs if key in ("command", "cmd")]
     if len(argv) == 1 and kind == "kubelet_run":
         argv = argv[0].split()  # /run/NS/POD/CONTAINER?cmd=a b: the kubelet splits on spaces
@@ -86,6 +97,17 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=10_000)
     except ValueError:
         return []
+
+
+def _pairs_of(options: Any) -> list[tuple[str, str]]:
+    """PodExecOptions as the parameters that they are made of."""
+    if not isinstance(options, dict):
+        return []
+    command = options.get("command")
+    pairs = [("command", word) for word in command if isinstance(word, str)] if isinstance(command, list) else []
+    pairs += [(key, "true") for key in ("stdin", "stdout", "stderr", "tty") if options.get(key) is True]
+    container = options.get("container")
+    return [*pairs, ("container", container)] if isinstance(container, str) else pairs
 
 
 def _split(command: str) -> list[str]:
