@@ -255,7 +255,10 @@ def _correlation(document: Document) -> Correlation:
 
 
 def _id(document: Document) -> str:
-    given = str(document.data["id"])
+    """A rule's UUID; one without goes by its name."""
+    given = str(document.data.get("id") or "")
+    if not given:
+        return document.name
     try:
         return str(UUID(given))
     except ValueError as error:
