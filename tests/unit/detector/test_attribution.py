@@ -29,7 +29,7 @@ def test_in_every_order_of_arrival(order, make_event, record):
         owners = [record("Owner", kind=owner, name="web", controller=True)] if owner else []
         container = record("ContainerFacts", name="app", image_repo="xmrig/xmrig", image_name="xmrig")
         pod = record("PodFacts", owners=owners, owner_kind="Deployment", owner_name="web", containers=[container])
-        actor_class = "service_account" if owner else "human"
+        actor_class = "control_plane" if owner else "human"
         event = make_event(verb, resource, name=name, actor=actor, actor_class=actor_class, facts={"pod": pod})
         plan = Plan()
         detector.judge(plan, event, Where())

@@ -51,6 +51,7 @@ def write(make_event, record):
         )
         facts = {"pod": pod, "touched": touched} if containers is not None else None
         resource, name = ("pods", f"web-{at}") if owner else ("deployments", "web")
+        fields = {"actor_class": "control_plane" if owner else "human", **fields}
         return make_event(
             verb, resource, group="" if owner else "apps", name=name, at_s=1_700_000_000 + at, facts=facts, **fields
         )
@@ -127,6 +128,12 @@ def test_a_child_that_shows_more_than_its_owner_is_told(detector, write):
     raised = arrive(detector, *([e] for e in events))
     assert [len(a["evidence"]) for a in raised] == [1, 2]
     assert len({a["id"] for a in raised}) == 1
+
+
+def test_what_a_person_makes_does_not_hide_behind_an_owner(detector, write):
+    claimed = write("create", ONE, at=1, owner=True, actor_class="human")
+    raised = arrive(detector, [write("create", ONE, at=0)], [claimed])
+    assert len({a["id"] for a in raised}) == 2
 
 
 def test_children_without_a_known_owner_are_one_alert(detector, write):

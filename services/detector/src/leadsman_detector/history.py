@@ -29,6 +29,7 @@ _MAX_SCORE = 500
 _FAR_MS = 1 << 42  # beyond every event time, so that a rank orders by score first and by time then
 
 Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
+_WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController")
 _PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
 
 
@@ -83,9 +84,21 @@ def object_key(event: AuditEvent) -> ObjectKey | None:
         return None
     facts = event["facts"]
     pod = facts["pod"] if facts else None
-    if pod is not None and pod["owners"]:
+    if pod is not None and pod["owners"] and _owner_made_it(event, pod["owner_kind"]):
         return ObjectKey(ref["namespace"], plural(pod["owner_kind"]), pod["owner_name"], child=True)
     return ObjectKey(ref["namespace"], ref["resource"], ref["name"], child=False) if ref["name"] else None
+
+
+def _owner_made_it(event: AuditEvent, owner_kind: str) -> bool:
+    """Whether ownerReferences can be believed: anyone may write them, to hide behind what is known of the owner.
+
+    What the API server's own workloads own is made by its controllers; what other kinds own, by some operator. A later
+    write is of an object that is there, and its owner with it.
+    """
+    actor = event["actor"]["class"]
+    if event["verb"] != "create" or actor in ("control_plane", "managed_cloud"):
+        return True
+    return actor == "service_account" and owner_kind not in _WORKLOADS
 
 
 def ends_an_object(action: str, rules: RuleSet) -> bool:
