@@ -87,7 +87,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A Sigma rule with Leadsman's additions (the attributes under `leadsman:`, docs/rules.md)."""
+    """A Sigma rule with Leadsman's additions (the attributes under `leadsman:`, docs/writing-rules.md)."""
 
     id: str
     name: str

@@ -1,0 +1,262 @@
+"""docs/rules.md: every rule, what it sees and what it does not, and where that is proven on each cloud.
+
+Made of rules/ (rules, filters, lists), of the cases in tests/rules/ and of tests/golden/rules/proofs.json.
+`.venv/bin/python docs/rules.py` writes the page; a test holds the page to what this makes.
+"""  # noqa: INP001 - a script, no package
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadsman_cli.cases import CLOUDS, CaseFile
+from leadsman_cli.judge_cases import judge, records_of
+from leadsman_cli.rules import load_rules
+from leadsman_cli.rules_test import read_all
+from leadsman_common.alerts import LEVELS, level_at_least
+from leadsman_detector.compile import positive_leaves
+from leadsman_detector.form import Rule
+from leadsman_detector.match import RuleSet
+
+REPO = Path(__file__).resolve().parents[1]
+PAGE = REPO / "docs" / "rules.md"
+RULES = REPO / "rules"
+PROOFS = REPO / "tests" / "golden" / "rules" / "proofs.json"
+Document = dict[str, Any]
+CLOUD_NAMES = {"native": "self-managed", "eks": "EKS", "gke": "GKE", "aks": "AKS"}
+KINDS = ("captured", "re-enveloped", "vendor", "hand-written")
+MODIFIERS = {
+    "contains": "contains", "startswith": "starts with", "endswith": "ends with", "re": "matches", "cidr": "is within",
+    "exists": "is there:", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "fieldref": "is as the field",
+}  # fmt: skip
+MAX_VALUES = 6
+MAX_TEXT = 60
+INTRO = """\
+Each rule is a file of [`rules/kubernetes/`](../rules/kubernetes) or [`rules/correlations/`](../rules/correlations).
+[writing-rules.md](writing-rules.md) says how to write one, `leadsman coverage` what each can see under your audit
+policy, `leadsman scan --explain RULE FILE` why it fired or did not.
+
+Besides what each rule says of itself:
+
+- A request that was refused or failed is an attempt. It is informational unless the rule says otherwise.
+- A dry run stores nothing and raises nothing above informational, but for requests that act regardless (exec, attach,
+  proxies, tokens).
+- Rules that speak of objects look at change, not at state: an alert is raised when a dangerous property is new on an
+  object, and raised again with a higher revision when a further one comes. What controllers make of an object belongs
+  to its alert.
+- A level of medium or more goes up by one where the actor is not authenticated (unless the rule is about that) or is a
+  service account that comes from a public address; the alert says so.
+- Every alert tells cluster, time, actor, source address, user agent, object, outcome with the authoriser's reason,
+  audit id, where the record stands, the digest of the rules, and each field with the value that decided.
+"""
+PARITY = """\
+What each cell's proof is: **captured** are records as a cluster wrote them; **re-enveloped** are such records, or
+records described in a case, in this cloud's envelope; **vendor** are samples of vendors' own tests; **hand-written**
+are records or descriptions of ours. Cases that must fire and cases that must stay silent are run by `leadsman rules
+test` on each cloud. A case whose cloud keeps back what the rule needs is counted as blind, never as passed; the rule's
+blind spots name it.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    documents = [d for path in sorted(RULES.rglob("*.yml")) if path.parent.name != "lists" for d in _documents(path)]
+    filters = [d for d in documents if "filter" in d]
+    rules = [d for d in documents if "detection" in d or "correlation" in d]
+    raising = [d for d in rules if (d.get("leadsman") or {}).get("alert", True)]
+    feeding = [d for d in rules if d not in raising]
+    loaded = load_rules(())
+    cases = {file.rule: file for file in read_all(REPO / "tests" / "rules", loaded)[0]}
+    proofs = json.loads(PROOFS.read_text())
+    names = techniques()
+    parts = [
+        "# Rules",
+        "<!-- made by docs/rules.py from rules/ and tests/rules/: do not edit -->",
+        INTRO.strip(),
+        "## On which cloud a rule is proven, and how",
+        PARITY.strip(),
+        _table(
+            ("rule", *(CLOUD_NAMES[c] for c in CLOUDS)),
+            [(f"[{d['name']}](#{d['name']})", *_cells(d["name"], cases, proofs)) for d in raising],
+        ),
+    ]
+    for document in raising:
+        file = cases.get(document["name"])
+        parts += _rule(document, loaded, filters, names, _blind_by_cases(loaded, file) if file else [])
+    parts += ["## Rules that only feed correlations", _table(("rule", "what it sees"), [_row(d) for d in feeding])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _documents(path: Path) -> Iterator[Document]:
+    yield from (d for d in yaml.safe_load_all(path.read_text()) if d)
+
+
+def techniques() -> dict[str, str]:
+    """Names of techniques by id, out of the comments of the list."""
+    lines = (RULES / "lists" / "attack-techniques.yml").read_text().splitlines()
+    return dict(found.groups() for line in lines if (found := re.match(r"\s*- (T[\d.]+)  # (.+)", line)))
+
+
+def _cells(slug: str, cases: dict[str, CaseFile], proofs: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Where the proof of a rule comes from, a cell a cloud."""
+    found = []
+    for cloud in CLOUDS:
+        kinds = set(proofs.get(slug, {}).get(cloud, ()))
+        file = cases.get(slug)
+        for case in file.cases if file else ():
+            wanted = case.wanted(cloud) if cloud in case.on() else "none"
+            if wanted in LEVELS and level_at_least(wanted, "medium"):
+                kinds.add(case.proof_on(cloud))
+        found.append(", ".join(kind for kind in KINDS if kind in kinds) or "-")
+    return found
+
+
+def _blind_by_cases(rules: RuleSet, file: CaseFile) -> list[str]:
+    """What a cloud keeps back in cases that would fire elsewhere."""
+    found: dict[str, None] = {}
+    for case in file.cases:
+        for cloud in case.on():
+            if records_of(file, case, cloud).withheld:
+                result = judge(rules, file, case, cloud)
+                if result.status == "blind":
+                    found |= dict.fromkeys(result.reasons)
+    return sorted(found)
+
+
+def _rule(
+    document: Document, rules: RuleSet, filters: Sequence[Document], names: dict[str, str], blind: Sequence[str]
+) -> list[str]:
+    own = document.get("leadsman") or {}
+    parts = [f"## {document['name']}", f"**{document['title']}.** {_line(document['description'])}"]
+    parts.append("| level | where |\n|---|---|\n" + "\n".join(_levels(document, own)))
+    if "detection" in document:
+        parts.append(f"Fires where {_words(document['detection']['condition'])}.")
+        parts.append(_detections(document["detection"], own))
+        parts.append(_evidence(next(r.rule for r in rules.rules if r.rule.name == document["name"])))
+    else:
+        parts.append(_correlation(document))
+    parts.append(_list("Exceptions", _exceptions(document, filters), "none ships with it."))
+    parts.append(_list("Blind spots", [*own.get("blind_spots", ()), *blind], "none known."))
+    parts.append(_list("False positives", document["falsepositives"], "none known."))
+    tags = [tag.removeprefix("attack.").upper() for tag in document["tags"] if re.match(r"attack\.t\d", tag)]
+    links = [f"[{t} {names.get(t, '')}](https://attack.mitre.org/techniques/{t.replace('.', '/')}/)" for t in tags]
+    parts.append(f"**ATT&CK:** {', '.join(links)}.")
+    return parts
+
+
+def _levels(document: Document, own: Document) -> Iterator[str]:
+    for step in own.get("levels") or ():
+        yield f"| {step['level']} | {_words(step['when'])} |"
+    yield f"| {document['level']} | {'else' if own.get('levels') else 'always'} |"
+    for modifier in own.get("modifiers") or ():
+        yield f"| {modifier['by']:+d} | {_words(modifier['when'])}: {modifier['why']} |"
+
+
+def _words(condition: str | list[str]) -> str:
+    """A Sigma condition with the names of its detections as words, in italics."""
+    text = " or ".join(f"({c})" for c in condition) if isinstance(condition, list) else condition
+    words = re.sub(r"\b(?!(?:and|or|not|of|all|them)\b)([a-zA-Z_][\w*]*)", r"*\1*", _line(text))
+    return re.sub(r"\*([\w*]+?)\*(?=\W|$)", lambda m: f"*{m.group(1).replace('_', ' ')}*", words)
+
+
+def _detections(detection: Document, own: Document) -> str:
+    """Each detection by its name and what it asks."""
+    each = f" (of one element of `{own['each']}`)" if own.get("each") else ""
+    lines = [
+        f"| {name.replace('_', ' ')} | {_asks(asked)} |" for name, asked in detection.items() if name != "condition"
+    ]
+    return f"| name | what it asks{each} |\n|---|---|\n" + "\n".join(lines)
+
+
+def _asks(asked: Any) -> str:
+    if isinstance(asked, list) and all(isinstance(one, dict) for one in asked):
+        return "; or ".join(_asks(one) for one in asked)
+    if isinstance(asked, dict):
+        return ", and ".join(_ask(name, value) for name, value in asked.items())
+    return f"anywhere {_values(asked)}"
+
+
+def _ask(name: str, value: Any) -> str:
+    path, *modifiers = name.split("|")
+    verb = next((MODIFIERS[m] for m in modifiers if m in MODIFIERS), "is")
+    joined = " and " if "all" in modifiers else " or "
+    if value is None:
+        return f"`{path}` is absent"
+    return f"`{path}` {verb} {_values(value, joined)}"
+
+
+def _values(value: Any, joined: str = " or ") -> str:
+    values = value if isinstance(value, list) else [value]
+    shown = [_code(v) for v in values[:MAX_VALUES]]
+    more = f"{joined}{len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else ""
+    return joined.join(shown) + more
+
+
+def _code(value: Any) -> str:
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    if text.startswith("%") and text.endswith("%"):
+        name = text.strip("%")
+        return f"one of [{name}](../rules/lists/{name}.yml)"
+    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    text = text.replace("|", "\\|").replace("`", "'")
+    return f"`{text}`" if text else "nothing"
+
+
+def _evidence(rule: Rule) -> str:
+    """The facts that the alert quotes: fields of leaves that no part of a condition turns round."""
+    nodes = [rule.condition, *(step.when for step in rule.levels)]
+    paths = dict.fromkeys(leaf.path for node in nodes for leaf in positive_leaves(node))
+    told = [f"`{path}`" for path in paths if path.startswith(("facts.", "outcome.", "known.", "actor.", "requestURI"))]
+    anchor = " One alert for each object." if rule.changed else ""
+    return f"**Evidence:** {', '.join(told) or 'the request itself'}, where they decided.{anchor}"
+
+
+def _correlation(document: Document) -> str:
+    steps = ", then ".join(f"[{rule}](#{rule})" for rule in document["correlation"]["rules"])
+    return f"**Joins:** {steps}, within {document['correlation']['timespan']}. Its evidence is one entry for each step."
+
+
+def _exceptions(document: Document, filters: Sequence[Document]) -> list[str]:
+    named = {document["name"], document["id"]}
+    found = []
+    for one in filters:
+        rules = one["filter"].get("rules") or ()
+        if not named & set([rules] if isinstance(rules, str) else rules):
+            continue
+        level = (one.get("leadsman") or {}).get("level")
+        found.append(_line(one["title"]) + (f" (stays, at most {level})" if level else ""))
+    return found
+
+
+def _row(document: Document) -> tuple[str, str]:
+    return f'<a id="{document["name"]}"></a>{document["name"]}', _line(document["description"])
+
+
+def _list(title: str, items: Sequence[str], otherwise: str) -> str:
+    unique = list(dict.fromkeys(line[:1].upper() + line[1:] for item in items if (line := _line(item))))
+    return f"**{title}:**\n\n" + "\n".join(f"- {item}" for item in unique) if unique else f"**{title}:** {otherwise}"
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""docs/rules.md is what docs/rules.py makes of the rules, their filters, lists and cases."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from leadsman_cli.cases import load_cases
+from leadsman_cli.judge_cases import judge_all
+from leadsman_cli.rules import load_rules
+from leadsman_detector.match import load
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def made():
+    spec = importlib.util.spec_from_file_location("docs_rules", DOCS / "rules.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.page()
+
+
+def test_the_page_is_up_to_date(made):
+    assert (DOCS / "rules.md").read_text(encoding="utf-8") == made, "run: .venv/bin/python docs/rules.py"
+
+
+def test_every_rule_has_its_part(made):
+    loaded = load_rules(())
+    raising = {r.rule.name for r in loaded.rules if r.rule.alert} | {c.name for c in loaded.correlations}
+    assert set(re.findall(r"^## ([a-z-]+)$", made, re.MULTILINE)) == raising
+    for title in ("Blind spots", "False positives", "Exceptions", "ATT&CK"):
+        assert made.count(f"**{title}:**") == len(raising)
+
+
+def test_every_rule_is_proven_on_three_clouds(made):
+    rows = [line.split(" | ") for line in made.splitlines() if line.startswith("| [")]
+    assert len(rows) >= 13
+    assert [row[0] for row in rows if "-" in row[1:4]] == []
+
+
+def test_the_examples_of_writing_rules_work(tmp_path):
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "writing-rules.md").read_text(), re.DOTALL | re.MULTILINE)
+    cases = [b for b in blocks if b.startswith("rule:")]
+    whole = [b for b in blocks if b.startswith("title:")]
+    assert (len(cases), len(whole)) == (1, 2)
+    for number, block in enumerate(whole):
+        (tmp_path / f"{number}.yml").write_text(block)
+    rules = load([tmp_path])
+    assert [str(p) for p in rules.problems] == []
+    assert [len(r.filters) for r in rules.rules] == [1]
+    path = tmp_path / "cases.yml"
+    path.write_text(cases[0])
+    results = list(judge_all(rules, [load_cases(path)]))
+    assert [(r.case.name, r.cloud, r.reasons) for r in results if r.status != "passed"] == []
+    assert len(results) == 6
