@@ -36,7 +36,12 @@ class DeliveryFailed(RuntimeError):
 
 def client_options(bootstrap: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Options that producer, consumer and admin share; `extra` is the operator's own map and wins."""
-    return {"bootstrap.servers": bootstrap, "log.connection.close": False, **(extra or {})}
+    return {
+        "bootstrap.servers": bootstrap,
+        "log.connection.close": False,
+        "reconnect.backoff.ms": 250,  # by default it tries, and logs, ten times a second while a broker is away
+        **(extra or {}),
+    }
 
 
 class AckedProducer:

@@ -1,6 +1,7 @@
 """Settings: `LEADSMAN_*` environment variables into one frozen dataclass a service, checked at the start.
 
-A field's variable is LEADSMAN_ and its name in upper case; its metadata holds one line of meaning.
+A field's variable is LEADSMAN_ and its name in upper case; its metadata holds one line of meaning. A secret may stand in
+a file that LEADSMAN_NAME_FILE names instead: environments are seen by more eyes than files.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 T = TypeVar("T")
@@ -34,8 +36,13 @@ def load(cls: type[T], env: Mapping[str, str] | None = None) -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         name = variable(field.name)
-        if name in env:
-            values[field.name] = _parse(name, env[name], types[field.name])
+        text = _secret_file(f"{name}_FILE", env) if field.metadata.get("secret") else None
+        if text is None:
+            text = env.get(name)
+        elif env.get(name):
+            raise SettingError(f"{name} and {name}_FILE are both set")
+        if text is not None:
+            values[field.name] = _parse(name, text, types[field.name])
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingError(f"{name} is not set: {field.metadata['meaning']}")
     return cls(**values)
@@ -52,6 +59,16 @@ def shown(settings: Any) -> dict[str, Any]:
         f.name: ("***" if f.metadata.get("secret") and getattr(settings, f.name) else getattr(settings, f.name))
         for f in dataclasses.fields(settings)
     }
+
+
+def _secret_file(name: str, env: Mapping[str, str]) -> str | None:
+    """What the file that `name` names holds, less the line end; None where the variable is not set."""
+    if not env.get(name):
+        return None
+    try:
+        return Path(env[name]).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{name}={env[name]!r} cannot be read: {error}") from error
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

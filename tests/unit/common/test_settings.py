@@ -62,6 +62,23 @@ def test_malformed_values_name_their_variable(field, text):
         load(Every, {variable(field): text})
 
 
+def test_a_secret_may_stand_in_a_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("correct horse\n")
+    assert load(Every, {"LEADSMAN_PASSWORD_FILE": str(file)}).password == "correct horse"
+    assert load(Every, {"LEADSMAN_PASSWORD_FILE": "", "LEADSMAN_PASSWORD": "x"}).password == "x"
+    assert load(Every, {"LEADSMAN_TEXT_FILE": str(file)}).text == "t"  # no secret, no file
+
+
+@pytest.mark.parametrize("more", [{}, {"LEADSMAN_PASSWORD": "x"}], ids=["no such file", "both"])
+def test_a_secret_file_that_cannot_be_used_is_named(tmp_path, more):
+    path = tmp_path / "password"
+    if more:
+        path.write_text("y")
+    with pytest.raises(SettingError, match="LEADSMAN_PASSWORD_FILE"):
+        load(Every, {"LEADSMAN_PASSWORD_FILE": str(path), **more})
+
+
 def test_defaults_are_not_shared():
     one, other = load(Every, {}), load(Every, {})
     assert one == other == Every()
