@@ -1,7 +1,7 @@
 """Settings: `LEADSMAN_*` environment variables into one frozen dataclass a service, checked at the start.
 
-A field's variable is LEADSMAN_ and its name in upper case; its metadata holds one line of meaning. A secret may stand in
-a file that LEADSMAN_NAME_FILE names instead: environments are seen by more eyes than files.
+A field's variable is LEADSMAN_ and its name in upper case; its metadata holds one line of meaning. A secret may stand
+in a file that LEADSMAN_NAME_FILE names instead: environments are seen by more eyes than files.
 """
 
 from __future__ import annotations
