@@ -101,14 +101,18 @@ class CompiledRule:
                 break
         level = self._capped(event, element, level)
         own = [(c, m) for c, m in self.modifiers if c.holds(event, element)]
-        for condition, _ in own:
-            leaves += [x for x in condition.explain(event, element) if x not in leaves]
+        dangers = list(leaves)
+        for condition, modifier in own:
+            found = [x for x in condition.explain(event, element) if x not in leaves]
+            leaves += found
+            dangers += found if modifier.by > 0 else []  # what makes it less is no danger that could be new
         modifiers = [Modifier(by=m.by, why=m.why) for _, m in own]
+        reached = moved(level, modifiers) if level != "informational" else level
         if not self._minds_credentials:
             modifiers += general_modifiers(event, level)
         if level == "informational" or not event["outcome"]["effective"]:
             modifiers = []
-        properties = self._properties(event, element, level, leaves) if self.rule.changed else {}
+        properties = self._properties(event, element, reached, dangers) if self.rule.changed else {}
         moved_to = self._capped(event, element, moved(level, modifiers))
         return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties)
 
