@@ -67,9 +67,9 @@ def carry_out(server, attack, step, user):
         raw = step["raw"]
         path = raw["path"].format(namespace=namespace)
         assert server.request(raw.get("method", "GET"), path, raw.get("upgrade", "")) in {101, 200}
-    if "create" in step:
-        send = json.dumps(step["create"])
-        server.kubectl("create", "-n", namespace, "--validate=false", "-f", "-", user=user, send=send)
+    for verb in {"create", "replace"} & set(step):
+        send = json.dumps(step[verb])
+        server.kubectl(verb, "-n", namespace, "--validate=false", "-f", "-", user=user, send=send)
     if "kubectl" in step:
         server.kubectl("-n", namespace, *step["kubectl"], user=user, env=step.get("env"))
 
