@@ -36,14 +36,20 @@ def load(cls: type[T], env: Mapping[str, str] | None = None) -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         name = variable(field.name)
-        text = _secret_file(f"{name}_FILE", env) if field.metadata.get("secret") else None
-        if text is None:
-            text = env.get(name)
+        kind = types[field.name]
+        hidden = _secret_file(f"{name}_FILE", env) if field.metadata.get("secret") else None
+        if hidden is None:
+            if name in env:
+                values[field.name] = _parse(name, env[name], kind)
+        elif kind == dict[str, str]:  # the secret part of a map, beside the part that anyone may see
+            values[field.name] = {**_parse(name, env.get(name, ""), kind), **_parse(f"{name}_FILE", hidden, kind)}
         elif env.get(name):
             raise SettingError(f"{name} and {name}_FILE are both set")
-        if text is not None:
-            values[field.name] = _parse(name, text, types[field.name])
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        else:
+            values[field.name] = _parse(f"{name}_FILE", hidden, kind)
+        if field.name in values:
+            continue
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingError(f"{name} is not set: {field.metadata['meaning']}")
     return cls(**values)
 

@@ -70,6 +70,17 @@ def test_a_secret_may_stand_in_a_file(tmp_path):
     assert load(Every, {"LEADSMAN_TEXT_FILE": str(file)}).text == "t"  # no secret, no file
 
 
+def test_a_map_may_stand_in_both(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        options: dict[str, str] = setting("options", dict, secret=True)
+
+    file = tmp_path / "options"
+    file.write_text("sasl.password=x=y,a=2\n")
+    env = {"LEADSMAN_OPTIONS": "security.protocol=sasl_ssl,a=1", "LEADSMAN_OPTIONS_FILE": str(file)}
+    assert load(Options, env).options == {"security.protocol": "sasl_ssl", "sasl.password": "x=y", "a": "2"}
+
+
 @pytest.mark.parametrize("more", [{}, {"LEADSMAN_PASSWORD": "x"}], ids=["no such file", "both"])
 def test_a_secret_file_that_cannot_be_used_is_named(tmp_path, more):
     path = tmp_path / "password"
