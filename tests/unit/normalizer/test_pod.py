@@ -308,3 +308,26 @@ def test_every_mining_pool_is_seen_in_the_environment():
         container = {"name": "a", "image": "alpine", "env": [{"name": "POOL", "value": f"eu.{domain}:3333"}]}
         found = container_facts("main", container, {}, [])
         assert f"env POOL=eu.{domain}:3333" in found["command_text"], domain
+
+
+def test_one_container_hidden_behind_many_is_read():
+    decoys = [{"name": f"c{n}", "image": "nginx"} for n in range(300)]
+    for last in ({"privileged": True}, {"capabilities": {"add": ["SYS_ADMIN"]}}, {"procMount": "Unmasked"}):
+        spec = {"containers": [*decoys, {"name": "last", "image": "nginx", "securityContext": last}]}
+        pod = facts_of("create", "pods", {"kind": "Pod", "metadata": {"name": "a"}, "spec": spec})["pod"]
+        assert len(pod["containers"]) == 100
+        assert "last" in {c["name"] for c in pod["containers"]}
+
+
+def test_one_volume_hidden_behind_many_is_read():
+    decoys = [{"name": f"v{n}", "emptyDir": {}} for n in range(600)]
+    spec = {**SPEC, "volumes": [*decoys, {"name": "last", "hostPath": {"path": "/"}}]}
+    pod = facts_of("create", "pods", {"kind": "Pod", "metadata": {"name": "a"}, "spec": spec})["pod"]
+    assert len(pod["volumes"]) == 500
+    assert "last" in {v["name"] for v in pod["volumes"]}
+
+
+def test_one_operation_hidden_behind_many_is_read():
+    decoys = [{"op": "test", "path": "/metadata/name", "value": "a"}] * 5000
+    ops = [*decoys, {"op": "add", "path": "/spec/template/spec/hostNetwork", "value": True}]
+    assert facts_of("patch", "deployments", ops, ref={"apiGroup": "apps"})["pod"]["host_network"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-MAX_OPS = 1000
+MAX_OPS = 10_000  # as many as the API server takes
 MAX_SEGMENTS = 40
 
 

@@ -23,6 +23,10 @@ _HIGH = [
     "/run/cri-dockerd.sock",
     "/run/k3s",
     "/run/podman",
+    "/run/docker",
+    "/run/dockershim.sock",
+    "/run/k0s",
+    "/var/snap/microk8s/common/run",
     "/var/lib/kubelet",
     "/var/lib/docker",
     "/var/lib/containerd",
@@ -40,13 +44,21 @@ _HIGH = [
     "/sys/fs/cgroup",
     "/sys/kernel",
 ]
-_MEDIUM = ["/sys", "/var/log", "/lib/modules"]
+_MEDIUM = [
+    "/sys",
+    "/var/log",
+    "/lib/modules",
+    "/run/systemd",  # whoever may speak to it starts what he likes on the node
+    "/run/dbus",
+]
 _MEDIUM_ITSELF = ["/srv", "/mnt", "/opt"]  # below them is everyone's own data
 _SENSITIVE = {
     **dict.fromkeys(_HIGH, "high"),
     **dict.fromkeys((*_MEDIUM, *_MEDIUM_ITSELF), "medium"),
     "/": "high",
 }
+# below these lie the volumes of pods, each for its own: k3s puts its local PersistentVolumes there
+_VOLUMES = ("/var/lib/rancher/k3s/storage",)
 _SOCKETS = (
     "/run/docker.sock",
     "/run/containerd/containerd.sock",
@@ -54,6 +66,9 @@ _SOCKETS = (
     "/run/cri-dockerd.sock",
     "/run/k3s/containerd/containerd.sock",
     "/run/podman/podman.sock",
+    "/run/docker/containerd/containerd.sock",
+    "/run/dockershim.sock",
+    "/run/k0s/containerd.sock",
 )
 # read by many ordinary pods, and of no use to whoever reads them; the second list only as long as nobody may write
 _HARMLESS = frozenset({"/etc/localtime", "/etc/timezone", "/etc/machine-id", "/etc/os-release", "/usr/share/zoneinfo"})
@@ -123,7 +138,7 @@ def judge(raw: str) -> Verdict:
     if _is_windows(path):
         return _judge_windows(path)
     socket = any(path == s or _below(s, path) for s in _SOCKETS)
-    if path in _HARMLESS:
+    if path in _HARMLESS or any(_below(path, s) for s in _VOLUMES):
         return Verdict(path, "low", "", "", socket=False)
     if path in _SENSITIVE:
         return Verdict(path, _SENSITIVE[path], "equal", path, socket)

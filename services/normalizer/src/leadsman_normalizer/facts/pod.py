@@ -16,7 +16,7 @@ LISTS = {"containers": "main", "initContainers": "init", "ephemeralContainers": 
 _SINGLE = ("container", "script", "taskSpec")
 _CUSTOM_LISTS = {**LISTS, "steps": "main", "sidecars": "main"}
 _MIRROR = "kubernetes.io/config.mirror"
-MAX_NODES = 5000
+MAX_NODES = 20_000
 MAX_DEPTH = 16
 
 
@@ -75,22 +75,28 @@ def holds_containers(node: Tree) -> bool:
 
 def _containers(specs: list[Tree], template: Tree, why: list[str]) -> list[ContainerFacts]:
     annotations = text_map(mapping(template, "metadata", []), "annotations", [])
-    found: list[ContainerFacts] = []
+    found: list[tuple[str, Tree]] = []
     for spec in specs:
         for key, which in _CUSTOM_LISTS.items():
             if key in LISTS or key in spec:
                 items = mappings(spec, key, why) if key in LISTS else _with_image(spec.get(key))
-                found += [
-                    container_facts(which, item, annotations, why) for item in items[:MAX_CONTAINERS] if not _gone(item)
-                ]
+                found += [(which, item) for item in items if not _gone(item)]
         found += [
-            container_facts("main", one, annotations, why)
+            ("main", one)
             for key in _SINGLE
             if isinstance(one := spec.get(key), dict) and isinstance(one.get("image"), str)
         ]
     if len(found) > MAX_CONTAINERS:
         note(why, f"more than {MAX_CONTAINERS} containers: the rest is not read")
-    return found[:MAX_CONTAINERS]
+        found.sort(key=lambda pair: not _asks_for_power(pair[1]))  # who hides one behind many is seen
+    return [container_facts(which, item, annotations, why) for which, item in found[:MAX_CONTAINERS]]
+
+
+def _asks_for_power(container: Tree) -> bool:
+    security = container.get("securityContext")
+    return isinstance(security, dict) and bool(
+        security.get("privileged") or security.keys() & {"capabilities", "windowsOptions", "procMount"}
+    )
 
 
 def _with_image(items: Any) -> list[Tree]:

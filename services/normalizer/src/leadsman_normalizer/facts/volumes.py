@@ -7,6 +7,7 @@ import re
 from leadsman_common.events import ContainerFacts, Mount, PvFacts, VolumeFacts
 from leadsman_normalizer.facts.paths import harmless_to_read, judge
 from leadsman_normalizer.facts.values import Tree, mapping, mappings, text, truth
+from leadsman_normalizer.lenient import note
 
 MAX_ITEMS = 500
 
@@ -18,7 +19,11 @@ def volumes(spec: Tree, containers: list[ContainerFacts], why: list[str]) -> lis
         for mount in container["mounts"]:
             mounted.setdefault(mount["volume"], []).append(mount)
     found = []
-    for volume in mappings(spec, "volumes", why)[:MAX_ITEMS]:
+    listed = mappings(spec, "volumes", why)
+    if len(listed) > MAX_ITEMS:
+        note(why, f"more than {MAX_ITEMS} volumes: the rest is not read")
+        listed.sort(key=lambda volume: _kind(volume) not in _FIRST)  # who hides one behind many is seen
+    for volume in listed[:MAX_ITEMS]:
         if "$patch" in volume or ("$retainKeys" in volume and len(volume) == 1):
             continue
         facts = volume_facts(text(volume, "name", why), volume, why)
