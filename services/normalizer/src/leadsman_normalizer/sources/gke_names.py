@@ -39,6 +39,7 @@ _SHORT = {
     "apiserver.flowcontrol": "flowcontrol.apiserver.k8s.io",
 }
 _METHOD = "io.k8s."
+_PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
 
 
 class Name(NamedTuple):
@@ -72,6 +73,8 @@ def parse_name(method: str, resource_name: str) -> Name:
     if not resource_name and (told := _told_by_method(words[:-1], verb)) is not None:
         return told
     if not _is_resource(method, words, parts):
+        if len(words) == 1 and verb in _PUBLIC:  # io.k8s.readyz: the path stands where the verb does else
+            return Name(verb="get", path="/" + (resource_name.lstrip("/") or verb))
         return Name(verb=verb, path="/" + resource_name.lstrip("/"))
     group, version = _group(parts[0]), parts[1]
     of_method = _resource_of(words)
