@@ -1,4 +1,4 @@
-"""The normalizer on a real Kafka: events out, bad records dead-lettered, nothing lost to kill -9, SIGTERM drains."""
+"""The normalizer on a real Kafka: events out, bad records dead-lettered; kill -9, rebalance and SIGTERM lose none."""
 
 from __future__ import annotations
 
@@ -58,14 +58,19 @@ def topic_of(raw: RawEvent) -> str:
     return {"aws": "raw.aws", "gcp": "raw.gcp"}.get(raw.provider, "raw.k8s")
 
 
-@pytest.fixture
-def produced(topics, bootstrap):
-    """Put all records on their raw topics; give them."""
-    made = raws()
+def put(bootstrap, topics, made):
+    """Put records on their raw topics."""
     producer = Producer({"bootstrap.servers": bootstrap})
     for raw in made:
         producer.produce(topics[topic_of(raw)], raw.value, raw.key(), headers=raw.headers())
     assert producer.flush(30) == 0
+
+
+@pytest.fixture
+def produced(topics, bootstrap):
+    """Put all records on their raw topics; give them."""
+    made = raws()
+    put(bootstrap, topics, made)
     return made
 
 
@@ -203,6 +208,36 @@ def test_kill_9_in_the_middle_loses_nothing(start, bootstrap, topics, topic_pref
     deadline = time.monotonic() + WAIT_S
     while lag(bootstrap, topics, topic_prefix) and time.monotonic() < deadline:
         time.sleep(0.2)
+    assert lag(bootstrap, topics, topic_prefix) == 0
+
+
+def test_a_rebalance_in_the_middle_loses_nothing(start, bootstrap, topics, topic_prefix):
+    """A second worker joins while the first one works, and takes over all when that leaves."""
+    made = raws()
+    wanted, _ = wanted_of(made)
+    group, admin = f"{topic_prefix}leadsman-normalizer", AdminClient({"bootstrap.servers": bootstrap})
+
+    def members():
+        found = admin.describe_consumer_groups([group])[group].result().members
+        return sum(bool(member.assignment.topic_partitions) for member in found)
+
+    put(bootstrap, topics, made[:1000])
+    events = Reader(bootstrap, topics["audit.events"])
+    first = start()
+    assert events.read(lambda got: len(got) > 100), first.said()
+    second = start()
+    put(bootstrap, topics, made[1000:1500])
+    deadline = time.monotonic() + WAIT_S
+    while members() < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert members() == 2, second.said()
+    put(bootstrap, topics, made[1500:])
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(15) == 0, first.said()
+    assert events.read(lambda got: len({m.value() for m in got}) >= len(wanted)), second.said()
+    assert ids_of(events.messages) == wanted
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(15) == 0, second.said()
     assert lag(bootstrap, topics, topic_prefix) == 0
 
 

@@ -79,6 +79,7 @@ def test_gke_entries_agree_with_the_native_events_they_are(corpora):
         )
         for key in ("action", "verb", "facts", "dryRun", "userAgent", "sourceIPs", "flags"):
             assert gke[key] == native[key], (path.name, key)
+        assert gke["user"]["username"] == native["user"]["username"]
         assert gke["actor"]["class"] == native["actor"]["class"]
         assert gke["outcome"]["effective"] == native["outcome"]["effective"]
         # the bridge gives a namespace's deletion no namespace; the API server does
