@@ -84,9 +84,9 @@ def test_the_text_is_bounded_in_size_and_time(word):
     assert time.process_time() - start < 1
 
 
-def test_an_empty_line_stands_between_two_commands_and_nowhere_else():
+def test_an_empty_line_stands_between_two_readings_and_nowhere_else():
     text = join_texts([readings(["sh", "-c", "one\n\n \ntwo"]), readings(["three"])])
-    assert text == "sh -c one\ntwo\none\ntwo\n\nthree"
+    assert text == "sh -c one\ntwo\n\none\ntwo\n\nthree"
 
 
 @pytest.mark.parametrize(

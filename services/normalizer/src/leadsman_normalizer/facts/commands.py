@@ -1,8 +1,8 @@
 """Commands as text that a rule can match, whatever quoting or wrapping hides them (DETECTIONS R2 b).
 
-One line for each reading: the words joined, what `sh -c` would run, the same without quotes and backslashes, and
-what a base64 pipe would decode to. An empty line stands between two commands, so that a rule can tell one from the
-next. The text is a client's own, so every step is bounded.
+One reading after the other: the words joined, what `sh -c` would run, the same without quotes and backslashes, and
+what a base64 pipe would decode to. An empty line stands between two readings and nowhere else, so that a rule never
+takes the end of one and the beginning of the next together. The text is a client's own, so every step is bounded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_LINES = 64
 
 
 def command_text(argv: list[str]) -> str:
-    """Every reading of one command, a line each, secrets masked; at most 16 KiB."""
+    """Every reading of one command, an empty line between two, secrets masked; at most 16 KiB."""
     return join_texts([readings(argv)])
 
 
@@ -48,7 +48,7 @@ def is_too_long(argv: Iterable[str]) -> bool:
 
 
 def join_texts(commands: Iterable[Sequence[str]]) -> str:
-    """The readings of several commands as one text of at most 16 KiB: an empty line between two commands.
+    """The readings of several commands as one text of at most 16 KiB: an empty line between two readings.
 
     Where they are longer, readings that an earlier one contains go first, and then each command has its share: a
     long one cannot push the next out of sight.
@@ -65,11 +65,11 @@ def join_texts(commands: Iterable[Sequence[str]]) -> str:
         return text
     groups = [[line for n, line in enumerate(lines) if not any(line in e for e in lines[:n])] for lines in groups]
     share = MAX_TEXT // len(groups) - 2
-    return _joined([[_shortened("\n".join(lines), share)] for lines in groups])[:MAX_TEXT]
+    return _joined([[_shortened("\n\n".join(lines), share)] for lines in groups])[:MAX_TEXT]
 
 
 def _joined(groups: Iterable[Iterable[str]]) -> str:
-    return "\n\n".join("\n".join(lines) for lines in groups)
+    return "\n\n".join(line for lines in groups for line in lines)
 
 
 def _shortened(text: str, size: int) -> str:
@@ -77,7 +77,7 @@ def _shortened(text: str, size: int) -> str:
     if len(text) <= size:
         return text
     tail = size // 3
-    return f"{text[: max(size - tail - 1, 0)]}\n{text[len(text) - tail :]}" if tail else text[:size]
+    return f"{text[: max(size - tail - 2, 0)]}\n\n{text[len(text) - tail :]}" if tail else text[:size]
 
 
 def readings(argv: list[str]) -> list[str]:
