@@ -37,9 +37,14 @@ class UnknownField(ValueError):
 
 
 @cache
+def _schema() -> Any:
+    return load_avsc("audit-event")
+
+
+@cache
 def _records() -> dict[str, dict[str, Any]]:
     """Every record of the event's schema by name, its fields as a map from name to type."""
-    records = records_of(load_avsc("audit-event"))
+    records = records_of(_schema())
     return {name: {f["name"]: f["type"] for f in record["fields"]} for name, record in records.items()}
 
 
@@ -79,6 +84,11 @@ def _steps(path: str, schema: Any) -> list[tuple[str, str]]:
             raise UnknownField(path)
 
 
+@lru_cache(maxsize=4096)
+def _known_steps(path: str) -> list[tuple[str, str]]:
+    return _steps(path, _schema())
+
+
 def getter(path: str, each: str = "") -> Getter:
     """A function from event (or from one element of `each`) to the values of the field; absent ones are left out.
 
@@ -93,9 +103,9 @@ def getter(path: str, each: str = "") -> Getter:
         if path not in KNOWN:
             raise UnknownField(path)
         return _plain_getter(path.split("."))
-    steps = _steps(path, load_avsc("audit-event"))
+    steps = _known_steps(path)
     if each:
-        steps = steps[len(_steps(each, load_avsc("audit-event"))) :]
+        steps = steps[len(_known_steps(each)) :]
     if all(kind == "key" for kind, _ in steps):
         return _plain_getter([name for _, name in steps])
     return _fanning_getter(steps)
@@ -110,6 +120,11 @@ def texts(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [found for v in value for found in texts(v)]
     return []
+
+
+def all_text(event: Any) -> list[Any]:
+    """Everything that an event holds as one text, for a quick look: JSON, so quotes and backslashes stand escaped."""
+    return [_encoder().encode(event).decode()]
 
 
 def elements(each: str) -> Getter:
@@ -169,6 +184,11 @@ def _body_getter(head: str, rest: str) -> Getter:
 @cache
 def _decoder() -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder()
+
+
+@cache
+def _encoder() -> msgspec.json.Encoder:
+    return msgspec.json.Encoder()
 
 
 @lru_cache(maxsize=4)

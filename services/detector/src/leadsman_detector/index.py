@@ -8,7 +8,8 @@ access path, so that the cost of a look-up hangs on the fields that are looked a
     startswith, endswith            the same, with marks at both ends of the text
     network                         a dict for each length of prefix
     number compared                 a sorted list of thresholds
-    absent, present, other field    one test, shared by all conditions that ask for it
+    absent, present                 one test, shared by all conditions that ask for it
+    another field                   the same
 
 What was found for a text is remembered, since user agents, names and addresses come again and again. Of several sets
 that could be the anchors, the one that is asked for by the fewest other conditions is taken. Only what has no anchor
@@ -30,14 +31,14 @@ from leadsman_detector import literals
 from leadsman_detector.compare import MAX_TEXT, Test, address_of, compile_regex, is_number, network_of, test_of, text_of
 from leadsman_detector.compile import Condition, paths_of, positive_leaves
 from leadsman_detector.fields import is_within
-from leadsman_detector.form import And, Leaf, Node, Not, Or
+from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
 
 T = TypeVar("T")
 Values = Callable[[Any], list[Any] | None]  # the values of a field in an event; None where they are not known
 MAX_REMEMBERED = 8192  # texts a field
 MAX_REMEMBERED_LENGTH = 256
 _REGEXES_TOGETHER = 64
-_RANKS = {"exact": 0, "network": 1, "literal": 1, "number": 5, "regex": 6, "shared": 7}
+_RANKS = {"exact": 0, "network": 1, "literal": 1, "number": 5, "regex": 6, "shared": 7, "whole": 8}
 
 
 class Index(Generic[T]):
@@ -47,7 +48,7 @@ class Index(Generic[T]):
         self.items: list[T] = []
         self.always: list[int] = []
         fields: dict[str, _Field] = {}
-        references: dict[Leaf, list[int]] = defaultdict(list)
+        wholes: dict[Leaf, list[int]] = defaultdict(list)
         kept = list(entries)
         asked = Counter(_key(leaf) for node, _, _ in kept for leaf in set(positive_leaves(node)))
         for number, (node, each, item) in enumerate(kept):
@@ -57,13 +58,13 @@ class Index(Generic[T]):
                 self.always.append(number)
                 continue
             for leaf in anchors[1]:
-                if leaf.op == "fieldref":
-                    references[replace(leaf, clause="")].append(number)
+                if _kind(leaf) == "whole":
+                    wholes[replace(leaf, clause="")].append(number)
                 else:
                     fields.setdefault(leaf.path, _Field()).add(leaf, number)
         self.paths = tuple(fields)
         self._fields = [(values(path), field.closed()) for path, field in fields.items()]
-        self._references = [(Condition(leaf), tuple(numbers)) for leaf, numbers in references.items()]
+        self._wholes = [(Condition(leaf), tuple(numbers)) for leaf, numbers in wholes.items()]
 
     def find(self, event: Any) -> list[T]:
         """What belongs to the conditions that the event could meet, in the order they were given."""
@@ -81,7 +82,7 @@ class Index(Generic[T]):
             for test, tested in field.shared:
                 if test(values):
                     found += tested
-        for condition, numbers in self._references:
+        for condition, numbers in self._wholes:
             if condition.holds(event):
                 found += numbers
         if not found:
@@ -201,13 +202,15 @@ def _anchors(node: Node, each: str, asked: Counter[Any]) -> tuple[float, tuple[L
     if any(path.startswith("known.") for path in paths_of(node)):  # an event is judged before that is asked for
         return None
     kind = _kind(node)
-    if kind == "shared" and is_within(node.path, each) and (node.op == "fieldref" or test_of(node)([])):
+    if kind == "shared" and is_within(node.path, each) and test_of(node)([]):
         return None  # absent from one element of `each` is not absent from the event
     return _RANKS[kind] + math.log2(asked[_key(node)]), (node,)
 
 
 def _kind(leaf: Leaf) -> str:
     """The access path of a leaf."""
+    if leaf.op == "fieldref" or (leaf.path == ANYWHERE and not _literals(leaf)):
+        return "whole"
     if leaf.op == "equals":
         return "shared" if leaf.value == "" or leaf.value is False else "exact"
     if leaf.op in ("pattern", "regex"):
@@ -216,7 +219,10 @@ def _kind(leaf: Leaf) -> str:
 
 
 def _literals(leaf: Leaf) -> literals.Literals:
-    return literals.of_pattern(leaf.value) if leaf.op == "pattern" else literals.of_regex(leaf.value)
+    if leaf.op not in ("pattern", "regex"):
+        return ()
+    found = literals.of_pattern(leaf.value) if leaf.op == "pattern" else literals.of_regex(leaf.value)
+    return literals.plain(found) if leaf.path == ANYWHERE else found
 
 
 def _regex_of(leaf: Leaf) -> str:

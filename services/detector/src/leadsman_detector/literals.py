@@ -32,6 +32,11 @@ def fold(text: str) -> str:
     return f"{START}{folded}{END}"
 
 
+def plain(literals: Literals) -> Literals:
+    """The same without the letters that JSON escapes, to be looked for in an event as one text."""
+    return _best([tuple(max(re.findall(r'[^\x00-\x1f"\\\x7f]*', text), key=len) for text in literals)]) or ()
+
+
 def of_pattern(parts: tuple[Part, ...]) -> Literals:
     """The longest literal of a Sigma string with wildcards, or none."""
     runs: list[str] = []
