@@ -1,7 +1,8 @@
 """Native audit events as each cloud hands them over: one function a cloud, events in and a file's bytes out.
 
-Nothing is made up: what a cloud leaves out is left out here, and where it leaves out what a rule may need, a note
-says so. `withheld` marks the notes that excuse a rule's silence; described.py makes the events.
+They come at the levels of the cloud's own audit policy (cloud_policies.py). Nothing is made up: what a cloud leaves out
+is left out here, and where it leaves out what a rule may need, a note says so. `withheld` marks the notes that excuse a
+rule's silence; described.py makes the events.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from leadsman_cli.cases import Cloud
+from leadsman_cli.cloud_policies import log_of, logged
 from leadsman_cli.described import STREAMS, Event
-from leadsman_cli.eks_policy import LEVELS, eks_level
 
 CLUSTER = "harbour"
 ACCOUNT = "111122223333"
@@ -44,21 +45,12 @@ def native(events: Sequence[Event]) -> Enveloped:
 
 
 def eks(events: Sequence[Event]) -> Enveloped:
-    """A CloudWatch Logs subscription document of the stream kube-apiserver-audit, at the levels of EKS's policy.
+    """A CloudWatch Logs subscription document of the stream kube-apiserver-audit.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html
     """
-    withheld: list[str] = []
-    messages: list[Event] = []
-    for event in events:
-        level = min(event["level"], eks_level(event), key=LEVELS.index)
-        what = _what(event)
-        if level == "None":
-            withheld.append(f"EKS does not log {what}")
-            continue
-        if level == "Metadata" and "requestObject" in event:
-            withheld.append(f"EKS logs {what} without bodies")
-        messages.append(_at_level(_with_iam(event), level))
+    found = logged(events, "eks", "EKS")
+    messages = [_with_iam(event) for event in found.events]
     document = {
         "messageType": "DATA_MESSAGE",
         "owner": ACCOUNT,
@@ -70,7 +62,7 @@ def eks(events: Sequence[Event]) -> Enveloped:
             for index, message in enumerate(messages)
         ],
     }
-    return Enveloped(_lines([document]), tuple(dict.fromkeys(withheld)))
+    return Enveloped(_lines([document]), found.withheld)
 
 
 def gke(events: Sequence[Event]) -> Enveloped:
@@ -78,9 +70,10 @@ def gke(events: Sequence[Event]) -> Enveloped:
 
     Shapes as in entries of real clusters: what stands in no entry (groups, URI, HTTP code, level) is not there.
     """
-    withheld: list[str] = []
+    found = logged(events, "gke", "GKE")
+    withheld = list(found.withheld)
     notes: list[str] = []
-    entries = [_entry(event, withheld, notes) for event in events]
+    entries = [_entry(event, withheld, notes) for event in found.events]
     return Enveloped(_lines(entries), tuple(dict.fromkeys(withheld)), tuple(dict.fromkeys(notes)))
 
 
@@ -93,6 +86,7 @@ def aks(events: Sequence[Event]) -> Enveloped:
         "/SUBSCRIPTIONS/00000000-0000-4000-8000-000000000001/RESOURCEGROUPS/DOCK"
         "/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/" + CLUSTER.upper()
     )
+    found = logged(events, "aks", "AKS")
     records = [
         {
             "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",
@@ -108,9 +102,9 @@ def aks(events: Sequence[Event]) -> Enveloped:
             "Cloud": "AzureCloud",
             "Environment": "prod",
         }
-        for event in events
+        for event in found.events
     ]
-    return Enveloped(_lines(records))
+    return Enveloped(_lines(records), found.withheld)
 
 
 ENVELOPES: Mapping[Cloud, Callable[[Sequence[Event]], Enveloped]] = {
@@ -119,12 +113,6 @@ ENVELOPES: Mapping[Cloud, Callable[[Sequence[Event]], Enveloped]] = {
     "gke": gke,
     "aks": aks,
 }
-
-
-def _at_level(event: Event, level: str) -> Event:
-    """The event without the bodies that its level leaves out."""
-    left_out = {"RequestResponse": (), "Request": ("responseObject",)}.get(level, ("requestObject", "responseObject"))
-    return {**{k: v for k, v in event.items() if k not in left_out}, "level": level}
 
 
 def _with_iam(event: Event) -> Event:
@@ -170,8 +158,9 @@ def _entry(event: Event, withheld: list[str], notes: list[str]) -> dict[str, Any
         annotations["command.gke.io/command"] = " ".join(query["command"])
     if query.get("dryRun") == ["All"]:
         annotations["command.gke.io/dryRun"] = "All"
-    started, reads = event["stage"] == "ResponseStarted", verb in _READS and not _is_exec(ref)
-    if reads:
+    started = event["stage"] == "ResponseStarted"
+    log = "data_access" if log_of(event, "gke") == "Data Access" else "activity"
+    if log == "data_access":
         notes.append("GKE logs reads only where Data Access logs are on")
     operation = {"id": event["auditID"], "producer": "k8s.io"}
     operation |= {} if streaming and code == 101 and not started else {"first": True}
@@ -179,7 +168,7 @@ def _entry(event: Event, withheld: list[str], notes: list[str]) -> dict[str, Any
     return {
         "insertId": event["auditID"],
         "labels": annotations,
-        "logName": f"projects/{PROJECT}/logs/cloudaudit.googleapis.com%2F{'data_access' if reads else 'activity'}",
+        "logName": f"projects/{PROJECT}/logs/cloudaudit.googleapis.com%2F{log}",
         "operation": operation,
         "protoPayload": payload,
         "receiveTimestamp": event["stageTimestamp"],
@@ -197,11 +186,6 @@ def _authentication(event: Event) -> dict[str, str]:
     if "impersonatedUser" in event:
         found["authoritySelector"] = event["impersonatedUser"]["username"]
     return {k: v for k, v in found.items() if v}
-
-
-def _is_exec(ref: dict[str, Any] | None) -> bool:
-    """Exec is Admin Activity by any verb; attach and port-forward over WebSockets (get) are Data Access."""
-    return ref is not None and ref.get("subresource") == "exec"
 
 
 def _rpc(event: Event, code: int, *, streaming: bool, verb: str) -> dict[str, Any]:
@@ -249,10 +233,6 @@ def _gke_bodies(
     if ref is None or event["verb"] in _READS:
         return {}
     sent, stored = event.get("requestObject"), event.get("responseObject")
-    if ref["resource"] in ("secrets", "configmaps", "tokenreviews") or ref.get("subresource") == "token":
-        if sent is not None:
-            withheld.append(f"GKE logs {_what(event)} without bodies")
-        return {}
     found: dict[str, dict[str, Any]] = {}
     if isinstance(sent, list):
         withheld.append("how GKE shows a JSON Patch is not known, so the request is left out")
@@ -270,15 +250,6 @@ def _type(found: dict[str, Any]) -> str:
     group, _, version = str(found.get("apiVersion", "v1")).rpartition("/")
     group = group or "core"
     return f"{group if '.' in group else f'{group}.k8s.io'}/{version}.{found.get('kind', '')}"
-
-
-def _what(event: Event) -> str:
-    """`create workflows.argoproj.io`, `get /version`."""
-    ref = event.get("objectRef")
-    if ref is None:
-        return f"{event['verb']} {event['requestURI'].partition('?')[0]}"
-    name = ".".join(part for part in (ref["resource"], ref.get("apiGroup", "")) if part)
-    return f"{event['verb']} {name}" + (f"/{ref['subresource']}" if "subresource" in ref else "")
 
 
 def _ms(stamp: str) -> int:

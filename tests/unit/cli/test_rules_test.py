@@ -10,8 +10,8 @@ import yaml
 
 from leadsman_cli.__main__ import main
 from leadsman_cli.cases import CaseError, Request, load_cases
+from leadsman_cli.cloud_policies import level_of, log_of
 from leadsman_cli.described import events_of
-from leadsman_cli.eks_policy import eks_level
 from leadsman_cli.envelopes import ENVELOPES
 
 RULE = """\
@@ -79,7 +79,8 @@ def test_what_a_cloud_keeps_back_is_blind_and_fails_nothing(tmp_path, capsys):
     assert run(tmp_path, [{"name": "custom", "expect": "medium", "request": workflow}]) == 0
     out = capsys.readouterr().out
     assert "blind: EKS logs create workflows.argoproj.io without bodies" in out
-    assert "2 passed, 0 failed, 1 blind" in out
+    assert "blind: GKE logs create workflows.argoproj.io without bodies" in out
+    assert "1 passed, 0 failed, 2 blind" in out
 
 
 def test_records_by_hand(tmp_path, capsys):
@@ -204,7 +205,24 @@ def event(**more):
     ],
 )
 def test_levels_of_eks(described, level):
-    assert eks_level(event(**described)) == level
+    assert level_of(event(**described), "eks") == level
+
+
+@pytest.mark.parametrize(
+    ("described", "log"),
+    [
+        ({}, "Admin Activity"),
+        ({"verb": "get"}, "Data Access"),
+        ({"verb": "get", "resource": "pods/exec"}, "Admin Activity"),
+        ({"verb": "get", "resource": "pods/attach"}, "Data Access"),
+        ({"resource": "pods/attach"}, "Admin Activity"),
+    ],
+)
+def test_logs_of_gke(described, log):
+    found = event(**described)
+    assert log_of(found, "gke") == log
+    name = json.loads(ENVELOPES["gke"]([found]).data)["logName"].rpartition("%2F")[2]
+    assert name == {"Admin Activity": "activity", "Data Access": "data_access"}[log]
 
 
 @pytest.mark.parametrize(
