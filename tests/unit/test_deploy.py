@@ -1,0 +1,57 @@
+"""What the images and docker compose promise, as far as their files say it; tests/compose/run.sh runs them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[2]
+BASES = {"debian:bookworm-slim", "python:3.11-slim", "redis:7", "apache/kafka:4.3.1"}
+COMPOSE = yaml.safe_load((REPO / "deploy" / "compose" / "compose.yaml").read_text())
+LOCKS = sorted([REPO / "cli" / "requirements.lock", *REPO.glob("services/*/requirements.lock")])
+PIN = re.compile(r"^(?P<pin>[a-z0-9._-]+==[^ ;]+)", re.MULTILINE)
+
+
+def pins(path):
+    return set(PIN.findall(path.read_text()))
+
+
+def test_each_image_has_its_own_lock():
+    assert {p.parent.name for p in LOCKS} == {"cli", *(p.name for p in (REPO / "services").iterdir() if p.is_dir())}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*LOCKS, REPO / "requirements-build.lock", REPO / "deploy" / "compose" / "requirements-demo.lock"],
+    ids=lambda p: str(p.relative_to(REPO)),
+)
+def test_a_lock_is_a_part_of_the_whole_with_hashes_and_no_address(path):
+    assert pins(path)
+    assert pins(path) <= pins(REPO / "requirements.lock")
+    assert path.read_text().count("--hash=sha256:") >= len(pins(path))
+    assert "://" not in path.read_text()
+
+
+def test_base_images():
+    text = (REPO / "Dockerfile").read_text()
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
+    bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages
+    ours = re.compile(r"leadsman/[a-z-]+:\$\{LEADSMAN_VERSION:-dev\}")
+    named = {s["image"] for s in COMPOSE["services"].values()}
+    assert bases | {image for image in named if not ours.fullmatch(image)} <= BASES
+    assert {name.partition("/")[2].partition(":")[0] for name in named if ours.fullmatch(name)} <= stages
+    assert "# syntax=" not in text
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_container_has_no_more_than_it_needs(name):
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["healthcheck"]
+    assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
