@@ -27,8 +27,11 @@ _LOOKS = {"passed": ("ok", "green"), "failed": ("FAILED", "bold red"), "blind": 
 @click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
 @click.option("--rule", "slug", default="", help="Only the cases of this rule.")
 @click.option("--cloud", type=click.Choice(CLOUDS), help="Only on this cloud.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each case.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the results as JUnit XML.")
-def test_rules(folder: Path, folders: tuple[Path, ...], slug: str, cloud: str | None, junit: Path | None) -> int:
+def test_rules(
+    folder: Path, folders: tuple[Path, ...], slug: str, cloud: str | None, verbose: bool, junit: Path | None
+) -> int:
     """Run the case files below DIR (./tests/rules by default) against the rules.
 
     A case describes requests; what each cloud would log of them is made from that and scanned as any log file. `blind`
@@ -43,7 +46,7 @@ def test_rules(folder: Path, folders: tuple[Path, ...], slug: str, cloud: str | 
     results = list(judge_all(rules, files, cloud or ""))
     if not results and not errors:
         raise click.UsageError(f"no case in {folder}" + (f" of {slug}" if slug else ""))
-    _table(results)
+    _report(results, verbose=verbose)
     for error in errors:
         click.echo(error, err=True)
     if junit is not None:
@@ -75,22 +78,10 @@ def read_all(folder: Path, rules: RuleSet, slug: str = "") -> tuple[list[CaseFil
     return files, errors
 
 
-def _table(results: Sequence[Result]) -> None:
+def _report(results: Sequence[Result], *, verbose: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    clouds = [c for c in CLOUDS if any(r.cloud == c for r in results)]
-    grid.add_column("rule", no_wrap=True)
-    grid.add_column("case", overflow="fold")
-    for cloud in clouds:
-        grid.add_column(cloud, no_wrap=True)
-    rows: dict[tuple[str, str], dict[str, Result]] = {}
-    for result in results:
-        rows.setdefault((result.file.rule, result.case.name), {})[result.cloud] = result
-    for (rule, case), found in rows.items():
-        cells = [_cell(found.get(cloud)) for cloud in clouds]
-        grid.add_row(rule, Text(clean(case)), *cells)
-    if rows:
-        console.print(grid)
+    if results:
+        console.print(_by_case(results) if verbose else _by_rule(results))
     for result in results:
         if result.status == "failed":
             where = f"{result.file.where(result.case)}: {result.case.name} [{result.cloud}]"
@@ -98,8 +89,45 @@ def _table(results: Sequence[Result]) -> None:
     held_back = {reason for result in results if result.status == "blind" for reason in result.reasons}
     for reason in sorted(held_back):
         console.print(Text(clean(f"blind: {reason}"), "yellow"))
-    counts = [f"{sum(r.status == s for r in results)} {s}" for s in ("passed", "failed", "blind")]
-    console.print(f"{len(rows)} cases, {len(results)} runs: {', '.join(counts)}")
+    cases = {(result.file.rule, result.case.name) for result in results}
+    console.print(f"{len(cases)} cases, {len(results)} runs: {_counts(results, zero=True)}")
+
+
+def _by_rule(results: Sequence[Result]) -> Table:
+    """A line a rule: how many of its cases came out how on each cloud."""
+    grid, clouds = _grid(results, "rule", "cases")
+    for rule in dict.fromkeys(r.file.rule for r in results):
+        of_rule = [r for r in results if r.file.rule == rule]
+        cells = [Text(_counts([r for r in of_rule if r.cloud == cloud]) or "-") for cloud in clouds]
+        failed = any(r.status == "failed" for r in of_rule)
+        grid.add_row(Text(rule, "bold red" if failed else ""), str(len({r.case.name for r in of_rule})), *cells)
+    return grid
+
+
+def _by_case(results: Sequence[Result]) -> Table:
+    """A line a case: what it gave on each cloud."""
+    grid, clouds = _grid(results, "rule", "case")
+    rows: dict[tuple[str, str], dict[str, Result]] = {}
+    for result in results:
+        rows.setdefault((result.file.rule, result.case.name), {})[result.cloud] = result
+    for (rule, case), found in rows.items():
+        grid.add_row(rule, Text(clean(case)), *(_cell(found.get(cloud)) for cloud in clouds))
+    return grid
+
+
+def _grid(results: Sequence[Result], *heads: str) -> tuple[Table, list[str]]:
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        grid.add_column(head, overflow="fold")
+    clouds = [c for c in CLOUDS if any(r.cloud == c for r in results)]
+    for cloud in clouds:
+        grid.add_column(cloud, no_wrap=True)
+    return grid, [*clouds]
+
+
+def _counts(results: Sequence[Result], *, zero: bool = False) -> str:
+    counts = [(sum(r.status == status for r in results), status) for status in ("passed", "failed", "blind")]
+    return ", ".join(f"{count} {status}" for count, status in counts if count or zero)
 
 
 def _cell(result: Result | None) -> Text:

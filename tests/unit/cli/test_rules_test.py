@@ -83,6 +83,26 @@ def test_what_a_cloud_keeps_back_is_blind_and_fails_nothing(tmp_path, capsys):
     assert "1 passed, 0 failed, 2 blind" in out
 
 
+def test_a_table_by_rule_or_by_case(tmp_path, capsys):
+    workflow = request(resource="workflows.argoproj.io", version="v1alpha1")
+    cases = [
+        {"name": "fires", "expect": "medium", "request": request()},
+        {"name": "custom", "expect": "medium", "request": workflow},
+        {"name": "wrong", "expect": "high", "request": request(), "clouds": ["native"]},
+    ]
+    run(tmp_path, cases)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[:2]]
+    assert rows[0] == ["rule", "cases", "native", "eks", "gke"]
+    assert " ".join(rows[1]) == "pod-in-shop 3 2 passed, 1 failed 1 passed, 1 blind 1 passed, 1 blind"
+    run(tmp_path, cases, "-v")
+    rows = [line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert rows == [
+        ["fires", "ok", "ok", "ok"],
+        ["custom", "ok", "blind", "blind"],
+        ["wrong", "FAILED", "medium", "-", "-"],
+    ]
+
+
 def test_records_by_hand(tmp_path, capsys):
     folder = tmp_path / "cases" / "records"
     folder.mkdir(parents=True)
