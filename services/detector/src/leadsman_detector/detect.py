@@ -188,8 +188,9 @@ class Detector:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             if match.rule.name in self.rules.fed and match.fresh:
                 self._join(plan, match, where)
-        # a read shows nothing of the object here, and is no version of it
-        if key is not None and versioned and (event["verb"] == "delete" or (route.changed and event["verb"] in WRITES)):
+        # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
+        shows = route.changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
+        if key is not None and versioned and (event["verb"] == "delete" or shows):
             found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
             self._write(plan, key, event, found, alerts)
         if self._asks:

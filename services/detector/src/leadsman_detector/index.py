@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -39,12 +39,21 @@ MAX_REMEMBERED = 8192  # texts a field
 MAX_REMEMBERED_LENGTH = 256
 _REGEXES_TOGETHER = 64
 _RANKS = {"exact": 0, "network": 1, "literal": 1, "number": 5, "regex": 6, "shared": 7, "whole": 8}
+_SETTLED = 100
 
 
 class Index(Generic[T]):
-    """Conditions with what belongs to each; `values` makes the getter of a field."""
+    """Conditions (each with its `each`) and what belongs to them; `values` makes the getter of a field.
 
-    def __init__(self, entries: Iterable[tuple[Node, str, T]], values: Callable[[str], Values]) -> None:
+    Fields that are `settled` before a look-up tell nothing new: they are anchors only where there is no other.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[tuple[Node, str, T]],
+        values: Callable[[str], Values],
+        settled: Container[str] = (),
+    ) -> None:
         self.items: list[T] = []
         self.always: list[int] = []
         fields: dict[str, _Field] = {}
@@ -53,7 +62,7 @@ class Index(Generic[T]):
         asked = Counter(_key(leaf) for node, _, _ in kept for leaf in set(positive_leaves(node)))
         for number, (node, each, item) in enumerate(kept):
             self.items.append(item)
-            anchors = _anchors(node, each, asked)
+            anchors = _anchors(node, each, asked, settled)
             if anchors is None:
                 self.always.append(number)
                 continue
@@ -186,15 +195,17 @@ class _Field:
         return found
 
 
-def _anchors(node: Node, each: str, asked: Counter[Any]) -> tuple[float, tuple[Leaf, ...]] | None:
+def _anchors(
+    node: Node, each: str, asked: Counter[Any], settled: Container[str]
+) -> tuple[float, tuple[Leaf, ...]] | None:
     """Leaves of which one must hold for the condition to hold, with how much they let through; None: there are none."""
     if isinstance(node, Not):
         return None
     if isinstance(node, And):
-        some = [found for part in node.parts if (found := _anchors(part, each, asked)) is not None]
+        some = [found for part in node.parts if (found := _anchors(part, each, asked, settled)) is not None]
         return min(some, key=lambda found: found[0], default=None)
     if isinstance(node, Or):
-        parts = [_anchors(part, each, asked) for part in node.parts]
+        parts = [_anchors(part, each, asked, settled) for part in node.parts]
         if not parts or any(found is None for found in parts):
             return None
         every = [found for found in parts if found is not None]
@@ -204,7 +215,7 @@ def _anchors(node: Node, each: str, asked: Counter[Any]) -> tuple[float, tuple[L
     kind = _kind(node)
     if kind == "shared" and is_within(node.path, each) and test_of(node)([]):
         return None  # absent from one element of `each` is not absent from the event
-    return _RANKS[kind] + math.log2(asked[_key(node)]), (node,)
+    return (_SETTLED if node.path in settled else _RANKS[kind]) + math.log2(asked[_key(node)]), (node,)
 
 
 def _kind(leaf: Leaf) -> str:

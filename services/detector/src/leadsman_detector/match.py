@@ -17,7 +17,7 @@ from leadsman_detector.fields import Getter, UnknownField, all_text, elements, g
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
 from leadsman_detector.index import Index
-from leadsman_detector.routing import ALL_FLAGS, gate_of, is_open, known_fields, known_values
+from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
 
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
@@ -186,7 +186,7 @@ class Group:
     @cached_property
     def index(self) -> Index[CompiledRule]:
         """Made when the first event comes this way."""
-        return Index([(r.rule.condition, r.rule.each, r) for r in self.rules], _quick_getter)
+        return Index([(r.rule.condition, r.rule.each, r) for r in self.rules], _quick_getter, ROUTED)
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ _BOOL_FLAGS = {
     "coverage.truncated": Flag.TRUNCATED,
 }
 _ACTION_FIELDS = ("verb", "objectRef.resource", "objectRef.apiGroup", "objectRef.subresource")
-_ROUTED = {"action", "cloud.operation", *_ACTION_FIELDS, *_BOOL_FLAGS}
+ROUTED = {"action", "cloud.operation", *_ACTION_FIELDS, *_BOOL_FLAGS}
 ALWAYS = And(())  # the gate of a rule of which routing tells nothing
 
 
@@ -93,7 +93,7 @@ def _gate(node: Node, *, wanted: bool) -> Node:
             return And(tuple(p for p in parts if p != ALWAYS))
         return ALWAYS if ALWAYS in parts else Or(tuple(parts))
     plain = Leaf(node.path, node.op, node.value, cased=node.cased)
-    if node.path in _ROUTED and node.op != "fieldref":
+    if node.path in ROUTED and node.op != "fieldref":
         return plain if wanted else Not(plain)
     fact = ".".join(node.path.split(".", 2)[:2])
     if fact in _FACT_FLAGS and (node.op != "fieldref" and test_of(node)([])) is not wanted:
