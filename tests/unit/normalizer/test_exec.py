@@ -140,3 +140,8 @@ def test_exec_options_in_a_body_stand_in_for_the_query():
     found = exec_facts("create", "pods", "exec", "web", "web-0", "/api/v1/namespaces/web/pods/web-0/exec", "", options)
     assert (found["argv"], found["container"]) == (["tar", "cf", "-", "/data"], "api")
     assert (found["stdin"], found["tty"]) == (True, False)
+
+
+def test_no_number_of_parameters_hides_the_command():
+    uri = "/api/v1/namespaces/web/pods/web-0/exec?" + "x=1&" * 20_000 + "command=cat&command=/etc/shadow"
+    assert exec_facts("create", "pods", "exec", "web", "web-0", uri, "")["argv"] == ["cat", "/etc/shadow"]

@@ -35,6 +35,7 @@ _HEX_DECODER = re.compile(r"\bxxd\b|unhexlify|fromhex|pack\(")
 _REVERSER = re.compile(r"(?:^|[|;&(\s])rev\b")
 MAX_BLOBS = 256  # of one line; decoys that are no text cost nothing, so that a few do not hide the one that is
 MAX_LINES = 64
+MAX_WORDS = 1000  # of one command, half of them from its end
 
 
 def command_text(argv: list[str]) -> str:
@@ -82,7 +83,8 @@ def _shortened(text: str, size: int) -> str:
 
 def readings(argv: list[str]) -> list[str]:
     """The readings of one command, in order, masked."""
-    words = [_shortened(word, MAX_TEXT) for word in argv[:1000]]
+    kept = argv if len(argv) <= MAX_WORDS else [*argv[: MAX_WORDS // 2], *argv[-MAX_WORDS // 2 :]]
+    words = [_shortened(word, MAX_TEXT) for word in kept]
     if not words:
         return []
     lines = [_one(" ".join(words))]
