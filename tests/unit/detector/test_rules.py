@@ -236,3 +236,19 @@ def test_what_earlier_events_told(tmp_path, make_event, known, fires):
     assert [p.reason for p in rules.problems] == ["no such field: known.pod.colour"]
     assert [c.rule.name for c in rules.candidates("get pods", 0)] == ["young"]  # routing cannot tell
     assert bool(rules.match({**make_event(), "known": known})) is fires
+
+
+@pytest.mark.parametrize(
+    ("detection", "says"),
+    [
+        ("a: {responseStatus.code: ALLOW}\ncondition: a", "responseStatus.code is a number, never 'ALLOW'"),
+        ("a: {verb: get}\nb: {dryRun: maybe}\ncondition: a and not b", "dryRun is true or false, never 'maybe'"),
+        ("a: {responseStatus.code: ['403', 401]}\nb: {dryRun: 'true'}\ncondition: a and b", ""),
+        ("a: {annotations.code: ALLOW}\nb: {requestObject.x: 1}\ncondition: a and b", ""),
+    ],
+)
+def test_a_value_that_no_event_has_is_named_and_keeps_nothing_out(tmp_path, detection, says):
+    write(tmp_path, "odd", detection)
+    rules = load([tmp_path])
+    assert len(rules.rules) == 1
+    assert [(p.reason, p.fatal) for p in rules.problems] == ([(says, False)] if says else [])

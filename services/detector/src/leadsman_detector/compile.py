@@ -179,10 +179,14 @@ def _one_regex(leaves: list[Leaf]) -> Leaf:
     return Leaf(leaves[0].path, "regex", pattern, line=leaves[0].line)
 
 
+def leaves_of(node: Node) -> list[Leaf]:
+    """Every leaf of a condition, those under a `not` too."""
+    if isinstance(node, And | Or):
+        return [leaf for p in node.parts for leaf in leaves_of(p)]
+    return leaves_of(node.part) if isinstance(node, Not) else [node]
+
+
 def paths_of(node: Node) -> list[str]:
     """Every field that a condition looks at, those under a `not` too."""
-    if isinstance(node, And | Or):
-        return [path for p in node.parts for path in paths_of(p)]
-    if isinstance(node, Not):
-        return paths_of(node.part)
-    return [node.path, node.value[0]] if node.op == "fieldref" else [node.path]
+    pairs = ((leaf.path, leaf.value[0] if leaf.op == "fieldref" else "") for leaf in leaves_of(node))
+    return [path for pair in pairs for path in pair if path]

@@ -7,6 +7,7 @@ all (`annotations.authorization.k8s.io/decision`). `requestObject.` and `respons
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from leadsman_common.schemas import load_avsc, records_of
-from leadsman_detector.form import ANYWHERE
+from leadsman_detector.form import ANYWHERE, Leaf
 
 Getter = Callable[[Any], list[Any]]
 BODIES = ("requestObject", "responseObject")
@@ -125,6 +126,32 @@ def texts(value: Any) -> list[Any]:
 def all_text(event: Any) -> list[Any]:
     """Everything that an event holds as one text, for a quick look: JSON, so quotes and backslashes stand escaped."""
     return [_encoder().encode(event).decode()]
+
+
+def misfit(leaf: Leaf) -> str:
+    """Why no event can meet a leaf, by the type of its field; empty where one can."""
+    kind = _type_of(leaf.path)
+    if leaf.op != "equals" or kind is None or leaf.value == "":
+        return ""
+    text = str(leaf.value).lower()
+    if kind in ("int", "long") and (isinstance(leaf.value, bool) or not re.fullmatch(r"-?\d+(\.0)?", text)):
+        return f"{leaf.path} is a number, never {leaf.value!r}"
+    if kind == "boolean" and text not in ("true", "false"):
+        return f"{leaf.path} is true or false, never {leaf.value!r}"
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _type_of(path: str) -> str | None:
+    """The schema's type of a field that is one value; None for all others."""
+    if path == ANYWHERE or path in KNOWN or path.partition(".")[0] in BODIES:
+        return None
+    schema = _schema()
+    for kind, name in _known_steps(path):
+        _, inner = _resolve(schema)
+        schema = inner if kind == "item" or not isinstance(inner, dict) or name not in inner else inner[name]
+    kind, inner = _resolve(schema)
+    return str(inner) if kind == "plain" else None
 
 
 def elements(each: str) -> Getter:

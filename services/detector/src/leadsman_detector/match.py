@@ -12,8 +12,8 @@ from typing import Any
 from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
-from leadsman_detector.compile import Condition, MatchedLeaf
-from leadsman_detector.fields import Getter, UnknownField, all_text, elements, getter, is_within
+from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
+from leadsman_detector.fields import Getter, UnknownField, all_text, elements, getter, is_within, misfit
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
 from leadsman_detector.index import Index
@@ -228,6 +228,7 @@ class RuleSet:
             except (UnknownField, BadPattern) as error:
                 problems.append(_problem(rule, error))
             else:
+                problems += _misfits(rule)
                 if rule.alert or rule.name in fed:
                     self.rules.append(compiled)
         self.correlations: tuple[Correlation, ...] = files.correlations
@@ -278,6 +279,12 @@ def _usable(given: Filter, each: str, problems: list[Problem]) -> bool:
             problems.append(problem)
         return False
     return True
+
+
+def _misfits(rule: Rule) -> list[Problem]:
+    """What a rule asks for that no event has; it is used all the same, for the rest that it says."""
+    found = {reason: leaf.line for leaf in leaves_of(rule.condition) if (reason := misfit(leaf))}
+    return [Problem(rule.file, rule.name, reason, line, fatal=False) for reason, line in found.items()]
 
 
 def _problem(of: Rule | Filter, error: UnknownField | BadPattern) -> Problem:
