@@ -134,7 +134,7 @@ def _branch(at: Tree, part: Part, title: str = "") -> None:
     text = ""
     if part.kind == "field":
         values = ", ".join(_text(v) for v in part.values)
-        text = f"{part.test}  [{values or 'absent'}]"
+        text = f"{_text(part.test)}  [{values or 'absent'}]"
     elif len(part.parts) > 1:
         text = _JOINED[part.kind]
     branch = at.add(Text(clean(f"{mark} {': '.join(filter(None, (head, text)))}"), style))
