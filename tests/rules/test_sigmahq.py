@@ -1,4 +1,4 @@
-"""SigmaHQ's Kubernetes audit rules, as they are, where SIGMA_RULES names a checkout of SigmaHQ/sigma or such a folder."""
+"""SigmaHQ's Kubernetes audit rules, as they are, where SIGMA_RULES names a checkout of SigmaHQ/sigma or a folder."""
 
 from __future__ import annotations
 
