@@ -217,3 +217,20 @@ def test_a_patch_whose_body_is_not_logged_touches_nothing():
     event = event_of(native("patch", "pods", responseObject=stored))
     assert event["facts"]["pod"]["host_network"]
     assert event["facts"]["touched"] == []
+
+
+def test_a_json_patch_copies_what_it_parked_elsewhere():
+    ops = [
+        {"op": "add", "path": "/metadata/annotations", "value": {"x": "kannix/monero-miner"}},
+        {"op": "copy", "from": "/metadata/annotations/x", "path": "/spec/containers/0/image"},
+        {"op": "copy", "from": "/metadata/nowhere/99999999999999999999", "path": "/spec/nodeName"},
+    ]
+    tree = fragment_of(ops).tree
+    assert tree["spec"]["containers"] == [{"image": "kannix/monero-miner"}]
+    assert tree["spec"]["nodeName"] is None
+
+
+def test_a_json_patch_that_copies_an_object_into_itself_stays_small():
+    ops = [{"op": "add", "path": "/spec/a", "value": {"b": "c"}}]
+    ops += [{"op": "copy", "from": "/spec", "path": f"/spec/{n}x"} for n in range(100)]
+    assert len(str(fragment_of(ops).tree)) < 5000

@@ -29,17 +29,19 @@ def fragment_of(ops: list[Any]) -> Fragment:
         name, path = op.get("op"), op["path"]
         if name not in ("add", "replace", "remove", "move", "copy"):
             continue
-        if name == "move" and isinstance(op.get("from"), str):
-            whole.add(_generic(_segments(op["from"])))
+        source = _segments(op["from"]) if name in ("move", "copy") and isinstance(op.get("from"), str) else None
+        if name == "move" and source is not None:
+            whole.add(_generic(source))
         segments = _segments(path)
         if len(segments) > MAX_SEGMENTS:
             continue
         whole.add(_generic(segments))
-        known = name in ("add", "replace")
+        # what the patch itself put elsewhere first: a value parked in an annotation and copied to the image
+        value = _get(root, source) if source is not None else op.get("value") if name in ("add", "replace") else None
         if not segments:
-            root = op["value"] if known and isinstance(op.get("value"), dict) else root
+            root = value if isinstance(value, dict) else root
             continue
-        _set(root, segments, op.get("value") if known else None, number)
+        _set(root, segments, value, number)
     tree = _lists(root)
     return Fragment(tree if isinstance(tree, dict) else {}, frozenset(whole))
 
@@ -55,6 +57,23 @@ def _is_index(segment: str) -> bool:
 
 def _generic(segments: list[str]) -> tuple[str, ...]:
     return tuple("#" if _is_index(s) else s for s in segments)
+
+
+def _get(root: dict[str, Any], segments: list[str]) -> Any:
+    """The text, number or list of such that the patch has set at a path so far; None for nothing.
+
+    Objects are left out: one copied into itself again and again would grow without bound.
+    """
+    node: Any = root
+    for segment in segments[:MAX_SEGMENTS]:
+        if isinstance(node, list):
+            at = int(segment) if _is_index(segment) and segment != "-" and len(segment) < 6 else len(node)
+            node = node[at] if at < len(node) else None
+        else:
+            node = node.get(segment) if isinstance(node, dict) else None
+    if isinstance(node, list):
+        return None if any(isinstance(item, dict | list) for item in node) else list(node)
+    return None if isinstance(node, dict) else node
 
 
 def _set(root: dict[str, Any], segments: list[str], value: Any, number: int) -> None:
