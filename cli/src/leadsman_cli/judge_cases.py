@@ -59,7 +59,11 @@ def judge(rules: RuleSet, file: CaseFile, case: Case, cloud: Cloud) -> Result:
     reasons = list(_unmet(file, case, cloud, found))
     status: Status = "failed" if reasons else "passed"
     if reasons and enveloped.withheld and got == "none" and not found.bad:
-        status, reasons = "blind", list(enveloped.withheld)
+        whole, _ = scanned(rules, file, case, "native")  # where nothing is kept back
+        if list(_unmet(file, case, cloud, whole)):
+            reasons.append("and so it is with all that the cloud keeps back")
+        else:
+            status, reasons = "blind", list(enveloped.withheld)
     took_s = time.perf_counter() - began
     notes = enveloped.notes + (enveloped.withheld if status == "passed" else ())
     return Result(file, case, cloud, status, got, tuple(reasons), notes, took_s)

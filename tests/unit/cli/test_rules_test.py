@@ -83,6 +83,13 @@ def test_what_a_cloud_keeps_back_is_blind_and_fails_nothing(tmp_path, capsys):
     assert "1 passed, 0 failed, 2 blind" in out
 
 
+def test_what_would_not_fire_anywhere_is_no_blind_spot(tmp_path, capsys):
+    workflow = request(resource="workflows.argoproj.io", version="v1alpha1", body={"spec": {}})
+    assert run(tmp_path, [{"name": "custom", "expect": "medium", "request": workflow, "clouds": ["eks"]}]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "expected medium, got none; and so it is with all that the cloud keeps back" in out
+
+
 def test_a_table_by_rule_or_by_case(tmp_path, capsys):
     workflow = request(resource="workflows.argoproj.io", version="v1alpha1")
     cases = [
