@@ -30,6 +30,8 @@ KINDS: dict[tuple[str, str], Kind] = {
     **{(group, "daemonsets"): Kind("DaemonSet", "pod", _TEMPLATE) for group in _APPS},
     ("apps", "statefulsets"): Kind("StatefulSet", "pod", _TEMPLATE),
     ("batch", "jobs"): Kind("Job", "pod", _TEMPLATE),
+    # a Deployment by another name: at a known place its patches are read without an image beside what they set
+    ("argoproj.io", "rollouts"): Kind("Rollout", "pod", _TEMPLATE),
     ("batch", "cronjobs"): Kind("CronJob", "pod", ("spec", "jobTemplate", "spec", "template", "spec")),
     (_RBAC, "roles"): Kind("Role", "role"),
     (_RBAC, "clusterroles"): Kind("ClusterRole", "role"),
