@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_detector.context import context_of
 from leadsman_detector.form import Correlation, Rule
 from leadsman_detector.history import ObjectKey
 from leadsman_detector.match import Match
 
 MAX_VALUE = 512
 MAX_MATCHED = 100  # facts told of one event
-_JUDGED: tuple[Literal["grants", "classes"], ...] = ("grants", "classes")
-_RULE_KEYS: tuple[Literal["verbs", "groups", "resources", "resource_names", "non_resource_urls"], ...] = (
-    "verbs",
-    "groups",
-    "resources",
-    "resource_names",
-    "non_resource_urls",
-)
 
 
 class Where(NamedTuple):
@@ -150,22 +143,9 @@ def object_text(event: AuditEvent) -> str:
 
 def _matched(match: Match) -> list[MatchedFact]:
     pairs = dict.fromkeys((m.leaf.path, _text(m.value)) for m in match.leaves)
-    pairs |= dict.fromkeys(("facts.role.rules", _text(text)) for text in _policy_rules(match))
+    context = context_of(match.event, ((m.leaf.path, m.value) for m in match.leaves if isinstance(m.value, str)))
+    pairs |= dict.fromkeys((path, _text(text)) for path, text in context)
     return [{"field": path, "value": value} for path, value in list(pairs)[:MAX_MATCHED]]
-
-
-def _policy_rules(match: Match) -> list[str]:
-    """The PolicyRules of a role that hold what decided, as they stand in it."""
-    facts = match.event["facts"]
-    role = facts["role"] if facts else None
-    if role is None:
-        return []
-    decided = {(m.leaf.path, m.value) for m in match.leaves if m.leaf.path.startswith("facts.role.rules.")}
-    return [
-        " ".join(f"{key}={','.join(rule[key])}" for key in _RULE_KEYS if rule[key])
-        for rule in role["rules"]
-        if any((f"facts.role.rules.{key}", v) in decided for key in _JUDGED for v in rule[key])
-    ]
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,61 @@
+"""What an alert tells of an object beside the facts that decided: what a person asks next (DETECTIONS, Evidence)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from leadsman_common.events import AuditEvent, ExecFacts, PolicyRuleFacts, RoleFacts, ServiceFacts
+
+Told = tuple[str, str]  # a field, a text
+
+
+def context_of(event: AuditEvent, decided: Iterable[tuple[str, object]]) -> Iterator[Told]:
+    """The context of what `decided` (path and value of each leaf that held), for the facts that it speaks of."""
+    facts = event["facts"]
+    if facts is None:
+        return
+    pairs = set(decided)
+    if facts["role"] is not None:
+        yield from _role(facts["role"], pairs)
+    if facts["service"] is not None:
+        yield from _service(facts["service"])
+    if facts["exec"] is not None:
+        yield from _exec(facts["exec"])
+
+
+def _role(role: RoleFacts, decided: set[tuple[str, object]]) -> Iterator[Told]:
+    """The PolicyRules that hold what decided, as they stand in the role."""
+    grants = {value for path, value in decided if path == "facts.role.rules.grants"}
+    classes = {value for path, value in decided if path == "facts.role.rules.classes"}
+    for rule in role["rules"]:
+        if grants.intersection(rule["grants"]) or classes.intersection(rule["classes"]):
+            yield "facts.role.rules", _rule(rule)
+
+
+def _rule(rule: PolicyRuleFacts) -> str:
+    parts = {
+        "verbs": rule["verbs"],
+        "groups": rule["groups"],
+        "resources": rule["resources"],
+        "resource_names": rule["resource_names"],
+        "non_resource_urls": rule["non_resource_urls"],
+    }
+    return " ".join(f"{key}={','.join(values)}" for key, values in parts.items() if values)
+
+
+def _service(service: ServiceFacts) -> Iterator[Told]:
+    for port in service["ports"]:
+        node = f", node port {port['node']}" if port["node"] else ""
+        yield "facts.service.ports", f"{port['port']}/{port['proto']} to {port['target'] or port['port']}{node}"
+    for key, value in sorted(service["selector"].items()):
+        yield "facts.service.selector", f"{key}={value}"
+    for network in service["source_ranges"]:
+        yield "facts.service.source_ranges", network
+
+
+def _exec(opened: ExecFacts) -> Iterator[Told]:
+    if opened["container"]:
+        yield "facts.exec.container", opened["container"]
+    asked = [name for name in ("stdin", "stdout", "stderr", "tty") if opened[name]]
+    if asked:
+        yield "facts.exec", " ".join(asked)
