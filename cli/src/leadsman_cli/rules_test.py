@@ -85,10 +85,10 @@ def _report(results: Sequence[Result], *, verbose: bool) -> None:
     for result in results:
         if result.status == "failed":
             where = f"{result.file.where(result.case)}: {result.case.name} [{result.cloud}]"
-            console.print(Text(clean(f"{where}: {'; '.join(result.reasons)}"), "red"))
+            console.print(Text(clean(f"{where}: {'; '.join(result.reasons)}"), "red"), soft_wrap=True)
     held_back = {reason for result in results if result.status == "blind" for reason in result.reasons}
     for reason in sorted(held_back):
-        console.print(Text(clean(f"blind: {reason}"), "yellow"))
+        console.print(Text(clean(f"blind: {reason}"), "yellow"), soft_wrap=True)
     cases = {(result.file.rule, result.case.name) for result in results}
     console.print(f"{len(cases)} cases, {len(results)} runs: {_counts(results, zero=True)}")
 
