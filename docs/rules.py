@@ -33,7 +33,7 @@ CLOUD_NAMES = {"native": "self-managed", "eks": "EKS", "gke": "GKE", "aks": "AKS
 KINDS = ("captured", "re-enveloped", "vendor", "hand-written")
 MODIFIERS = {
     "contains": "contains", "startswith": "starts with", "endswith": "ends with", "re": "matches", "cidr": "is within",
-    "exists": "is there:", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "fieldref": "is as the field",
+    "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "fieldref": "is as the field",
 }  # fmt: skip
 MAX_VALUES = 6
 MAX_TEXT = 60
@@ -133,7 +133,12 @@ def _rule(
     document: Document, rules: RuleSet, filters: Sequence[Document], names: dict[str, str], blind: Sequence[str]
 ) -> list[str]:
     own = document.get("leadsman") or {}
-    parts = [f"## {document['name']}", f"**{document['title']}.** {_line(document['description'])}"]
+    folder = "kubernetes" if "detection" in document else "correlations"
+    file = f"rules/{folder}/{document['name']}.yml"
+    parts = [
+        f"## {document['name']}",
+        f"**{document['title']}.** {_line(document['description'])} ([{file}](../{file}))",
+    ]
     parts.append("| level | where |\n|---|---|\n" + "\n".join(_levels(document, own)))
     if "detection" in document:
         parts.append(f"Fires where {_words(document['detection']['condition'])}.")
@@ -186,8 +191,12 @@ def _ask(name: str, value: Any) -> str:
     path, *modifiers = name.split("|")
     verb = next((MODIFIERS[m] for m in modifiers if m in MODIFIERS), "is")
     joined = " and " if "all" in modifiers else " or "
-    if value is None:
+    if value is None or ("exists" in modifiers and value is False):
         return f"`{path}` is absent"
+    if "exists" in modifiers:
+        return f"`{path}` is there"
+    if "re" in modifiers and isinstance(value, list) and len(value) > 1:
+        return f"`{path}` matches {'all' if 'all' in modifiers else 'one'} of {len(value)} expressions"
     return f"`{path}` {verb} {_values(value, joined)}"
 
 
