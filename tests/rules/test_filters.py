@@ -27,7 +27,8 @@ ROLES = [pytest.param(d, id=d["title"]) for stem, d in FILTERS if stem == "opera
 # for each pattern a name that it means
 MEANT = [
     "602401143452.dkr.ecr.eu-west-1.amazonaws.com", "europe-west1-artifactregistry.gcr.io", "registry.crowdstrike.com",
-    "ebs-csi-driver/aws-ebs-csi-driver", "eks/aws-ebs-csi-driver", "cloud-provider-gcp/gcp-compute-persistent-disk-csi-driver",
+    "ebs-csi-driver/aws-ebs-csi-driver", "eks/aws-ebs-csi-driver",
+    "cloud-provider-gcp/gcp-compute-persistent-disk-csi-driver",
     "gcp-compute-persistent-disk-csi-driver", "oss/kubernetes-csi/azuredisk-csi", "csi-secrets-store/driver",
     "oss/kubernetes-csi/secrets-store/driver", "netd", "gke-release/gke-release/netd", "longhornio/longhorn-manager",
     "openebs/node-disk-manager", "ceph/ceph", "sig-storage/csi-provisioner", "falcon-sensor/us-1/release/falcon-sensor",
@@ -358,7 +359,10 @@ def test_public_load_balancers(given, low):
     assert level_of("service-exposed", given) == "low" if low else loud("service-exposed", given)
 
 
-SCRIPT = 'cp /usr/bin/cilium-mount /hostbin/cilium-mount;\nnsenter --cgroup=/hostproc/1/ns/cgroup --mount=/hostproc/1/ns/mnt "${BIN_PATH}/cilium-mount" $CGROUP_ROOT;\nrm /hostbin/cilium-mount\n'
+SCRIPT = """cp /usr/bin/cilium-mount /hostbin/cilium-mount;
+nsenter --cgroup=/hostproc/1/ns/cgroup --mount=/hostproc/1/ns/mnt "${BIN_PATH}/cilium-mount" $CGROUP_ROOT;
+rm /hostbin/cilium-mount
+"""
 
 
 @pytest.mark.parametrize(
