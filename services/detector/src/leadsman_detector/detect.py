@@ -192,6 +192,9 @@ class Detector:
         shows = route.changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
         if key is not None and versioned and (event["verb"] == "delete" or shows):
             found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
+            if key.child:  # a label of a child tells nothing new of its owner
+                asked = {rule: {p: True for p, touched in shown.items() if touched} for rule, shown in found.items()}
+                found = {rule: shown for rule, shown in asked.items() if shown}
             self._write(plan, key, event, found, alerts)
         if self._asks:
             plan.requests += known.puts(event)

@@ -158,18 +158,23 @@ def story(versions: Sequence[Version], rule_id: str, arrived: Version) -> Story 
 
 def child_story(
     versions: Sequence[Version],
-    others: Sequence[Mapping[str, list[str]]],
+    others: Sequence[tuple[bool, Mapping[str, list[str]]]],
     rule_id: str,
     shown: Properties,
     alert: Alert,
 ) -> Story | None:
-    """What a child adds: None where its owner or another child already showed all of it."""
-    own = {p for v in versions for p in v.found.get(rule_id, {})}
-    seen = {p for other in others for p in other.get(rule_id, ())}
-    if not set(shown) - own - seen:
-        return None
+    """What a child adds: None where its owner introduced, or another child showed, all of it.
+
+    Children may arrive together, so of several that show the same one must speak: `others` says of each whether it
+    goes before this one, and only one of them as a whole can silence it, for two might silence a third that does too.
+    """
     found = introductions(versions, rule_id)
-    more = [other for other in others if set(other.get(rule_id, ())) - own]
+    own = {p for _, introduced in found for p in introduced}
+    new = set(shown) - own
+    shown_by = [(before, set(other.get(rule_id, ())) - own) for before, other in others]
+    if not new or any(theirs > new or (before and theirs == new) for before, theirs in shown_by):
+        return None
+    more = [theirs for _, theirs in shown_by if theirs]
     score = 2 * (len(found) + len(more)) + bool(found)
     return Story(_told([*(v.alerts[rule_id] for v, _ in found), alert], score), _rank(score, alert["time"]))
 
@@ -181,7 +186,7 @@ def told(own: Sequence[bytes], children: Sequence[bytes], arrived: Version, chil
         rules = sorted({rule for v in versions for rule in v.found})
         stories = [story(versions, rule, arrived) for rule in rules]
     else:
-        others = [_CHILD.decode(m) for m in children if m != child]
+        others = [(m < child, _CHILD.decode(m)) for m in children if m != child]
         stories = [
             child_story(versions, others, rule, shown, arrived.alerts[rule]) for rule, shown in arrived.found.items()
         ]
