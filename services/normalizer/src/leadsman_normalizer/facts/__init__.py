@@ -148,8 +148,21 @@ def _from_bodies(asked: Asked, kind: Kind, reasons: list[str]) -> Read:
     present = any(facts[name] is not None for name in FLAG_OF)  # type: ignore[literal-required]
     if not present:
         return Read(None, "" if kind.fact == "custom" else bodies.source, bodies)
-    facts["touched"] = ["*"] if bodies.fragment is None else touched_by(kind, bodies.fragment, bodies.whole)
+    if bodies.fragment is not None:
+        facts["touched"] = touched_by(kind, bodies.fragment, bodies.whole)
+    else:
+        facts["touched"] = [] if kind.fact == "pod" and _by_a_controller(asked) else ["*"]
     return Read(facts, bodies.source, bodies)
+
+
+def _by_a_controller(asked: Asked) -> bool:
+    """Whether a controller of the control plane writes an object again: its status, scale or revision, not its spec."""
+    actor = asked.actor
+    return (
+        asked.verb == "update"
+        and actor["class"] == "control_plane"
+        and (actor["namespace"] == "kube-system" or actor["name"] == "system:kube-controller-manager")
+    )
 
 
 def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]) -> None:

@@ -9,7 +9,8 @@ The convention of `facts.touched`:
 - an image touches `pod.containers.image` and all that is read from it (`image_repo` and so on), a host path likewise;
 - labels, annotations and status touch nothing, but for those that are facts themselves (`role.aggregate_to`,
   `service.internal`, `service_account.role_arn`, `ingress.class`);
-- a patch whose body the log does not hold touches [].
+- a patch whose body the log does not hold touches [], and so does an update by which a controller of the control plane
+  writes a workload's status, scale or revision: the whole object is sent, and what is dangerous about it was there.
 """
 
 from __future__ import annotations
