@@ -63,7 +63,7 @@ def test_no_canary_travels(name, text, raw):
 class Producer:
     """Keeps what is sent."""
 
-    def __init__(self, *_):
+    def __init__(self, *_, **_named):
         self.sent = []
 
     def enqueue(self, record):
