@@ -5,6 +5,8 @@ from __future__ import annotations
 from leadsman_normalizer.sources.eks_components import KLOG
 
 _HEAD_BYTES = 512
+# how the API server begins a line: whatever names its body holds, it is native
+SERVER_LINE = b'{"kind":"Event","apiVersion":"audit.k8s.io/'
 # vendors' examples lack apiVersion and auditID; two of these are no coincidence
 _NATIVE = (b'"verb"', b'"objectRef"', b'"requestURI"', b'"sourceIPs"')
 
@@ -14,6 +16,8 @@ def detect(value: bytes) -> str:
 
     A cut record keeps the field names at its beginning, so this does not parse.
     """
+    if value.startswith(SERVER_LINE):
+        return "k8s-audit"
     if b'"protoPayload"' in value or (b'"logName"' in value and b'"insertId"' in value):
         return "gke-logentry"
     if b'"auditID"' in value:

@@ -6,6 +6,7 @@ where only the whole of normalize can tell, it gives None.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -85,6 +86,11 @@ class _Event(msgspec.Struct, gc=False):
 
 _DECODER = msgspec.json.Decoder(_Event)
 _DROPPED = Head("", 0, 0, "stage RequestReceived")
+# half of a log under a policy that omits no stage: known by the first fields, in the order in which the server writes
+_RECEIVED = re.compile(
+    rb'\{"kind":"Event","apiVersion":"audit\.k8s\.io/v1","level":"[A-Za-z]+","auditID":"[^"\\]*",'
+    rb'"stage":"RequestReceived",'
+)
 _NO_REFERENCE = _Reference()
 _NO_ANNOTATIONS = _Annotations()
 _NO_STATUS = _Status()
@@ -92,11 +98,14 @@ _NO_STATUS = _Status()
 
 def peek(raw: RawEvent) -> Head | None:
     """The head of a native record; None where only normalize can tell (other formats, cut or malformed records)."""
-    source_format = raw.format or detect(raw.value)
+    value = raw.value
+    source_format = raw.format or detect(value)
     if source_format not in ("k8s-audit", "eks-audit"):
         return None
+    if _RECEIVED.match(value) is not None and value.endswith(b"}"):
+        return _DROPPED
     try:
-        event = _DECODER.decode(raw.value)
+        event = _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if event.kind not in ("Event", "") or not event.verb or not event.apiVersion.startswith("audit.k8s.io/"):
