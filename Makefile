@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
 
-.PHONY: help setup lock fmt check test test-compose test-long test-real golden up down demo demo-compose bench fuzz clean
+.PHONY: help setup lock fmt check test test-compose test-long test-real golden docs up down demo demo-compose bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-compose: ## docker compose from nothing, scaled and broken; needs a Docker 
 
 golden: setup ## rewrite the golden files; read the diff
 	$(BIN)/pytest -q tests/golden tests/rules/test_proofs.py --golden-write
+
+docs: setup ## rewrite the generated pages of docs/; read the diff
+	@for page in tables events rules; do $(BIN)/python docs/$$page.py || exit 1; done
 
 up: setup ## Kafka and Redis on loopback, topics created
 	@$(BIN)/python deploy/local/stack.py up

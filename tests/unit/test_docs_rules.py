@@ -25,7 +25,7 @@ def made():
 
 
 def test_the_page_is_up_to_date(made):
-    assert (DOCS / "rules.md").read_text(encoding="utf-8") == made, "run: .venv/bin/python docs/rules.py"
+    assert (DOCS / "rules.md").read_text(encoding="utf-8") == made, "run: make docs"
 
 
 def test_every_rule_has_its_part(made):
