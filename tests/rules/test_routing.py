@@ -1,0 +1,56 @@
+"""What a cluster does all day is decided by its action and flags: no shipped rule asks for more of such an event."""
+
+from __future__ import annotations
+
+import pytest
+
+from leadsman_cli.rules import load_rules
+from leadsman_common.events import Flag
+
+DONE = Flag.EFFECTIVE
+EVERYDAY = [
+    ("list pods", DONE | Flag.CONTROL_PLANE),
+    ("watch pods", DONE | Flag.NODE),
+    ("get secrets", DONE | Flag.SERVICE_ACCOUNT),
+    ("get configmaps", DONE),
+    ("get /", DONE | Flag.SERVICE_ACCOUNT),
+    ("get pods/log", DONE),
+    ("get nodes/proxy", DONE | Flag.SERVICE_ACCOUNT),
+    ("update leases.coordination.k8s.io", DONE | Flag.NODE),
+    ("patch nodes/status", DONE | Flag.NODE),
+    ("patch pods/status", DONE | Flag.NODE),
+    ("patch services/status", DONE | Flag.CONTROL_PLANE),
+    ("create pods/binding", DONE | Flag.CONTROL_PLANE),
+    ("create events", DONE | Flag.CONTROL_PLANE),
+    ("create tokenreviews.authentication.k8s.io", DONE | Flag.NODE),
+    ("create selfsubjectaccessreviews.authorization.k8s.io", DONE),
+    ("update endpointslices.discovery.k8s.io", DONE | Flag.CONTROL_PLANE),
+    ("list pods", Flag.FORBIDDEN | Flag.FAILED),
+]
+
+
+@pytest.fixture(scope="module")
+def rules():
+    return load_rules(())
+
+
+@pytest.mark.parametrize(("action", "flags"), EVERYDAY)
+def test_no_rule_wants_to_see_more_of_it(rules, action, flags):
+    assert [r.rule.name for r in rules.candidates(action, int(flags))] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "flags", "rule"),
+    [
+        ("list pods", DONE | Flag.UNAUTHENTICATED, "unauthenticated-request-allowed"),
+        ("list pods", DONE | Flag.IMPERSONATING, "unauthenticated-request-allowed"),
+        ("get pods/exec", Flag.HAS_EXEC | Flag.FAILED | Flag.FAILED_AUTH, "unauthenticated-exec"),
+        ("get nodes/proxy", DONE | Flag.HAS_EXEC, "pod-attach"),
+        ("patch services", DONE | Flag.HAS_SERVICE, "service-exposed"),
+        ("create gateways.networking.istio.io", DONE, "service-exposed"),
+        ("patch clusterroles.rbac.authorization.k8s.io", DONE | Flag.HAS_ROLE, "cluster-role-exec"),
+        ("create rolebindings.rbac.authorization.k8s.io", DONE | Flag.HAS_BINDING, "privileged-cluster-role"),
+    ],
+)
+def test_what_a_rule_needs_reaches_it(rules, action, flags, rule):
+    assert rule in [r.rule.name for r in rules.candidates(action, int(flags))]
