@@ -84,6 +84,14 @@ def test_what_resource_names_restrict_is_told_apart():
     assert rule([""], ["pods/*", "pods/exec"], ["create"], resourceNames=["one"])["grants"] == ["exec_named"]
 
 
+def test_no_number_of_harmless_rules_hides_one():
+    harmless = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    rules = role_facts("ClusterRole", "r", "", {"rules": [harmless] * 1500 + [everything]}, [])["rules"]
+    assert len(rules) == 1000
+    assert rules[0]["classes"] == ["cluster_admin"]
+
+
 def test_rules_are_not_flattened():
     found = role_facts(
         "ClusterRole",

@@ -32,7 +32,7 @@ def role_facts(kind: str, name: str, namespace: str, body: Tree, why: list[str])
         "kind": kind,
         "name": name,
         "namespace": namespace,
-        "rules": [rule_facts(rule, why) for rule in mappings(body, "rules", why)[:MAX_RULES]],
+        "rules": _kept([rule_facts(rule, why) for rule in mappings(body, "rules", why)]),
         "aggregate_to": sorted(
             key.removeprefix(AGGREGATE_TO)
             for key, value in labels.items()
@@ -40,6 +40,13 @@ def role_facts(kind: str, name: str, namespace: str, body: Tree, why: list[str])
         ),
         "built_in": name in _BUILT_IN or name.startswith(_BUILT_IN_PREFIXES),
     }
+
+
+def _kept(rules: list[PolicyRuleFacts]) -> list[PolicyRuleFacts]:
+    """Of more rules than travel, those that grant something come first: no number of harmless ones hides one."""
+    if len(rules) > MAX_RULES:
+        rules = sorted(rules, key=lambda rule: not (rule["grants"] or rule["classes"]))
+    return rules[:MAX_RULES]
 
 
 def rule_facts(rule: Tree, why: list[str]) -> PolicyRuleFacts:
