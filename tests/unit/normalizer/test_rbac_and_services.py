@@ -280,6 +280,14 @@ def test_what_stands_behind_a_route(resource, group, spec, wanted):
     assert facts_of("create", resource, {"spec": spec}, group=group)["ingress"]["sensitive_targets"] == wanted
 
 
+def test_numbers_hide_nothing():
+    many = [{"kind": "User", "name": f"u{n}"} for n in range(1500)]
+    found = binding(*many, {"kind": "User", "name": "ada@example.com"}, {"kind": "User", "name": "system:anonymous"})
+    assert (len(found["subjects"]), found["self"], found["anonymous"]) == (1000, True, True)
+    ports = [{"port": 20000 + n} for n in range(1500)]
+    assert service({"type": "NodePort", "ports": [*ports, {"port": 6379}]})["sensitive_targets"] == ["redis"]
+
+
 def test_a_bindings_members():
     found = binding(
         {"kind": "User", "name": "ada"},

@@ -20,7 +20,7 @@ def binding_facts(kind: str, name: str, namespace: str, body: Tree, actor: Actor
             "namespace": text(subject, "namespace", why),
             "name": text(subject, "name", why),
         }
-        for subject in mappings(body, "subjects", why)[:MAX_SUBJECTS]
+        for subject in mappings(body, "subjects", why)
     ]
     names = {n for n in (actor["name"], actor["authenticated"]) if n}
     groups = set(actor["groups"]) - _COMMON_GROUPS
@@ -30,10 +30,10 @@ def binding_facts(kind: str, name: str, namespace: str, body: Tree, actor: Actor
         "namespace": namespace,
         "role_kind": text(role, "kind", why),
         "role_name": text(role, "name", why),
-        "subjects": subjects,
+        "subjects": subjects[:MAX_SUBJECTS],
         "anonymous": any(subject["name"] in _EVERYBODY for subject in subjects),
         "self": any(_is(subject, names, groups, namespace) for subject in subjects),
-        "members": [_told(subject, namespace) for subject in subjects],
+        "members": [_told(subject, namespace) for subject in subjects[:MAX_SUBJECTS]],
     }
 
 

@@ -28,6 +28,7 @@ _INTERNAL = {
 }
 _RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"  # read where spec.loadBalancerSourceRanges is empty
 EXPOSING_ANNOTATIONS = frozenset({_RANGES, *(key for keys in _INTERNAL.values() for key in keys)})
+MAX_PORTS = 1000
 # this share of all addresses is the world: 0.0.0.0/0, or halves that together are as good
 _WORLD = {4: 1 << 31, 6: 1 << 124}
 SENSITIVE_PORTS = {
@@ -82,10 +83,10 @@ def service_facts(name: str, namespace: str, body: Tree, provider: str, why: lis
     metadata, spec = mapping(body, "metadata", why), mapping(body, "spec", why)
     annotations = text_map(metadata, "annotations", why)
     selector = text_map(spec, "selector", why)
-    ports = [_port(found, why) for found in mappings(spec, "ports", why)[:1000] if "$patch" not in found]
+    ports = [_port(found, why) for found in mappings(spec, "ports", why) if "$patch" not in found]
     facts: ServiceFacts = {
         "type": text(spec, "type", why),
-        "ports": ports,
+        "ports": ports[:MAX_PORTS],
         "external_ips": texts(spec, "externalIPs", why),
         "source_ranges": texts(spec, "loadBalancerSourceRanges", why) or _listed(annotations.get(_RANGES, "")),
         "lb_class": text(spec, "loadBalancerClass", why),
