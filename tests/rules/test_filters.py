@@ -381,3 +381,48 @@ def test_ciliums_helpers(name, image, script, low):
     )
     rule = "dangerous-container-command"
     assert level_of(rule, given) == "low" if low else loud(rule, given)
+
+
+# --- what was excepted and is so no longer -----------------------------------------------------------------------
+
+
+def patched(made, container, second):
+    """A strategic merge patch of this container of a workload, some seconds after it was made."""
+    answer = copy.deepcopy(made["requestObject"])
+    answer["spec"]["template"]["spec"]["containers"][0] |= container
+    sent = {"spec": {"template": {"spec": {"containers": [{"name": "tool", **container}]}}}}
+    when = f"2026-11-23T20:00:{second:02}.00000"
+    return {
+        **made,
+        "verb": "patch",
+        "auditID": f"patch-{second}",
+        "requestURI": f"{made['requestURI']}/agent",
+        "requestObject": sent,
+        "responseObject": answer,
+        "responseStatus": {"code": 200},
+        "requestReceivedTimestamp": f"{when}0Z",
+        "stageTimestamp": f"{when}5Z",
+    }
+
+
+CALICO = [p for p in PODS if p.id.startswith("Calico")]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known before", "nothing known before"])
+@pytest.mark.parametrize(
+    ("container", "wanted"),
+    [
+        ({"image": "docker.io/someone/tool:1"}, True),
+        ({"command": ["sleep", "infinity"]}, True),
+        ({"image": "quay.io/calico/node:v3.32.0"}, False),
+        ({"terminationMessagePath": "/dev/null"}, False),
+    ],
+)
+@pytest.mark.parametrize("document", CALICO)
+def test_a_known_agent_that_becomes_another_is_loud(document, container, wanted, known):
+    agent = Agent(document)
+    agent.repo = "calico/node"
+    made = agent.event()
+    events = [made, patched(made, container, 10)] if known else [patched(made, container, 10)]
+    found = recordings.scanned(json.dumps(e).encode() for e in events).above("medium")
+    assert bool([a for a in found if a["rule"]["name"] == agent.rule]) is wanted

@@ -49,6 +49,20 @@ class Condition:
         self._explain(self.node, event, element, found)
         return found
 
+    def perhaps(self, event: Any, element: Any, unknown: Callable[[str], bool]) -> bool | None:
+        """Whether it holds where some fields are not known: True, False, or None where it hangs on them."""
+        return self._perhaps(self.node, event, element, unknown)
+
+    def _perhaps(self, node: Node, event: Any, element: Any, unknown: Callable[[str], bool]) -> bool | None:
+        if isinstance(node, Not):
+            part = self._perhaps(node.part, event, element, unknown)
+            return None if part is None else not part
+        if isinstance(node, And | Or):
+            decides = isinstance(node, Or)
+            parts = [self._perhaps(part, event, element, unknown) for part in node.parts]
+            return decides if decides in parts else None if None in parts else not decides
+        return None if unknown(node.path) else self._compile(node)(event, element)
+
     def _compile(self, node: Node) -> Predicate:
         if id(node) not in self._predicates:
             self._predicates[id(node)] = (node, self._closure(node))

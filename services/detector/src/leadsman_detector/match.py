@@ -129,6 +129,9 @@ class CompiledRule:
             return {}
         name = _name_of(element)
         touched = facts["touched"]
+        # what was excepted until now is new by what ended the exception
+        if event["verb"] == "patch" and any(f.released(event, element) for f in self.filters):
+            touched = ["*"]
         found = {
             f"{name}|{x.leaf.path}={_spec(x, self.rule.each)}": touches(touched, x.leaf.path.removeprefix("facts."))
             for x in leaves
