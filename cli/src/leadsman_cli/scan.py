@@ -29,7 +29,7 @@ from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import RuleSet
 from leadsman_detector.state import MemoryState
-from leadsman_normalizer.head import peek
+from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
@@ -82,6 +82,9 @@ class Scanner:
                 self.found.dropped[head.dropped] += 1
                 return
             if self._detector.route(head.action, head.flags, head.known) is None:
+                return
+            sieve = self._detector.sieve(head.action, head.flags, head.known, is_told)
+            if sieve is not None and (first := told(head)) is not None and not sieve.passes(first):
                 return
         event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):

@@ -138,7 +138,7 @@ def rule_set(drawn):
         for n, (node, each) in enumerate(drawn)
     ]
     made = RuleSet(RuleFiles(tuple(rules), ()))
-    assert made.problems == ()
+    assert [p for p in made.problems if p.fatal] == []
     return made
 
 

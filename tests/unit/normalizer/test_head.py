@@ -7,7 +7,7 @@ from records import RAW_OF, SLUGS, native, record
 
 from leadsman_common.events import Flag
 from leadsman_common.raw import RawEvent
-from leadsman_normalizer.head import peek
+from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
@@ -24,6 +24,10 @@ def agree(raw):
     assert not head.dropped
     assert head.action == event["action"]
     assert head.flags == event["flags"] & head.known
+    if (first := told(head)) is not None:
+        assert first.keys() == {"userAgent", "requestURI", "objectRef", "user", "actor"}
+        assert first.pop("objectRef").items() <= event["objectRef"].items()
+        assert first == {key: event[key] for key in first}
     return True
 
 
@@ -45,6 +49,10 @@ MORE = [
     native("update", "nodes", ref={"subresource": "status"}, user={"username": "system:node:n"}),
     native("get", "pods", impersonatedUser={"username": "system:anonymous"}),
     native("get", "pods", responseStatus={"code": "200"}),
+    native("get", "pods", userAgent="x" * 5000, requestURI="/x?token=secret&command=a"),
+    native("create", "configmaps", responseObject={"kind": "ConfigMap", "metadata": {"name": "made-up"}}),
+    native("create", "pods", auditID='x","stage":"RequestReceived","y":"'),
+    native("create", "pods", requestObject={"stage": "RequestReceived"}),
     {**native("get", ""), "objectRef": None, "requestURI": "/readyz"},
 ]
 
@@ -72,3 +80,31 @@ def test_what_it_vouches_for():
 @pytest.mark.parametrize("value", [b"", b"{", b"x" * 10, b'{"auditID":1}', b'{"auditID":"a","verb":"get"}'])
 def test_where_only_normalize_can_tell(value):
     assert peek(RawEvent(value)) is None
+
+
+def test_a_name_that_only_the_response_has_is_not_told():
+    raw = RawEvent(json.dumps(native("create", "configmaps", ref={"name": ""})).encode())
+    assert told(peek(raw)) is None
+
+
+def test_which_fields_are_told():
+    paths = ("userAgent", "objectRef.name", "actor.name", "user.extra.x", "objectRef.resource", "facts.pod.kind")
+    assert [is_told(path) for path in paths] == [True, True, True, True, False, False]
+
+
+SERVER = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"%s","stage":"%s",%s}'
+REST = b'"requestURI":"/x","verb":"get","user":{"username":"u"},"requestObject":{"stage":"RequestReceived","protoPayload":{}}'
+
+
+@pytest.mark.parametrize(
+    ("audit_id", "stage", "dropped"),
+    [
+        (b"a", b"RequestReceived", True),
+        (b"a", b"ResponseComplete", False),
+        (b'a\\",\\"stage\\":\\"RequestReceived\\",\\"', b"ResponseComplete", False),
+    ],
+)
+def test_the_first_stage_is_known_by_the_first_fields(audit_id, stage, dropped):
+    raw = RawEvent(SERVER % (audit_id, stage, REST))
+    assert bool(peek(raw).dropped) is dropped
+    assert isinstance(normalize(raw), Dropped) is dropped

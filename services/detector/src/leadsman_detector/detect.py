@@ -11,7 +11,7 @@ A shell around it reads, exchanges and sends (handler.py for the stream, the com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,8 +22,8 @@ from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
-from leadsman_detector.match import CompiledRule, Match, Route, RuleSet
-from leadsman_detector.routing import ALL_FLAGS
+from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
+from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
 from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
@@ -121,6 +121,7 @@ class Detector:
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
         self._asks = any(r.uses_known for r in rules.rules)
+        self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
 
@@ -135,9 +136,23 @@ class Detector:
             if len(self._decided) >= MAX_ROUTES:
                 self._decided.clear()
             found = self.rules.candidates(action, flags, known_flags)
-            kept = history.ends_an_object(action, self.rules) or (self._asks and known.leaves_trace(action))
-            self._decided[key] = found if found or kept else None
+            self._decided[key] = found if found or self._keeps(action) else None
         return self._decided[key]
+
+    def sieve(self, action: str, flags: int, known_flags: int, told: Callable[[str], bool]) -> Sieve | None:
+        """How to tell by the fields that a head has whether an event on its route need be built; None: it must be."""
+        key = (action, flags, known_flags)
+        if key not in self._sieves:
+            if len(self._sieves) >= MAX_ROUTES:
+                self._sieves.clear()
+            route, fields = self.route(*key), known_fields(*key)
+            must = route is None or self._keeps(action) or (route.changed and not has_no_facts(fields))
+            self._sieves[key] = None if must or route is None else self.rules.sieve(route, fields, told)
+        return self._sieves[key]
+
+    def _keeps(self, action: str) -> bool:
+        """Whether an event is looked at though no rule may meet it."""
+        return history.ends_an_object(action, self.rules) or (self._asks and known.leaves_trace(action))
 
     def plan(self, records: Sequence[AuditRecord], now_us: int = 0) -> Plan:
         """Route each record, decode those that a rule can match, and match them."""

@@ -56,7 +56,7 @@ class Index(Generic[T]):
     ) -> None:
         self.items: list[T] = []
         self.always: list[int] = []
-        fields: dict[str, _Field] = {}
+        fields: dict[str, Field] = {}
         wholes: dict[Leaf, list[int]] = defaultdict(list)
         kept = list(entries)
         asked = Counter(_key(leaf) for node, _, _ in kept for leaf in set(positive_leaves(node)))
@@ -70,7 +70,7 @@ class Index(Generic[T]):
                 if _kind(leaf) == "whole":
                     wholes[replace(leaf, clause="")].append(number)
                 else:
-                    fields.setdefault(leaf.path, _Field()).add(leaf, number)
+                    fields.setdefault(leaf.path, Field()).add(leaf, number)
         self.paths = tuple(fields)
         self._fields = [(values(path), field.closed()) for path, field in fields.items()]
         self._wholes = [(Condition(leaf), tuple(numbers)) for leaf, numbers in wholes.items()]
@@ -98,8 +98,23 @@ class Index(Generic[T]):
             return []
         return [self.items[number] for number in sorted(set(found))]
 
+    def sieve(self, known: Values, told: Callable[[str], bool]) -> list[tuple[Values, Field]] | None:
+        """The fields that are left to look at where some are `known` and some will be told; None: it takes an event."""
+        if self.always or self._wholes:
+            return None
+        left: list[tuple[Values, Field]] = []
+        for path, (get, field) in zip(self.paths, self._fields, strict=True):
+            values = known(path)
+            if values is None:
+                if not told(path):
+                    return None
+                left.append((get, field))
+            elif field.met(values):
+                return None
+        return left
 
-class _Field:
+
+class Field:
     """The access paths of one field. Values are remembered as texts: a number is not taken for a truth value."""
 
     def __init__(self) -> None:
@@ -142,7 +157,7 @@ class _Field:
                 self.shared.append((test_of(leaf), self._shared[key]))
             self._shared[key].append(number)
 
-    def closed(self) -> _Field:
+    def closed(self) -> Field:
         """The field when everything was added."""
         if self._literals:
             self._automaton = ahocorasick.Automaton()
@@ -157,6 +172,10 @@ class _Field:
         self._below.sort()
         self.numbers = sorted(set(self.numbers))
         return self
+
+    def met(self, values: list[Any]) -> bool:
+        """Whether there is a condition that these values may meet."""
+        return any(map(self.look_up, values)) or any(test(values) for test, _ in self.shared)
 
     def look_up(self, value: Any) -> Sequence[int]:
         """The conditions that a value may meet."""

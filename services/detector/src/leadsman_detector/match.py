@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
 from leadsman_detector.fields import Getter, UnknownField, all_text, elements, getter, is_within, misfit
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
-from leadsman_detector.index import Index
+from leadsman_detector.index import Field, Index, Values
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
 
@@ -217,6 +217,17 @@ class Route(Collection[CompiledRule]):
         return any(rule in group.rules for group in self.groups)
 
 
+class Sieve:
+    """What is left to look at before an event need be built: fields that its head tells."""
+
+    def __init__(self, fields: list[tuple[Values, Field]]) -> None:
+        self._fields = fields
+
+    def passes(self, head: Any) -> bool:
+        """Whether some rule could match an event of which this is the head, in the event's own shape."""
+        return any(field.met(get(head) or []) for get, field in self._fields)
+
+
 class RuleSet:
     """Compiled rules with the routes to them."""
 
@@ -255,6 +266,16 @@ class RuleSet:
                 self._routes.clear()
             found = self._routes[key] = self._route(known_fields(action, flags, known))
         return found
+
+    def sieve(self, route: Route, fields: dict[str, list[Any]], told: Callable[[str], bool]) -> Sieve | None:
+        """How to rule out all of a route by `fields`, as routing knows them, and those `told`; None: not possible."""
+        left: list[tuple[Values, Field]] = []
+        for group in route.groups:
+            found = group.index.sieve(partial(known_values, known=fields), told)
+            if found is None:
+                return None
+            left += found
+        return Sieve(left)
 
     def match(self, event: AuditEvent, candidates: Iterable[CompiledRule] | None = None) -> list[Match]:
         """Every rule that the event meets; a route is asked for those worth trying, other rules are all tried."""

@@ -64,6 +64,11 @@ def known_fields(action: str, flags: int, known: int = ALL_FLAGS) -> dict[str, l
     return fields
 
 
+def has_no_facts(known: Known) -> bool:
+    """Whether an event of which this is known has none of the facts."""
+    return all(path in known for path in _FACT_FLAGS)
+
+
 def known_values(path: str, known: Known) -> list[Any] | None:
     """The values of a field as far as routing tells: None where it does not. A missing fact empties all below it."""
     if path in known:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,11 +20,12 @@ from leadsman_normalizer.assemble import is_dry_run
 from leadsman_normalizer.facts import FLAG_OF
 from leadsman_normalizer.facts.components import tells_version
 from leadsman_normalizer.facts.exec import STREAMS
-from leadsman_normalizer.facts.kinds import kind_of
+from leadsman_normalizer.facts.kinds import WRITES, kind_of
 from leadsman_normalizer.lenient import NO_BODY
 from leadsman_normalizer.normalize import detect
 from leadsman_normalizer.outcome import DECISION, REASON
-from leadsman_normalizer.sources.k8s_audit import dry_run_of, who
+from leadsman_normalizer.redact import mask_uri
+from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, dry_run_of, who
 
 _FACTS = 0
 for _flag in FLAG_OF.values():
@@ -54,12 +55,16 @@ class Head(NamedTuple):
     flags: int
     known: int
     dropped: str = ""
+    event: _Event | None = None
+    provider: str = ""
 
 
 class _Reference(msgspec.Struct, gc=False):
     resource: str = ""
     apiGroup: str = ""
     subresource: str = ""
+    namespace: str = ""
+    name: str = ""
 
 
 class _Status(msgspec.Struct, gc=False):
@@ -77,6 +82,7 @@ class _Event(msgspec.Struct, gc=False):
     stage: str = ""
     requestURI: str = ""
     verb: str = ""
+    userAgent: str = ""
     user: msgspec.Raw = NO_BODY
     impersonatedUser: msgspec.Raw = NO_BODY
     objectRef: _Reference | None = None
@@ -84,6 +90,7 @@ class _Event(msgspec.Struct, gc=False):
     annotations: _Annotations | None = None
 
 
+_TOLD = frozenset({"userAgent", "requestURI", "objectRef.namespace", "objectRef.name"})
 _DECODER = msgspec.json.Decoder(_Event)
 _DROPPED = Head("", 0, 0, "stage RequestReceived")
 # half of a log under a policy that omits no stage: known by the first fields, in the order in which the server writes
@@ -122,7 +129,32 @@ def peek(raw: RawEvent) -> Head | None:
     flags |= _actor_flags(bytes(event.user), bytes(event.impersonatedUser), provider, refused=code == 401)
     if "dryRun" in event.requestURI and _dry(event.verb, ref, group, event.requestURI):
         flags |= int(Flag.DRY_RUN)
-    return Head(action, flags, known)
+    return Head(action, flags, known, "", event, provider)
+
+
+def is_told(path: str) -> bool:
+    """Whether `told` gives this field of the event."""
+    return path in _TOLD or path.startswith(("user.", "actor."))
+
+
+def told(head: Head) -> dict[str, Any] | None:
+    """As much of the event as its head tells, as normalize would have it; None where more is needed for that."""
+    event = head.event
+    if event is None:
+        return None
+    ref = event.objectRef or _NO_REFERENCE
+    if not ref.name and event.verb in WRITES and ref.subresource in ("", "ephemeralcontainers"):
+        return None  # the response has the name
+    code = (event.responseStatus or _NO_STATUS).code
+    user, _, actor, _ = who(bytes(event.user), bytes(event.impersonatedUser), head.provider, refused=code == 401)
+    uri = event.requestURI
+    return {
+        "userAgent": event.userAgent[:MAX_USER_AGENT],
+        "requestURI": mask_uri(uri) if "?" in uri else uri,
+        "objectRef": {"namespace": ref.namespace, "name": ref.name},
+        "user": user,
+        "actor": actor,
+    }
 
 
 @lru_cache(maxsize=8192)
