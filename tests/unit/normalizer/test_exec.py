@@ -145,3 +145,11 @@ def test_exec_options_in_a_body_stand_in_for_the_query():
 def test_no_number_of_parameters_hides_the_command():
     uri = "/api/v1/namespaces/web/pods/web-0/exec?" + "x=1&" * 20_000 + "command=cat&command=/etc/shadow"
     assert exec_facts("create", "pods", "exec", "web", "web-0", uri, "")["argv"] == ["cat", "/etc/shadow"]
+
+
+@pytest.mark.parametrize(
+    "label", ["cat /etc/shadow", "cat+%2Fetc%2Fshadow", "cat%20/etc/shadow", "cat \\\n/etc/shadow"]
+)
+def test_gkes_label_is_read_however_it_is_written(label):
+    found = exec_facts("create", "pods", "exec", "web", "web-0", "", label)
+    assert found["argv"] == ["cat", "/etc/shadow"]

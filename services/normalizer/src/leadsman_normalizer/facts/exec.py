@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from posixpath import normpath
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from leadsman_common.events import ExecFacts
 from leadsman_normalizer.facts.commands import command_text, is_shell
@@ -113,6 +113,8 @@ def _pairs_of(options: Any) -> list[tuple[str, str]]:
 def _split(command: str) -> list[str]:
     """GKE's one string as words: quoting as far as it is sound, else spaces; a continued line is one line."""
     command = command.replace("\\\n", " ")
+    if " " not in command and ("%" in command or "+" in command):
+        command = unquote_plus(command)  # no lab has shown how the label is written: an encoded one is read too
     try:
         return shlex.split(command)
     except ValueError:
