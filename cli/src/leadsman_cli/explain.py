@@ -17,7 +17,7 @@ from rich.tree import Tree
 
 from leadsman_cli.output import clean
 from leadsman_cli.readers import Item, Unreadable
-from leadsman_common.alerts import Alert, iso_time
+from leadsman_common.alerts import Alert, Modifier, iso_time
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
@@ -42,6 +42,7 @@ class Explained:
     event: AuditEvent
     looked: Sequence[Looked]
     level: str
+    modifiers: Sequence[Modifier]  # that led to the level, the engine's own among them
     alerts: Sequence[Alert]
 
     @property
@@ -49,9 +50,11 @@ class Explained:
         """What came of it, in words."""
         if not self.level:
             return "does not meet the rule"
+        why = ", ".join(f"{modifier['by']:+d} {modifier['why']}" for modifier in self.modifiers)
+        met = f"meets the rule at {self.level}" + (f" ({why})" if why else "")
         if not self.alerts:
-            return f"meets the rule at {self.level}; no alert: nothing new, or not the rule's to raise"
-        return f"meets the rule at {self.level}; alert {self.alerts[0]['level']}"
+            return f"{met}; no alert: nothing new, or not the rule's to raise"
+        return f"{met}; alert {self.alerts[0]['level']}"
 
 
 class Explainer:
@@ -94,7 +97,8 @@ class Explainer:
             event = known.answered(event, history.members(replies[asked.first]))
         match = self.rule.match(event)
         raised = [a for a in alerts if a["rule"]["name"] == self.rule.rule.name]
-        return Explained(event, explain(self.rule, event), match.level if match else "", raised)
+        level, modifiers = (match.level, match.modifiers) if match else ("", ())
+        return Explained(event, explain(self.rule, event), level, modifiers, raised)
 
 
 class Printer(Protocol):
@@ -161,6 +165,7 @@ def jsonl(slug: str, explained: Explained) -> None:
         "object": object_text(event),
         "held": bool(explained.level),
         "level": explained.level or None,
+        "modifiers": list(explained.modifiers),
         "alerts": [{"id": a["id"], "level": a["level"]} for a in explained.alerts],
         "looked": [_looked(looked) for looked in explained.looked],
     }

@@ -130,8 +130,14 @@ def test_a_match_without_an_alert_says_so(explained):
     _, (first, second) = explained(pod(), again)
     assert (first["alerts"] != [], second["held"], second["alerts"]) == (True, True, [])
     _, text = explained(pod(), again, output="table")
-    assert "meets the rule at critical; alert critical" in text
-    assert "meets the rule at critical; no alert: nothing new" in text
+    assert "meets the rule at critical (+1 by a person); alert critical" in text
+    assert "meets the rule at critical (+1 by a person); no alert: nothing new" in text
+
+
+def test_the_engine_s_own_modifiers_are_told(explained):
+    _, (found,) = explained(pod(user="system:serviceaccount:ns:bot", source_ip="8.8.8.8"))
+    assert found["modifiers"] == [{"by": 1, "why": "a service account used from a public address"}]
+    assert found["level"] == "critical"
 
 
 def test_filters_are_told_with_what_they_do(explained):
