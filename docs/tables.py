@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from leadsman_common import metrics, topics
@@ -62,7 +62,8 @@ def metrics_table() -> str:
     rows = []
     for metric in found:
         described = next(iter(metric.describe()))
-        name = described.name + ("_total" if isinstance(metric, Counter) else "")
+        suffix = "_total" if isinstance(metric, Counter) else "_info" if isinstance(metric, Info) else ""
+        name = described.name + suffix
         labels = ", ".join(getattr(metric, "_labelnames", ()))
         rows.append((f"`{name}`", labels, described.documentation))
     return _table(("metric", "labels", "meaning"), rows)
