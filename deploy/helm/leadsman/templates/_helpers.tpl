@@ -11,36 +11,50 @@ notifier: notifier
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
-{{- define "leadsman.labels" -}}
-app.kubernetes.io/name: leadsman
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- end }}
-
+{{- /* root, component: what selects a service's pods. It never changes, since a Deployment's selector cannot. */}}
 {{- define "leadsman.selector" -}}
 app.kubernetes.io/name: leadsman
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* root, component: the labels of an object. */}}
+{{- define "leadsman.labels" -}}
+{{ include "leadsman.selector" . }}
+app.kubernetes.io/part-of: leadsman
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* root, component, image: REPOSITORY/COMPONENT:TAG, or the reference given. */}}
 {{- define "leadsman.image" -}}
-{{ printf "%s/%s:%s" .root.Values.image.repository .component (.root.Values.image.tag | default .root.Chart.AppVersion) }}
+{{ .image | default (printf "%s/%s:%s" .root.Values.image.repository .component (.root.Values.image.tag | default .root.Chart.AppVersion)) }}
 {{- end }}
 
-{{- /* A service's section over the defaults, as YAML. Lists of the section replace those of the defaults. */}}
+{{- /* A value as text. Numbers come as floats, which would print as 1e+06. */}}
+{{- define "leadsman.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
+
+{{- /* (list base over): maps merged, lists and values replaced, null removes. As JSON. */}}
+{{- define "leadsman.merge" -}}
+{{- $out := deepCopy (index . 0) }}
+{{- range $key, $value := index . 1 }}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $out $key }}
+{{- else if and (kindIs "map" $value) (kindIs "map" (get $out $key)) }}{{ $_ := set $out $key (include "leadsman.merge" (list (get $out $key) $value) | fromJson) }}
+{{- else }}{{ $_ := set $out $key $value }}{{ end }}
+{{- end }}
+{{- toJson $out }}
+{{- end }}
+
+{{- /* root, key: a service's section over the defaults, as JSON. */}}
 {{- define "leadsman.section" -}}
-{{- $section := index .root.Values .key -}}
-{{- toYaml (mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $section)) }}
+{{- include "leadsman.merge" (list .root.Values.defaults (index .root.Values .key)) }}
 {{- end }}
 
-{{- define "leadsman.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{- define "leadsman.serviceAccount" -}}
+{{ .section.serviceAccount.name | default (ternary .name "default" .section.serviceAccount.create) }}
 {{- end }}
 
 {{- define "leadsman.containerSecurity" -}}
@@ -49,13 +63,35 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* What every container is told of Kafka. */}}
+{{- /* What every pod has: no token of the API, no rights. */}}
+{{- define "leadsman.podBase" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {{ toJson .Values.podSecurityContext }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* (the options that the client is given, as JSON) */}}
+{{- define "leadsman.kafkaOptions" -}}
+{{- $options := deepCopy .Values.kafka.options }}
+{{- if or .Values.kafka.ca.configMap .Values.kafka.ca.secret }}{{ $_ := set $options "ssl.ca.location" (printf "/etc/leadsman/kafka-ca/%s" .Values.kafka.ca.key) }}{{ end }}
+{{- if .Values.kafka.clientCertSecret }}
+{{- $_ := set $options "ssl.certificate.location" "/etc/leadsman/kafka-cert/tls.crt" }}
+{{- $_ := set $options "ssl.key.location" "/etc/leadsman/kafka-cert/tls.key" }}
+{{- end }}
+{{- toJson $options }}
+{{- end }}
+
 {{- define "leadsman.kafkaEnv" -}}
 - name: LEADSMAN_KAFKA_BOOTSTRAP
-  value: {{ required "kafka.bootstrap is not set: brokers, host:port, comma-separated" .Values.kafka.bootstrap | quote }}
-{{- $options := deepCopy .Values.kafka.options }}
-{{- if .Values.kafka.caConfigMap }}{{ $_ := set $options "ssl.ca.location" (printf "/etc/leadsman/kafka-ca/%s" .Values.kafka.caKey) }}{{ end }}
-{{- $pairs := list }}{{ range $name, $value := $options }}{{ $pairs = append $pairs (printf "%s=%v" $name $value) }}{{ end }}
+  value: {{ .Values.kafka.bootstrap | quote }}
+{{- $pairs := list }}
+{{- range $name, $value := include "leadsman.kafkaOptions" . | fromJson }}{{ $pairs = append $pairs (printf "%s=%s" $name (include "leadsman.text" $value)) }}{{ end }}
 {{- if $pairs }}
 - name: LEADSMAN_KAFKA_OPTIONS
   value: {{ join "," $pairs | quote }}
@@ -74,18 +110,37 @@ capabilities: {drop: [ALL]}
 {{- if .Values.kafka.existingSecret }}
 - {name: kafka, mountPath: /etc/leadsman/kafka, readOnly: true}
 {{- end }}
-{{- if .Values.kafka.caConfigMap }}
+{{- if or .Values.kafka.ca.configMap .Values.kafka.ca.secret }}
 - {name: kafka-ca, mountPath: /etc/leadsman/kafka-ca, readOnly: true}
+{{- end }}
+{{- if .Values.kafka.clientCertSecret }}
+- {name: kafka-cert, mountPath: /etc/leadsman/kafka-cert, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{- define "leadsman.kafkaVolumes" -}}
 {{- with .Values.kafka.existingSecret }}
-- name: kafka
-  secret: {secretName: {{ . | quote }}}
+{{ include "leadsman.secretVolume" (list "kafka" .) }}
 {{- end }}
-{{- with .Values.kafka.caConfigMap }}
-- name: kafka-ca
-  configMap: {name: {{ . | quote }}}
+{{- include "leadsman.caVolume" (list "kafka-ca" .Values.kafka.ca) }}
+{{- with .Values.kafka.clientCertSecret }}
+{{ include "leadsman.secretVolume" (list "kafka-cert" .) }}
+{{- end }}
+{{- end }}
+
+{{- /* (list volume secret): readable by the group that the pod runs as, by nobody else. */}}
+{{- define "leadsman.secretVolume" -}}
+- name: {{ index . 0 }}
+  secret: {secretName: {{ index . 1 | quote }}, defaultMode: 0440}
+{{- end }}
+
+{{- /* (list volume ca): of a ConfigMap or a Secret, or nothing. */}}
+{{- define "leadsman.caVolume" -}}
+{{- $ca := index . 1 }}
+{{- if $ca.configMap }}
+- name: {{ index . 0 }}
+  configMap: {name: {{ $ca.configMap | quote }}}
+{{- else if $ca.secret }}
+{{ include "leadsman.secretVolume" (list (index . 0) $ca.secret) }}
 {{- end }}
 {{- end }}

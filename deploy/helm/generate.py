@@ -1,0 +1,142 @@
+"""What in the chart is made from elsewhere: README's table from values.yaml, the settings in values.schema.json from the
+services' settings classes, the alert rules from deploy/prometheus. `python deploy/helm/generate.py` writes them;
+tests/unit/test_chart.py holds them equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from leadsman_common.settings import Common
+from leadsman_detector.config import Settings as Detector
+from leadsman_ingest_aws.config import Settings as IngestAws
+from leadsman_ingest_gcp.config import Settings as IngestGcp
+from leadsman_normalizer.config import Settings as Normalizer
+from leadsman_notifier.config import Settings as Notifier
+from leadsman_notifier.sinks import SINKS
+
+CHART = Path(__file__).parent / "leadsman"
+RULES = Path(__file__).parents[1] / "prometheus" / "leadsman.rules.yaml"
+SETTINGS: dict[str, tuple[type[Any], ...]] = {
+    "ingestAws": (IngestAws,),
+    "ingestGcp": (IngestGcp,),
+    "normalizer": (Normalizer,),
+    "detector": (Detector,),
+    "notifier": (Notifier, *SINKS.values()),
+}
+# what templates/deployments.yaml sets itself, from values of the chart's own
+THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
+    "redis_url",
+    "redis_cluster",
+    "data_dir",
+    "state_dir",
+    "rules_dir",
+    "clusters",
+}
+BEGIN, END = "<!-- values: made by deploy/helm/generate.py -->", "<!-- end of values -->"
+_KEY = re.compile(r"^(?P<indent> *)(?P<name>[A-Za-z]\w*):")
+_FLAT = re.compile(r"\[\s([^][{}]*)\]")  # a list of words stands on one line
+_COMMENT = re.compile(r"^ *# ?(?P<text>.*)$")
+
+
+def settings_of(section: str, *, secret: bool) -> list[str]:
+    """The settings of a service that its section may hold, secret ones or the others."""
+    fields = [f for cls in SETTINGS[section] for f in dataclasses.fields(cls)]
+    return sorted({f.name for f in fields if f.metadata["secret"] is secret} - THE_CHARTS)
+
+
+def schema(text: str) -> str:
+    """values.schema.json with the names that each section may have, and each service's settings."""
+    tree = json.loads(text)
+    common = list(tree["definitions"]["service"]["properties"])
+    tree["properties"]["defaults"]["propertyNames"] = {"enum": common}
+    for section in SETTINGS:
+        own = tree["properties"][section]["properties"]
+        own["settings"]["propertyNames"] = {"enum": settings_of(section, secret=False)}
+        if known := settings_of(section, secret=True):
+            own["secretKeys"] = {"type": "array", "uniqueItems": True, "items": {"enum": known}}
+        tree["properties"][section]["propertyNames"] = {"enum": sorted({*common, *own})}
+    return _FLAT.sub(lambda m: "[" + " ".join(m[1].split()) + "]", json.dumps(tree, indent=2)) + "\n"
+
+
+def documented(text: str) -> Iterator[tuple[str, str, Any]]:
+    """Path, meaning and default of every value that a `# --` comment stands over."""
+    path: list[tuple[int, str]] = []
+    meaning: list[str] = []
+    for line in text.splitlines():
+        if comment := _COMMENT.match(line):
+            words = comment["text"]
+            if words.startswith("-- "):
+                meaning = [words[3:]]
+            elif meaning:
+                meaning.append(words)
+            continue
+        if key := _KEY.match(line):
+            indent = len(key["indent"])
+            path = [*(p for p in path if p[0] < indent), (indent, key["name"])]
+            if meaning:
+                names = [name for _, name in path]
+                yield ".".join(names), " ".join(meaning), _at(yaml.safe_load(text), names)
+        meaning = []
+
+
+def undocumented(text: str) -> list[str]:
+    """The values that neither have a comment nor stand below one that has."""
+    known = [path for path, _, _ in documented(text)]
+    return [p for p in _leaves(yaml.safe_load(text)) if not any(p == k or p.startswith(f"{k}.") for k in known)]
+
+
+def table(text: str) -> str:
+    """README's table."""
+    rows = [
+        f"| `{path}` | {_cell(meaning)} | `{json.dumps(default, ensure_ascii=False)}` |"
+        for path, meaning, default in documented(text)
+    ]
+    return "\n".join(["| value | meaning | default |", "|---|---|---|", *rows])
+
+
+def readme(text: str, values: str) -> str:
+    """README.md with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table(values)}\n{END}{rest.partition(END)[2]}"
+
+
+def made() -> dict[Path, str]:
+    """What each made file holds, by path."""
+    values = (CHART / "values.yaml").read_text()
+    return {
+        CHART / "README.md": readme((CHART / "README.md").read_text(), values),
+        CHART / "values.schema.json": schema((CHART / "values.schema.json").read_text()),
+        CHART / "files" / "leadsman.rules.yaml": RULES.read_text(),
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _at(tree: Any, names: list[str]) -> Any:
+    for name in names:
+        tree = tree[name]
+    return tree
+
+
+def _leaves(tree: Any, above: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        path = f"{above}.{name}" if above else name
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, path)
+        else:
+            yield path
+
+
+if __name__ == "__main__":
+    for path, text in made().items():
+        path.write_text(text)

@@ -1,0 +1,52 @@
+{{- /* What no schema can say, each with a message that tells what to do. */}}
+{{- define "leadsman.checks" -}}
+{{- $values := .Values }}
+{{- if not $values.kafka.bootstrap }}{{ fail "kafka.bootstrap is not set: brokers, host:port, comma-separated" }}{{ end }}
+{{- $options := $values.kafka.options }}
+{{- range $name, $value := $options }}
+{{- if or (hasSuffix "password" $name) (eq $name "sasl.username") (hasSuffix ".pem" $name) (hasPrefix "sasl.oauthbearer" $name) (contains "sasl.jaas" $name) }}
+{{- fail (printf "kafka.options: %s stands in the Secret that kafka.existingSecret names, under its key options" $name) }}
+{{- end }}
+{{- if contains "," (include "leadsman.text" $value) }}{{ fail (printf "kafka.options: the value of %s holds a comma, which parts one option from the next" $name) }}{{ end }}
+{{- end }}
+{{- $protocol := get $options "security.protocol" | default "plaintext" | lower }}
+{{- $mechanism := get $options "sasl.mechanism" | default (get $options "sasl.mechanisms") | default "PLAIN" | upper }}
+{{- if not (has $protocol (list "plaintext" "ssl" "sasl_plaintext" "sasl_ssl")) }}{{ fail (printf "kafka.options: security.protocol %s is none of plaintext, ssl, sasl_plaintext, sasl_ssl" $protocol) }}{{ end }}
+{{- if hasPrefix "sasl" $protocol }}
+{{- if not (has $mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) }}{{ fail (printf "kafka.options: sasl.mechanism %s is not supported yet; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are" $mechanism) }}{{ end }}
+{{- if not $values.kafka.existingSecret }}{{ fail "kafka.existingSecret is not set: with SASL, its key options holds sasl.username=...,sasl.password=..." }}{{ end }}
+{{- end }}
+{{- if and $values.kafka.ca.configMap $values.kafka.ca.secret }}{{ fail "kafka.ca: configMap and secret are both set" }}{{ end }}
+{{- if and $values.redis.ca.configMap $values.redis.ca.secret }}{{ fail "redis.ca: configMap and secret are both set" }}{{ end }}
+{{- if or $values.detector.enabled $values.notifier.enabled }}
+{{- if and $values.redis.existingSecret $values.redis.url }}{{ fail "redis: existingSecret and url are both set" }}{{ end }}
+{{- if not (or $values.redis.existingSecret $values.redis.url) }}{{ fail "redis.existingSecret is not set: a Secret whose key url holds the URL of Redis (or redis.url, where nothing in it is secret)" }}{{ end }}
+{{- if regexMatch "^rediss?://[^/?]*@" $values.redis.url }}{{ fail "redis.url holds a user or password: put it into a Secret, under the key url, and name that in redis.existingSecret" }}{{ end }}
+{{- if and $values.redis.cluster $values.notifier.enabled }}{{ fail "redis.cluster: the notifier cannot use a Redis Cluster yet; set notifier.enabled=false and run it in a release of its own, with a Redis of its own" }}{{ end }}
+{{- end }}
+{{- range $key, $component := include "leadsman.services" . | fromYaml }}
+{{- $section := include "leadsman.section" (dict "root" $ "key" $key) | fromJson }}
+{{- if $section.enabled }}
+{{- if and $section.secretKeys (not $section.existingSecret) }}{{ fail (printf "%s.secretKeys is set and existingSecret is not" $key) }}{{ end }}
+{{- if and $section.existingSecret (not $section.secretKeys) }}{{ fail (printf "%s.existingSecret is set: name the settings that it holds in secretKeys" $key) }}{{ end }}
+{{- $scaling := $section.autoscaling }}
+{{- if lt (int $scaling.maxReplicas) (int $scaling.minReplicas) }}{{ fail (printf "%s.autoscaling: maxReplicas is below minReplicas" $key) }}{{ end }}
+{{- if eq $scaling.kind "keda" }}
+{{- if hasPrefix "ingest" $key }}{{ fail (printf "%s reads no Kafka topic: autoscaling.kind can be none or hpa" $key) }}{{ end }}
+{{- if and (or (hasPrefix "sasl" $protocol) $values.kafka.clientCertSecret) (not $scaling.authenticationRef) }}{{ fail (printf "%s.autoscaling.authenticationRef is not set: KEDA needs a TriggerAuthentication to ask these brokers for the lag" $key) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $values.ingestAws }}
+{{- if .enabled }}
+{{- $section := include "leadsman.section" (dict "root" $ "key" "ingestAws") | fromJson }}
+{{- if not $section.settings.kinesis_stream }}{{ fail "ingestAws.settings.kinesis_stream is not set: name or ARN of the Kinesis data stream" }}{{ end }}
+{{- if or (gt (int $section.replicas) 1) (ne $section.autoscaling.kind "none") }}{{ fail "ingestAws: one pod reads the stream, several cannot share it yet: replicas is at most 1 and autoscaling.kind none" }}{{ end }}
+{{- end }}
+{{- end }}
+{{- with $values.ingestGcp }}
+{{- if .enabled }}
+{{- if not (include "leadsman.section" (dict "root" $ "key" "ingestGcp") | fromJson).settings.pubsub_subscriptions }}{{ fail "ingestGcp.settings.pubsub_subscriptions is not set: projects/PROJECT/subscriptions/NAME, comma-separated" }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
