@@ -38,7 +38,9 @@ Values = Callable[[Any], list[Any] | None]  # the values of a field in an event;
 MAX_REMEMBERED = 8192  # texts a field
 MAX_REMEMBERED_LENGTH = 256
 _REGEXES_TOGETHER = 64
-_RANKS = {"exact": 0, "network": 1, "literal": 1, "number": 5, "regex": 6, "shared": 7, "whole": 8}
+# how much an access path lets through, guessed: an exact value is often a category (a registry, a namespace, true)
+_RANKS = {"literal": 0, "exact": 0.5, "network": 1, "short": 3, "number": 5, "regex": 6, "shared": 7, "whole": 8}
+_SHORT = 4  # letters
 _SETTLED = 100
 
 
@@ -234,7 +236,9 @@ def _anchors(
     kind = _kind(node)
     if kind == "shared" and is_within(node.path, each) and test_of(node)([]):
         return None  # absent from one element of `each` is not absent from the event
-    return (_SETTLED if node.path in settled else _RANKS[kind]) + math.log2(asked[_key(node)]), (node,)
+    short = node.value is True or (kind == "literal" and min(map(len, _literals(node))) < _SHORT)
+    rank = _SETTLED if node.path in settled else _RANKS["short" if short else kind]
+    return rank + math.log2(asked[_key(node)]), (node,)
 
 
 def _kind(leaf: Leaf) -> str:
