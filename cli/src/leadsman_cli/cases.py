@@ -142,7 +142,7 @@ def case_files(folder: Path) -> list[Path]:
 
 def load_cases(path: Path) -> CaseFile:
     """Read and check one file. Raises CaseError."""
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8", errors="replace")
     try:
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
         document = yaml.load(text, Loader=yaml.CSafeLoader)
@@ -156,10 +156,14 @@ def load_cases(path: Path) -> CaseFile:
     # keys x-... are there to hang YAML anchors on
     kept = {k: v for k, v in document.items() if not str(k).startswith("x-")}
     try:
+        msgspec.json.encode(kept)
         found = msgspec.convert(kept, _File)
+    except RecursionError:
+        raise CaseError(f"{path}:1: an anchor that holds itself") from None
     except msgspec.ValidationError as error:
-        reason, _, at = str(error).partition(" - at `$")
-        raise CaseError(f"{path}:{_line(root, at.rstrip('`'))}: {reason}{f' (at {at[:-1]})' if at else ''}") from error
+        raise CaseError(_invalid(path, root, error)) from error
+    except (TypeError, ValueError) as error:  # a YAML type that JSON has not
+        raise CaseError(f"{path}:1: {error}") from error
     lines = tuple(_line(root, f".cases[{index}]") for index in range(len(found.cases)))
     for case, line in zip(found.cases, lines, strict=True):
         if reason := "; ".join(_wrong(case, path.parent)):
@@ -169,6 +173,12 @@ def load_cases(path: Path) -> CaseFile:
         if names.count(name) > 1:
             raise CaseError(f"{path}:{line}: {name}: two cases have this name")
     return CaseFile(path, found.rule, tuple(found.cases), lines)
+
+
+def _invalid(path: Path, root: Any, error: Exception) -> str:
+    """What msgspec says of a value, with the line of it."""
+    reason, _, at = str(error).partition(" - at `$")
+    return f"{path}:{_line(root, at.rstrip('`'))}: {reason}{f' (at {at[:-1]})' if at else ''}"
 
 
 def _wrong(case: Case, folder: Path) -> Iterator[str]:

@@ -177,6 +177,12 @@ def test_junit(tmp_path):
         ),
         ("rule: [\n", 2, ""),
         ("- a\n", 1, "a map"),
+        (
+            "rule: x\ncases:\n  - &a {name: a, expect: none, request: {verb: get, path: /, body: {a: *a}}}\n",
+            1,
+            "itself",
+        ),
+        ("rule: x\ncases: !!python/name:os.system x\n", 2, "constructor"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, capsys, text, line, reason):
