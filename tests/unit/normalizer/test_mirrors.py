@@ -6,6 +6,8 @@ import pytest
 
 from leadsman_common.clusters import load_clusters
 from leadsman_common.raw import RawEvent
+from leadsman_common.settings import SettingError
+from leadsman_normalizer.config import Settings
 from leadsman_normalizer.facts.images import parse_image
 from leadsman_normalizer.normalize import normalize
 
@@ -142,3 +144,17 @@ def test_other_names_of_a_registry(image, host, repo):
 def test_what_anyone_may_publish_is_no_other_name(image):
     host, _, repo = image.partition("/")
     assert (parse_image(image).host, parse_image(image).repo) == (host, repo)
+
+
+def test_the_service_reads_the_file_that_its_setting_names(tmp_path):
+    path = tmp_path / "clusters.yaml"
+    path.write_text(CLUSTERS)
+    assert Settings(clusters=str(path)).registry() == load_clusters(path)
+    assert Settings().registry().entries == ()
+
+
+def test_the_service_does_not_start_with_a_file_that_cannot_be_used(tmp_path):
+    path = tmp_path / "clusters.yaml"
+    path.write_text("clusters: [{}]")
+    with pytest.raises(SettingError, match=r"LEADSMAN_CLUSTERS: .*clusters\.yaml: clusters, number 1: has no name"):
+        Settings(clusters=str(path)).registry()
