@@ -42,6 +42,7 @@ class RulesWatch:
         self._digest = in_force.digest
         self._seen = fingerprint(self._folders)
         self._ready: RuleSet | None = None
+        self._lock = threading.Lock()  # over _ready, which the thread sets and the handler takes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rules-watch", daemon=True)
         tell(in_force)
@@ -60,7 +61,8 @@ class RulesWatch:
 
     def take(self) -> RuleSet | None:
         """Rules loaded since the last call, to be put in force now; asked between batches."""
-        ready, self._ready = self._ready, None
+        with self._lock:
+            ready, self._ready = self._ready, None
         if ready is not None:
             tell(ready)
             _log.info("rules in force", count=len(ready.rules), digest=ready.digest)
@@ -90,7 +92,8 @@ class RulesWatch:
             for problem in rules.problems:
                 _log.warning("rule has a problem", problem=str(problem))
             self._digest = rules.digest
-            self._ready = rules
+            with self._lock:
+                self._ready = rules
             RULES_RELOADS.labels("loaded").inc()
             _log.info("rules loaded anew", count=len(rules.rules), digest=rules.digest)
 
