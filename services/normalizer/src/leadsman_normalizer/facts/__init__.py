@@ -13,6 +13,7 @@ from leadsman_normalizer.facts import aws_auth
 from leadsman_normalizer.facts.accounts import service_account_facts, token_facts
 from leadsman_normalizer.facts.bindings import binding_facts
 from leadsman_normalizer.facts.certificates import csr_facts
+from leadsman_normalizer.facts.commands import TOO_LONG, is_too_long
 from leadsman_normalizer.facts.exec import STREAMS, exec_facts
 from leadsman_normalizer.facts.ingress import ingress_facts
 from leadsman_normalizer.facts.kinds import Kind, kind_of
@@ -88,6 +89,8 @@ def read_facts(asked: Asked, reasons: list[str]) -> Read:
             options,
         )
         if found is not None:
+            if is_too_long(found["argv"]):
+                note(reasons, TOO_LONG)
             facts = empty()
             facts["exec"] = found
             return Read(facts, "", None)
