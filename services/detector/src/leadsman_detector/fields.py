@@ -28,7 +28,6 @@ KNOWN = (
     "known.pod.age_s",
     "known.pod.ephemeral",
 )
-_ABSENT: tuple[Any, ...] = (None, "", [], {})
 
 
 class UnknownField(ValueError):
@@ -170,7 +169,7 @@ def _plain_getter(names: list[str]) -> Getter:
 
         def get_one(event: Any) -> list[Any]:
             value = event.get(only)
-            return [] if value in _ABSENT else [value]
+            return [value] if value or value == 0 else []
 
         return get_one
 
@@ -180,12 +179,27 @@ def _plain_getter(names: list[str]) -> Getter:
             if value is None:
                 return []
             value = value.get(name)
-        return [] if value in _ABSENT else [value]
+        return [value] if value or value == 0 else []
 
     return get
 
 
 def _fanning_getter(steps: list[tuple[str, str]]) -> Getter:
+    """A getter of a field below one array or several; absent are null and what is empty, 0 and false are values."""
+    at = next(n for n, (kind, _) in enumerate(steps) if kind == "item")
+    before, after = [name for _, name in steps[:at]], steps[at + 1 :]
+    if len(after) == 1 and after[0][0] == "key":
+        last = after[0][1]
+
+        def get_of_each(event: Any) -> list[Any]:
+            for name in before:
+                event = event.get(name)
+                if event is None:
+                    return []
+            return [v for item in event if (v := item.get(last)) or v == 0]
+
+        return get_of_each
+
     def get(event: Any) -> list[Any]:
         values = [event]
         for kind, name in steps:
@@ -193,7 +207,7 @@ def _fanning_getter(steps: list[tuple[str, str]]) -> Getter:
                 values = [v for value in values if (v := value.get(name)) is not None]
             else:
                 values = [v for value in values for v in value]
-        return [v for v in values if v not in _ABSENT]
+        return [v for v in values if v or v == 0]
 
     return get
 
@@ -232,7 +246,7 @@ def _json_values(value: Any, parts: list[str]) -> list[Any]:
     if isinstance(value, list):
         return [found for item in value for found in _json_values(item, parts)]
     if not parts:
-        return [] if value in _ABSENT else [value]
+        return [value] if value or value == 0 else []
     if not isinstance(value, Mapping):
         return []
     found: list[Any] = []
