@@ -81,6 +81,7 @@ def _containers(specs: list[Tree], template: Tree, why: list[str]) -> list[Conta
             if key in LISTS or key in spec:
                 items = mappings(spec, key, why) if key in LISTS else _with_image(spec.get(key))
                 found += [(which, item) for item in items if not _gone(item)]
+        found += [("volume", image) for image in _mounted_images(spec, why)]
         found += [
             ("main", one)
             for key in _SINGLE
@@ -97,6 +98,19 @@ def _asks_for_power(container: Tree) -> bool:
     return isinstance(security, dict) and bool(
         security.get("privileged") or security.keys() & {"capabilities", "windowsOptions", "procMount"}
     )
+
+
+def _mounted_images(spec: Tree, why: list[str]) -> list[Tree]:
+    """OCI images mounted as volumes: a program may come in one as well as in a container's own image."""
+    volumes_of = spec.get("volumes")
+    if not isinstance(volumes_of, list):
+        return []
+    sources = [(text(v, "name", why), v["image"]) for v in volumes_of if isinstance(v, dict) and "image" in v]
+    return [
+        {"name": name, "image": source["reference"]}
+        for name, source in sources
+        if isinstance(source, dict) and isinstance(source.get("reference"), str)
+    ]
 
 
 def _with_image(items: Any) -> list[Tree]:

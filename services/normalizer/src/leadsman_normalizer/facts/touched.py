@@ -168,6 +168,8 @@ def _spec(spec: dict[str, Any], found: set[str], whole: frozenset[tuple[str, ...
             _leaves("pod.containers.", _CONTAINER, value, found, whole, (*at, key))
         elif key == "volumes":
             _items("pod.volumes", _VOLUME, value, found, whole, (*at, key))
+            if isinstance(value, list) and any(isinstance(v, dict) and "image" in v for v in value):
+                found.update(f"pod.containers.{fact}" for fact in _IMAGE)  # an OCI image as a volume
     _leaves("pod.", _POD, spec, found, whole, at)
 
 
