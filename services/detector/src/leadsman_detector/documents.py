@@ -40,7 +40,8 @@ class Document:
         """
         line, at = self.first_line, [self.data]
         for key in keys:
-            found = [(m, k) for m in _maps(at) for k in m if key in (k, str(k).partition("|")[0])]
+            found = [(m, key) for m in _maps(at) if key in m]
+            found = found or [(m, k) for m in _maps(at) for k in m if key == str(k).partition("|")[0]]
             if not found:
                 return line
             line = self.lines.get(id(found[0][0]), {}).get(found[0][1], line)
@@ -77,7 +78,7 @@ def documents_of(file: str, text: str) -> Iterator[Document | Problem]:
                 yield Document(file, data, line, loader.lines)
             elif data is not None:
                 yield Problem(file, "", "a rule is a map", line)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error)
         yield Problem(file, "", " ".join(f"not YAML: {reason}".split()), mark.line + 1 if mark else 0)

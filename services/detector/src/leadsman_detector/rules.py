@@ -209,6 +209,8 @@ def _references(document: Document) -> list[str] | None:
         raise BadRule("filter: names no rules; `any` is for all", "filter")
     if isinstance(given, str):
         return None if given.lower() == "any" else [given]
+    if not isinstance(given, list | tuple):
+        raise BadRule("filter: rules are names or ids", "filter", "rules")
     return [str(one) for one in given]
 
 

@@ -58,7 +58,7 @@ def nodes_of(detection: dict[str, Any], conditions: list[str], line_of: LineOf) 
         parsed = SigmaDetections.from_dict({**named, "condition": conditions}).parsed_condition
         return [_node(one.parsed, line_of) for one in parsed]
     except SigmaError as error:
-        raise BadSigma(str(error), "detection", "condition") from error
+        raise BadSigma(f"condition: {error}", "detection", "condition") from error
 
 
 def logsource_of(given: Any) -> SigmaLogSource:
