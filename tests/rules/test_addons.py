@@ -1,4 +1,4 @@
-"""Everyday add-ons, recorded from a real API server (tests/real/test_addons.py): nothing but what left.yml argues."""
+"""Add-ons and a week of work, recorded from a real API server (tests/real): nothing but what left.yml argues."""
 
 from __future__ import annotations
 
@@ -43,3 +43,10 @@ def test_every_add_on_is_in_the_recording(lines):
         names = {line.strip() for line in (folder / "v2" / "all.yaml").read_text().splitlines() if "image: " in line}
         missing = [name for name in names if name.partition("image: ")[2].strip("'\"") not in text]
         assert missing == [], folder.name
+
+
+def test_a_week_of_work_raises_nothing():
+    recorded = addons.HERE.parent / "everyday" / "recorded.ndjson.gz"
+    found = recordings.scanned(recordings.lines_of(recorded))
+    assert found.records > 500
+    assert [(a["level"], a["title"]) for a in found.above("low")] == []
