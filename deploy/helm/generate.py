@@ -1,6 +1,7 @@
-"""What in the chart is made from elsewhere: README's table from values.yaml, the settings in values.schema.json from the
-services' settings classes, the alert rules from deploy/prometheus. `python deploy/helm/generate.py` writes them;
-tests/unit/test_chart.py holds them equal.
+"""Makes what in the chart is made from elsewhere; tests/unit/test_chart.py holds it equal.
+
+README's table from values.yaml, the settings in values.schema.json from the services' settings classes, the alert rules
+from deploy/prometheus. `python deploy/helm/generate.py` writes them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
 }
 BEGIN, END = "<!-- values: made by deploy/helm/generate.py -->", "<!-- end of values -->"
 _KEY = re.compile(r"^(?P<indent> *)(?P<name>[A-Za-z]\w*):")
-_FLAT = re.compile(r"\[\s([^][{}]*)\]")  # a list of words stands on one line
+_FLAT = re.compile(r"\[\s[^][{}]*\]|\{\s[^][{}]*\}")  # what holds only words stands on one line
 _COMMENT = re.compile(r"^ *# ?(?P<text>.*)$")
 
 
@@ -55,15 +56,24 @@ def settings_of(section: str, *, secret: bool) -> list[str]:
 def schema(text: str) -> str:
     """values.schema.json with the names that each section may have, and each service's settings."""
     tree = json.loads(text)
-    common = list(tree["definitions"]["service"]["properties"])
-    tree["properties"]["defaults"]["propertyNames"] = {"enum": common}
+    common = {name: {"$ref": f"#/definitions/service/properties/{name}"} for name in _service(tree)}
+    tree["properties"]["defaults"]["properties"] = common
     for section in SETTINGS:
+        # names one by one, not propertyNames: helm would name the wrong place for one that is refused
         own = tree["properties"][section]["properties"]
-        own["settings"]["propertyNames"] = {"enum": settings_of(section, secret=False)}
+        settings = {name: {"$ref": "#/definitions/scalar"} for name in settings_of(section, secret=False)}
+        own |= common | {"settings": {"type": "object", "additionalProperties": False, "properties": settings}}
         if known := settings_of(section, secret=True):
             own["secretKeys"] = {"type": "array", "uniqueItems": True, "items": {"enum": known}}
-        tree["properties"][section]["propertyNames"] = {"enum": sorted({*common, *own})}
-    return _FLAT.sub(lambda m: "[" + " ".join(m[1].split()) + "]", json.dumps(tree, indent=2)) + "\n"
+    return _FLAT.sub(_on_one_line, json.dumps(tree, indent=2)) + "\n"
+
+
+def _service(tree: Any) -> list[str]:
+    return list(tree["definitions"]["service"]["properties"])
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return found[0][0] + " ".join(found[0][1:-1].split()) + found[0][-1]
 
 
 def documented(text: str) -> Iterator[tuple[str, str, Any]]:

@@ -1,0 +1,285 @@
+"""The Helm chart, linted, rendered, packed, and validated strictly against the Kubernetes schemas.
+
+The schemas are those of kubernetes-validate, installed by its hashes into a folder of the test's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import chart
+import pytest
+import yaml
+
+from leadsman_common.settings import load
+from leadsman_detector.config import Settings as Detector
+from leadsman_ingest_aws.config import Settings as IngestAws
+from leadsman_ingest_gcp.config import Settings as IngestGcp
+from leadsman_normalizer.config import Settings as Normalizer
+from leadsman_notifier.config import Settings as Notifier
+from leadsman_notifier.sinks import SINKS
+
+CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}  # test_chart_server.py has their CRDs
+SETTINGS = {
+    "ingest-aws": (IngestAws,),
+    "ingest-gcp": (IngestGcp,),
+    "normalizer": (Normalizer,),
+    "detector": (Detector,),
+    "notifier": (Notifier, *SINKS.values()),
+    "topics": (),
+    "test": (),
+}
+MINIMAL = ("-f", str(chart.SETS["defaults"]))
+REFUSED = {
+    "detector.replicas=two": "at '/detector/replicas': got string, want integer",
+    "detector.replica=2": "at '/detector': additional properties 'replica' not allowed",
+    "detector.settings.bacth=2": "at '/detector/settings': additional properties 'bacth' not allowed",
+    "detector.settings.redis_url=redis://x": "additional properties 'redis_url' not allowed",
+    "normalizer.secretKeys={webhook_url}": "at '/normalizer': additional properties 'secretKeys' not allowed",
+    "notifier.secretKeys={slack}": "at '/notifier/secretKeys/0': value must be one of 'slack_url'",
+    "notifier.secretKeys={slack_url}": "notifier.secretKeys is set and existingSecret is not",
+    "notifier.existingSecret=s": "name the settings that it holds in secretKeys",
+    "notifer.replicas=1": "additional properties 'notifer' not allowed",
+    "normalizer.autoscaling.kind=vpa": "value must be one of 'none', 'hpa', 'keda'",
+    "kafka.bootstrap=": "kafka.bootstrap is not set",
+    "kafka.bootstrap=broker": "at '/kafka/bootstrap': 'broker' does not match pattern",
+    "kafka.options.sasl\\.password=x": "sasl.password stands in the Secret that kafka.existingSecret names",
+    "kafka.options.ssl\\.ciphers=a\\,b": "holds a comma",
+    "kafka.options.security\\.protocol=tls": "security.protocol tls is none of",
+    "kafka.options.security\\.protocol=sasl_ssl": "kafka.existingSecret is not set: with SASL",
+    "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=OAUTHBEARER": "is not supported yet",
+    "kafka.ca.configMap=a,kafka.ca.secret=b": "kafka.ca: configMap and secret are both set",
+    "redis.url=redis://h": "redis: existingSecret and url are both set",
+    "redis.existingSecret=": "redis.existingSecret is not set",
+    "redis.existingSecret=,redis.url=rediss://:pw@h": "redis.url holds a user or password",
+    "redis.cluster=true": "the notifier cannot use a Redis Cluster yet",
+    "ingestAws.enabled=true": "ingestAws.settings.kinesis_stream is not set",
+    "ingestAws.enabled=true,ingestAws.settings.kinesis_stream=s,ingestAws.replicas=2": "one pod reads the stream",
+    "ingestGcp.enabled=true": "ingestGcp.settings.pubsub_subscriptions is not set",
+    "ingestGcp.enabled=true,ingestGcp.settings.pubsub_subscriptions=s,ingestGcp.autoscaling.kind=keda": "no Kafka",
+    "normalizer.autoscaling.minReplicas=9": "maxReplicas is below minReplicas",
+    "kafka.clientCertSecret=c,detector.autoscaling.kind=keda": "detector.autoscaling.authenticationRef is not set",
+}
+
+
+@pytest.fixture(params=chart.SETS)
+def rendered(request):
+    return chart.template("-f", str(chart.SETS[request.param]))
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kubernetes-validate")
+    lock = Path(__file__).with_name("kubernetes-validate.lock")
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "--no-deps", "--require-hashes"]
+    subprocess.run([*uv, "--target", str(folder), "-r", str(lock)], check=True, timeout=300)
+    sys.path.append(str(folder))
+    yield importlib.import_module("kubernetes_validate")
+    sys.path.remove(str(folder))
+
+
+def test_there_are_five_sets():
+    assert {*chart.SETS} == {"defaults", "everything", "kafka-sasl", "redis-tls", "small"}
+
+
+@pytest.mark.parametrize("path", chart.SETS.values(), ids=chart.SETS)
+def test_lint(path):
+    chart.helm("lint", "--strict", "--kube-version", chart.OLDEST, str(chart.CHART), "-f", str(path))
+
+
+@pytest.mark.parametrize("version", [chart.OLDEST, chart.NEWEST])
+def test_objects_are_what_kubernetes_knows(rendered, schemas, version):
+    checked = 0
+    for one in [*rendered, *chart.pods(rendered)]:
+        if one["kind"] not in CUSTOM:
+            schemas.validate(one, version, strict=True)
+            checked += 1
+    assert checked > 15
+
+
+def test_what_kubernetes_does_not_know_is_found(schemas):
+    (pod, *_) = chart.pods(chart.template(*MINIMAL))
+    pod["spec"]["containers"][0]["readOnly"] = True
+    with pytest.raises(schemas.ValidationError):
+        schemas.validate(pod, chart.NEWEST, strict=True)
+
+
+def test_names_and_labels(rendered):
+    names = [(one["kind"], one["metadata"]["name"]) for one in rendered]
+    assert len(set(names)) == len(names)
+    for kind, name in names:
+        assert len(name) <= 63, (kind, name)
+    for one in rendered:
+        assert {"app.kubernetes.io/name", "app.kubernetes.io/instance", "helm.sh/chart"} <= {*one["metadata"]["labels"]}
+
+
+def test_selectors_select_one_service_and_all_of_it(rendered):
+    labels = {pod["metadata"]["name"]: pod["metadata"]["labels"] for pod in chart.pods(rendered)}
+    selectors = {
+        (one["kind"], one["metadata"]["name"]): one["spec"]["selector"].get("matchLabels", one["spec"]["selector"])
+        for one in rendered
+        if one["kind"] in ("Deployment", "Service", "PodDisruptionBudget")
+    }
+    assert selectors
+    for (_, name), selector in selectors.items():
+        assert [pod for pod, own in labels.items() if selector.items() <= own.items()] == [f"{name}-pod"]
+
+
+def test_every_pod_has_a_policy_of_its_own(rendered):
+    policies = chart.of_kind("NetworkPolicy", rendered)
+    for pod in chart.pods(rendered):
+        own = pod["metadata"]["labels"]
+        on = [p for p in policies if p["spec"]["podSelector"]["matchLabels"].items() <= own.items()]
+        assert all({*p["spec"]["policyTypes"]} == {"Ingress", "Egress"} for p in on)
+        assert len(on) == (2 if policies else 0), pod["metadata"]["name"]
+
+
+def test_volumes_are_mounted_and_mounts_are_volumes(rendered):
+    for pod in chart.pods(rendered):
+        (container,) = pod["spec"]["containers"]
+        mounts = container.get("volumeMounts", [])
+        assert sorted(m["name"] for m in mounts) == sorted(v["name"] for v in pod["spec"].get("volumes", []))
+        assert len({m["mountPath"] for m in mounts}) == len(mounts)
+        folders = [m["mountPath"] for m in mounts if m.get("readOnly")]
+        values = [e["value"] for e in container.get("env", []) if e.get("value", "").startswith("/etc/")]
+        assert all(any(value.startswith(folder) for folder in folders) for value in values)
+
+
+def test_the_services_take_what_they_are_given(rendered):
+    for pod in chart.pods(rendered):
+        (container,) = pod["spec"]["containers"]
+        env = {e["name"]: e["value"] for e in container.get("env", []) if e["name"].startswith("LEADSMAN_")}
+        classes = SETTINGS[container["name"]]
+        files = {name for name in env if name.endswith("_FILE")}
+        fields = {f"LEADSMAN_{f.upper()}": m for cls in classes for f, m in cls.__dataclass_fields__.items()}
+        if classes:
+            assert {name.removesuffix("_FILE") for name in env} <= {*fields}
+            assert all(fields[name.removesuffix("_FILE")].metadata["secret"] for name in files)
+        given = {name: value for name, value in env.items() if name not in {*files, "LEADSMAN_RULES_DIR"}}
+        for cls in classes:
+            load(cls, given)
+
+
+def test_no_secret_stands_in_an_environment():
+    found = chart.template("-f", str(chart.SETS["everything"]))
+    env = {e["name"] for pod in chart.pods(found) for e in pod["spec"]["containers"][0].get("env", [])}
+    secret = {"KAFKA_OPTIONS", "REDIS_URL", "SLACK_URL", "WEBHOOK_URL", "WEBHOOK_TOKEN"}
+    assert {f"LEADSMAN_{name}_FILE" for name in secret} <= env
+    assert not {f"LEADSMAN_{name}" for name in secret - {"KAFKA_OPTIONS"}} & env
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED.items(), ids=REFUSED)
+def test_a_wrong_value_is_refused_with_a_message(values, message):
+    done = chart.template(*MINIMAL, "--set", values, check=False)
+    assert done.returncode
+    assert message in done.stderr
+    assert len(done.stderr) < 1000
+
+
+def test_a_section_is_merged_over_the_defaults(tmp_path):
+    values = {
+        "podSecurityContext": {"runAsUser": None, "fsGroup": 1_000_680_000},
+        "kafka": {"options": {"message.max.bytes": 2_097_152}},
+        "defaults": {"tolerations": [{"key": "a"}], "nodeSelector": {"a": "b"}},
+        "normalizer": {
+            "replicas": 0,
+            "topologySpread": False,
+            "podDisruptionBudget": {"enabled": False},
+            "resources": {"limits": None},
+            "tolerations": [],
+            "nodeSelector": {"c": "d"},
+        },
+        "detector": {"settings": {"stall_s": 0.5, "batch": 1_000_000}, "podLabels": {"team": "security"}},
+    }
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    found = chart.template(*MINIMAL, "-f", str(tmp_path / "values.yaml"))
+    by_name = {one["metadata"]["name"]: one for one in chart.of_kind("Deployment", found)}
+    normalizer = by_name["rel-leadsman-normalizer"]["spec"]
+    pod = normalizer["template"]["spec"]
+    assert normalizer["replicas"] == 0
+    assert "topologySpreadConstraints" not in pod
+    assert "tolerations" not in pod
+    assert pod["nodeSelector"] == {"a": "b", "c": "d"}
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}}
+    assert "runAsUser" not in pod["securityContext"]
+    assert pod["securityContext"]["fsGroup"] == 1_000_680_000
+    detector = by_name["rel-leadsman-detector"]["spec"]["template"]
+    env = {e["name"]: e["value"] for e in detector["spec"]["containers"][0]["env"]}
+    assert env["LEADSMAN_KAFKA_OPTIONS"] == "message.max.bytes=2097152"
+    assert (env["LEADSMAN_STALL_S"], env["LEADSMAN_BATCH"]) == ("0.5", "1000000")
+    assert detector["metadata"]["labels"]["team"] == "security"
+    assert {b["metadata"]["name"] for b in chart.of_kind("PodDisruptionBudget", found)} == {
+        "rel-leadsman-detector",
+        "rel-leadsman-notifier",
+    }
+
+
+def test_kafka_and_redis_over_tls():
+    def env_of(values):
+        return {
+            pod["spec"]["containers"][0]["name"]: {e["name"]: e["value"] for e in pod["spec"]["containers"][0]["env"]}
+            for pod in chart.pods(chart.template("-f", str(chart.SETS[values])))
+            if pod["spec"]["containers"][0].get("env")
+        }
+
+    for name, env in env_of("kafka-sasl").items():
+        options = dict(pair.split("=") for pair in env["LEADSMAN_KAFKA_OPTIONS"].split(","))
+        assert options == {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "ssl.ca.location": "/etc/leadsman/kafka-ca/ca.crt",
+        }, name
+        assert env["LEADSMAN_KAFKA_OPTIONS_FILE"] == "/etc/leadsman/kafka/options"
+    for name in ("detector", "notifier"):
+        url = env_of("redis-tls")[name]["LEADSMAN_REDIS_URL"]
+        assert url == "rediss://redis.example.com:6380/0?ssl_ca_certs=/etc/leadsman/redis-ca/ca.crt"
+
+
+def test_the_small_profile_fits_two_cores():
+    """With Kafka (1 GiB, half a core) and Redis (512 MiB) of compose, on a node of 2 CPUs and 4 GiB."""
+    found = chart.template(
+        "-f", str(chart.SETS["small"]), "--set", "ingestGcp.enabled=true,ingestGcp.settings.pubsub_subscriptions=s"
+    )
+    cpu = memory = 0
+    for deployment in chart.of_kind("Deployment", found):
+        assert deployment["spec"]["replicas"] == 1
+        resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+        cpu += int(resources["requests"]["cpu"].removesuffix("m"))
+        memory += int(resources["limits"]["memory"].removesuffix("Mi"))
+    assert cpu <= 500
+    assert memory + 1024 + 512 <= 4096 * 0.75
+
+
+def test_an_upgrade_leaves_what_cannot_change(tmp_path):
+    packed = [
+        chart.helm("package", str(chart.CHART), "-d", str(tmp_path), "--version", v, "--app-version", v)
+        for v in ("1.0.0", "2.0.0+x")
+    ]
+    assert len(packed) == 2
+    old, new = (
+        chart.template("-f", str(chart.SETS[s]), chart=next(tmp_path.glob(f"*-{v}*")))
+        for v, s in (("1.0.0", "defaults"), ("2.0.0", "everything"))
+    )
+
+    def fixed(found):
+        return {
+            (o["kind"], o["metadata"]["name"]): o["spec"].get("selector" if o["kind"] == "Deployment" else "clusterIP")
+            for o in found
+            if o["kind"] in ("Deployment", "Service")
+        }
+
+    assert fixed(old).items() <= fixed(new).items()
+
+
+def test_a_long_name_of_a_release_fits():
+    for one in chart.template("-f", str(chart.SETS["everything"]), release="r" * 53):
+        assert len(one["metadata"]["name"]) <= 63
+        assert all(len(str(value)) <= 63 for value in one["metadata"]["labels"].values())
+
+
+def test_the_rules_are_in_the_package():
+    (rule,) = chart.of_kind("PrometheusRule", chart.template("-f", str(chart.SETS["everything"])))
+    assert rule["spec"] == yaml.safe_load((chart.REPO / "deploy" / "prometheus" / "leadsman.rules.yaml").read_text())
