@@ -24,6 +24,22 @@ def left() -> set[tuple[str, str, str]]:
     return {(item["level"], item["rule"], item["title"]) for item in listed}
 
 
+def low() -> dict[str, set[str]]:
+    """By rule the objects about which an alert at low stays, as left.yml argues."""
+    listed = yaml.safe_load((HERE / "left.yml").read_text())["low"]
+    assert all(item["why"] for item in listed.values())
+    return {rule: set(item["objects"]) for rule, item in listed.items()}
+
+
+def soft(found: Any) -> dict[str, set[str]]:
+    """What a scan raised at low: by rule the objects."""
+    by_rule: dict[str, set[str]] = {}
+    for alert in found.above("low"):
+        if alert["level"] == "low":
+            by_rule.setdefault(alert["rule"]["name"], set()).add(alert["title"].rsplit(" on ", 1)[1])
+    return by_rule
+
+
 def loud(found: Any) -> set[tuple[str, str, str]]:
     """What a scan raised at medium or above."""
     return {(a["level"], a["rule"]["name"], a["title"]) for a in found.above("medium")}

@@ -23,6 +23,10 @@ def test_add_ons_raise_nothing(found):
     assert addons.loud(found) == addons.left()
 
 
+def test_what_stays_at_low_is_listed(found):
+    assert addons.soft(found) == addons.low()
+
+
 def test_applying_again_says_nothing(lines, found):
     """What the GitOps controller applies again, when every object is known already."""
     first = {e["auditID"] for e in map(json.loads, lines) if e["user"]["username"] == "kubernetes-admin"}
