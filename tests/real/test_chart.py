@@ -6,6 +6,7 @@ The schemas are those of kubernetes-validate, installed by its hashes into a fol
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -283,3 +284,50 @@ def test_a_long_name_of_a_release_fits():
 def test_the_rules_are_in_the_package():
     (rule,) = chart.of_kind("PrometheusRule", chart.template("-f", str(chart.SETS["everything"])))
     assert rule["spec"] == yaml.safe_load((chart.REPO / "deploy" / "prometheus" / "leadsman.rules.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    """NOTES.txt for these values: helm prints it only at an install, so a copy of the chart makes an object of it."""
+    copy = tmp_path_factory.mktemp("notes") / "leadsman"
+    shutil.copytree(chart.CHART, copy)
+    (copy / "templates" / "NOTES.txt").rename(copy / "NOTES")
+    (copy / "templates" / "notes.yaml").write_text('kind: Notes\ntext: {{ tpl (.Files.Get "NOTES") . | quote }}\n')
+
+    def render(*arguments):
+        return chart.of_kind("Notes", chart.template(*MINIMAL, *arguments, chart=copy))[0]["text"]
+
+    return render
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("detector.replicas=7", "at most 7 pods; its topic has 6 partitions"),
+        ("detector.replicas=7", "and are never ready"),
+        ("notifier.replicas=4", "at most 4 pods; its topic has 3 partitions"),
+        ("normalizer.autoscaling.kind=hpa,normalizer.autoscaling.maxReplicas=8", "at most 8 pods; its topic has 6"),
+        ("serviceMonitor.enabled=true", "name Prometheus' own in networkPolicy.metricsFrom"),
+        ("ingestAws.enabled=true,ingestAws.settings.kinesis_stream=s", "neither a checkpoint table nor a claim"),
+        ("logLevel=info", "No way in is enabled"),
+        ("logLevel=info", "Alerts go to the notifier's log only"),
+        ("topicPrefix=prod.", "Alerts are on the topic prod.alerts"),
+    ],
+)
+def test_notes_say_what_is_worth_knowing(notes, values, said):
+    assert said in notes("--set", values)
+
+
+def test_notes_say_no_more_than_that(notes):
+    quiet = ["ingestGcp.enabled=true,ingestGcp.settings.pubsub_subscriptions=s,notifier.existingSecret=s"]
+    text = notes("--set", *quiet, "--set", "notifier.secretKeys={slack_url},detector.replicas=6,notifier.replicas=3")
+    for unsaid in ("at most", "No way in", "neither", "log only", "metricsFrom"):
+        assert unsaid not in text
+
+
+def test_helm_test_asks_each_enabled_service():
+    (pod,) = chart.of_kind("Pod", chart.template(*MINIMAL, "--set", "notifier.enabled=false"))
+    python, option, script, *names = pod["spec"]["containers"][0]["command"]
+    assert (python, option) == ("python", "-c")
+    compile(script, "helm test", "exec")
+    assert names == ["rel-leadsman-detector", "rel-leadsman-normalizer"]
