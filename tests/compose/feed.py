@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import mix
 from confluent_kafka import KafkaException
@@ -88,7 +89,7 @@ def delivered():
 
 
 class Receiver(BaseHTTPRequestHandler):
-    ids: set[str] = set()
+    ids: ClassVar[set[str]] = set()
 
     def do_POST(self):
         self.ids.add(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["id"])

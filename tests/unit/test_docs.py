@@ -8,7 +8,7 @@ from pathlib import Path
 
 REPO = Path(__file__).parents[2]
 PAGE = REPO / "docs" / "operations.md"
-NO_SETTINGS = {"LEADSMAN_KEYS"}  # a constant of the code
+NO_SETTINGS = {"LEADSMAN_NAME_FILE", "LEADSMAN_KEYS"}  # a form of names, and a constant of the code
 
 
 def load_tables():

@@ -93,7 +93,10 @@ def test_which_fields_are_told():
 
 
 SERVER = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"%s","stage":"%s",%s}'
-REST = b'"requestURI":"/x","verb":"get","user":{"username":"u"},"requestObject":{"stage":"RequestReceived","protoPayload":{}}'
+REST = (
+    b'"requestURI":"/x","verb":"get","user":{"username":"u"},'
+    b'"requestObject":{"stage":"RequestReceived","protoPayload":{}}'
+)
 
 
 @pytest.mark.parametrize(
