@@ -78,6 +78,7 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 def documented(text: str) -> Iterator[tuple[str, str, Any]]:
     """Path, meaning and default of every value that a `# --` comment stands over."""
+    tree = yaml.safe_load(text)
     path: list[tuple[int, str]] = []
     meaning: list[str] = []
     for line in text.splitlines():
@@ -93,7 +94,7 @@ def documented(text: str) -> Iterator[tuple[str, str, Any]]:
             path = [*(p for p in path if p[0] < indent), (indent, key["name"])]
             if meaning:
                 names = [name for _, name in path]
-                yield ".".join(names), " ".join(meaning), _at(yaml.safe_load(text), names)
+                yield ".".join(names), " ".join(meaning), _at(tree, names)
         meaning = []
 
 
