@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chart
@@ -146,3 +148,26 @@ def test_a_release_is_installed_upgraded_and_taken_away(cluster):
     assert not cluster.kubectl("get", "scaledobjects", "-n", NAMESPACE, "-o", "name").stdout
     cluster.helm("uninstall", "leadsman", "--no-hooks")
     assert not cluster.kubectl("get", "deployments,networkpolicies", "-n", NAMESPACE, "-o", "name").stdout
+
+
+def test_the_topics_job_runs_first_and_behind_a_policy_of_its_own(cluster):
+    """The hook holds the install up until its pod has ended; meanwhile the test looks at what there is."""
+    names = "networkpolicies,deployments,jobs"
+    topics = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=topics", "-o", "name")
+    with ThreadPoolExecutor(1) as pool:
+        install = pool.submit(
+            cluster.helm, "install", "hooked", str(chart.CHART), "-f", str(chart.SETS["defaults"]), "--timeout", "90s"
+        )
+        until = time.monotonic() + 60
+        while not (pod := cluster.kubectl("get", "pods", *topics).stdout.strip()):
+            assert time.monotonic() < until, "no pod of the topics job"
+            time.sleep(0.5)
+        meanwhile = cluster.kubectl("get", names, "-n", NAMESPACE, "-o", "name").stdout.split()
+        ended = json.dumps({"status": {"phase": "Succeeded"}})
+        done = cluster.kubectl("patch", pod, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", ended)
+        assert not done.returncode, done.stderr
+        install.result()
+    assert meanwhile == ["networkpolicy.networking.k8s.io/hooked-leadsman-topics", "job.batch/hooked-leadsman-topics"]
+    assert not cluster.kubectl("get", "networkpolicies,jobs", *topics).stdout
+    assert "hooked-leadsman-detector" in cluster.kubectl("get", names, "-n", NAMESPACE, "-o", "name").stdout
+    cluster.helm("uninstall", "hooked")
