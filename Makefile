@@ -29,12 +29,13 @@ fmt: setup ## format the code
 	$(BIN)/ruff format -q .
 	$(BIN)/ruff check -q --fix .
 
-check: setup ## format, lint, types, arrows, pure tests: seconds
+check: setup ## format, lint, types, arrows, pure tests, each rule's cases once: about a minute
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q tests/unit tests/rules tests/golden
+	$(BIN)/pytest -q tests/unit tests/rules tests/golden -m "not slow"
+	$(BIN)/leadsman rules test --cloud native
 
 test: setup ## all that CI runs
 	$(BIN)/ruff format --check -q .

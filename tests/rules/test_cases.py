@@ -10,6 +10,8 @@ from leadsman_cli.judge_cases import judge
 from leadsman_cli.rules import load_rules
 from leadsman_cli.rules_test import read_all
 
+pytestmark = pytest.mark.slow
+
 FILES, ERRORS = read_all(Path(__file__).parent, load_rules(()))
 RUNS = [
     pytest.param(file, case, cloud, id=f"{file.rule}: {case.name} [{cloud}]")

@@ -22,6 +22,8 @@ from leadsman_cli.scan import Scanner
 from leadsman_common.alerts import LEVELS, level_at_least
 from leadsman_normalizer.facts.kinds import may_be_custom
 
+pytestmark = pytest.mark.slow
+
 RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 SLUGS = sorted(p.name for p in RECORDS.iterdir())
 FILES = read_all(Path(__file__).parent, load_rules(()))[0]

@@ -17,6 +17,8 @@ from leadsman_detector.match import general_modifiers
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
+pytestmark = pytest.mark.slow
+
 RULES = {r.rule.name: r for r in load_rules(()).rules}
 FILES = [f for f in read_all(Path(__file__).parent, load_rules(()))[0] if f.rule in RULES]
 

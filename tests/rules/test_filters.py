@@ -18,6 +18,8 @@ import yaml
 from leadsman_common.alerts import level_at_least
 from leadsman_normalizer.facts.paths import judge
 
+pytestmark = pytest.mark.slow
+
 RULES = Path(__file__).parents[2] / "rules"
 CONTAINERS = "facts.pod.containers."
 FILES = sorted(p for p in (RULES / "filters").glob("*.yml") if not p.stem.startswith("public-"))

@@ -10,6 +10,8 @@ import mutants
 import pytest
 import recordings
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[1] / "fixtures" / "metamorphic"
 
 

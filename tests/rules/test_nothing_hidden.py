@@ -11,6 +11,8 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def files(corpora):
