@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -146,6 +147,39 @@ def test_a_redelivered_event_raises_its_alert_again(detector, write):
     event, later = write("create", ONE), write("update", ONE, at=10)
     first = arrive(detector, [event], [later], state=state)
     assert arrive(detector, [event], state=state) == first
+
+
+def test_a_redelivered_event_is_the_same_member_whenever_it_is_judged(detector, write):
+    plans = []
+    for now_us in (1, 2):
+        plan = Plan()
+        detector.judge(plan, write("create", ONE), Where(), now_us)
+        plans.append(plan.requests)
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize("version", ["", "7", "-7", "9" * 5000, "\u0663", "not a number", "9" * 18])
+def test_any_resource_version(detector, write, version):
+    event = write("create", ONE)
+    event["objectRef"]["resourceVersion"] = version
+    assert len(arrive(detector, [event])) == 1
+
+
+@pytest.mark.parametrize("at_us", [0, -62_135_596_800_000_000, (1 << 63) - 1])
+def test_any_time(detector, write, at_us):
+    event = write("create", ONE)
+    event["time"] = at_us
+    assert len(arrive(detector, [event])) == 1
+
+
+def test_members_of_another_release_are_as_if_aged_out(detector, write):
+    state, event = MemoryState(), write("create", ONE)
+    plan = Plan()
+    detector.judge(plan, event, Where())
+    put = plan.requests[0]
+    for strange in (b"", b"not json", b'{"event_id": 1}', b'{"event_id":"x","time":1,"order":0,"alerts":{"r":{}}}'):
+        state.exchange_now([replace(put, member=strange)])
+    assert len(arrive(detector, [event], state=state)) == 1
 
 
 def test_what_was_refused_is_no_version(detector, write):

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from leadsman_common.alerts import Alert, Evidence, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_detector import members
 from leadsman_detector.alert import Where, build, chain_title, evidence_of
 from leadsman_detector.form import Correlation
 from leadsman_detector.match import Match
@@ -131,7 +132,7 @@ class RoleUse:
         series: dict[Part, list[Member]] = {member.part: [member]}
         others: list[Part] = [p for p in ("role", "binding", "use") if p != member.part]
         for part, reply in zip(others, replies[1:], strict=True):
-            series[part] = [_decode(item) for item in cast("list[bytes]", reply)]
+            series[part] = members.read_all(_DECODER, members.of(reply))
         best: dict[str, tuple[int, str, list[Member]]] = {}
         for role, binding, use, join in self._stories(series, member):
             if binding is None and member.part == "binding":
@@ -234,10 +235,6 @@ def _of_reason(event: AuditEvent) -> tuple[RoleKey, RoleKey]:
 
 def _encode(member: Member) -> bytes:
     return msgspec.json.encode(member)
-
-
-def _decode(data: bytes) -> Member:
-    return _DECODER.decode(data)
 
 
 _DECODER: msgspec.json.Decoder[Member] = msgspec.json.Decoder(Member)

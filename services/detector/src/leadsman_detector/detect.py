@@ -19,7 +19,7 @@ from leadsman_common.alerts import Alert
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_detector import history, known
+from leadsman_detector import history, known, members
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
@@ -224,13 +224,13 @@ class Detector:
             found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
             raised += [Raised(f.alert, f.rank, f.holder) for f in found]
         for writing in plan.writing:
-            own, children = history.members(replies[writing.first]), history.members(replies[writing.first + 1])
+            own, children = members.of(replies[writing.first]), members.of(replies[writing.first + 1])
             raised += [
-                Raised(told.alert, told.rank, writing.version.event_id, history.TTL_MS)
+                Raised({**told.alert, "detected_time": now_us}, told.rank, writing.version.event_id, history.TTL_MS)
                 for told in history.told(own, children, writing.version, writing.child)
             ]
         for asked in plan.asking:
-            event = known.answered(asked.event, history.members(replies[asked.first]))
+            event = known.answered(asked.event, members.of(replies[asked.first]))
             raised += [
                 Raised(alert_of(m, None, asked.where, self.rules.digest, now_us), rank_of(m), event["id"])
                 for m in self.rules.match(event, asked.rules)
@@ -265,8 +265,8 @@ class Detector:
         series, member = (key.children, child) if key.child else (key.series, history.encode(version))
         plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS))
         plan.writing.append(Writing(version, child, len(plan.requests)))
-        plan.requests.append(Range(key.series, cluster, 0, history.END_OF_TIME_MS))
-        plan.requests.append(Range(key.children, cluster, 0, history.END_OF_TIME_MS))
+        plan.requests.append(Range(key.series, cluster, *history.ALL_TIME_MS))
+        plan.requests.append(Range(key.children, cluster, *history.ALL_TIME_MS))
 
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:

@@ -16,14 +16,14 @@ import msgspec
 
 from leadsman_common.alerts import Alert, level_rank
 from leadsman_common.events import AuditEvent, Flag, action_of, parse_action
+from leadsman_detector import members
 from leadsman_detector.match import RuleSet
 from leadsman_detector.routing import ALL_FLAGS
-from leadsman_detector.state import StateReply
 
 TTL_MS = 30 * 24 * 60 * 60 * 1000
 MAX_VERSIONS = 64  # of one object; the latest are kept
 MAX_EVIDENCE = 20
-END_OF_TIME_MS = 1 << 52
+ALL_TIME_MS = (-(1 << 54), 1 << 54)  # beyond what microseconds in 64 bits can say
 _FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONATING | Flag.TRUNCATED)
 _MAX_SCORE = 500
 _FAR_MS = 1 << 42  # beyond every event time, so that a rank orders by score first and by time then
@@ -111,9 +111,11 @@ def ends_an_object(action: str, rules: RuleSet) -> bool:
 
 
 def version_of(event: AuditEvent, found: dict[str, Properties], alerts: dict[str, Alert]) -> Version:
-    """An event as a version of its object."""
+    """An event as a version of its object; delivered again it is the same member, so when it was judged is left out."""
     order = event["objectRef"]["resourceVersion"]
-    return Version(event["id"], event["time"], int(order) if order.isdecimal() else 0, found, alerts)
+    plain = order.isascii() and order.isdecimal() and len(order) < 19
+    kept = {rule: cast("Alert", {**alert, "detected_time": 0}) for rule, alert in alerts.items()}
+    return Version(event["id"], event["time"], int(order) if plain else 0, found, kept)
 
 
 def plural(kind: str) -> str:
@@ -181,12 +183,12 @@ def child_story(
 
 def told(own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes) -> list[Story]:
     """The stories that a version has changed, or what a child shows where `child` is its member."""
-    versions = [_VERSION.decode(m) for m in own]
+    versions = list({v.event_id: v for v in members.read_all(_VERSION, own)}.values())
     if not child:
         rules = sorted({rule for v in versions for rule in v.found})
         stories = [story(versions, rule, arrived) for rule in rules]
     else:
-        others = [(m < child, _CHILD.decode(m)) for m in children if m != child]
+        others = [(m < child, shown) for m in children if m != child and (shown := members.read(_CHILD, m)) is not None]
         stories = [
             child_story(versions, others, rule, shown, arrived.alerts[rule]) for rule, shown in arrived.found.items()
         ]
@@ -201,11 +203,6 @@ def encode(version: Version) -> bytes:
 def encode_child(found: Mapping[str, Properties]) -> bytes:
     """What a child shows, as a member: children that show the same are one."""
     return msgspec.json.encode({rule: sorted(shown) for rule, shown in sorted(found.items())})
-
-
-def members(reply: StateReply) -> list[bytes]:
-    """The members that a Range was answered with."""
-    return cast("list[bytes]", reply)
 
 
 _VERSION: msgspec.json.Decoder[Version] = msgspec.json.Decoder(Version)

@@ -13,9 +13,11 @@ from typing import Any, cast
 import msgspec
 
 from leadsman_common.events import AuditEvent, PodFacts, parse_action
+from leadsman_detector import members
 from leadsman_detector.state import Put, Range
 
 TTL_MS = 30 * 24 * 60 * 60 * 1000
+BEGINNING_MS = -(1 << 53)
 MAX_TRACES = 16  # of one pod; the latest are kept
 _REACHING = frozenset({"exec", "attach", "portforward", "ephemeralcontainers", "proxy"})
 
@@ -80,12 +82,12 @@ def question(event: AuditEvent) -> Range | None:
     namespace, name = (
         (opened["namespace"], opened["pod"]) if opened and opened["pod"] else (ref["namespace"], ref["name"])
     )
-    return Range(_series(namespace, name), event["cluster"]["id"], 0, event["time"] // 1000)
+    return Range(_series(namespace, name), event["cluster"]["id"], BEGINNING_MS, event["time"] // 1000)
 
 
-def answered(event: AuditEvent, members: Sequence[bytes]) -> AuditEvent:
+def answered(event: AuditEvent, traces_of_pod: Sequence[bytes]) -> AuditEvent:
     """The event with what is known of its pod; without any trace it stays as it is."""
-    traces = [t for m in members if (t := _TRACE.decode(m)).event_id != event["id"]]
+    traces = [t for t in members.read_all(_TRACE, traces_of_pod) if t.event_id != event["id"]]
     if not traces:
         return event
     facts = event["facts"]
