@@ -131,11 +131,17 @@ def exchange(request):
 @pytest.fixture(scope="module")
 def cluster_node(local, run_dir):
     """Start a Redis Cluster of one node that holds all slots: it refuses a script whose keys lie apart."""
-    processes = local("processes")
-    port = processes.free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
-    command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf"]
-    process = processes.spawn(run_dir, "redis-cluster", command, port=port, tie_to_parent=True)
+    processes, redis_server = local("processes"), local("redis_server")
+
+    def start_on(port):
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
+        # the bus' port is by default 10,000 above, where the kernel may have given it to some client
+        command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf"]
+        command += ["--cluster-port", str(processes.free_port())]
+        return processes.spawn(run_dir, "redis-cluster", command, port=port, tie_to_parent=True)
+
+    process = processes.start_ready(run_dir, start_on, redis_server.answers, timeout_s=30)
+    port = process.port
     with redis.Redis(port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 50)) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         for _ in range(100):

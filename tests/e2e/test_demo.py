@@ -78,7 +78,7 @@ def test_a_log_of_the_readers_own_goes_the_same_way(folder, tmp_path):
     demo = start(folder, "--from", str(log))
     output, _ = demo.communicate(timeout=200)
     assert demo.returncode == 0, output
-    assert output.splitlines()[-1] == "demo: eks=7 gke=7 correlated=2", output
+    assert output.splitlines()[-1] == "demo: eks=8 gke=7 correlated=2", output
     # kept for a person to look at, not dropped
     assert "dead letters 1" in output
     assert processes_in(folder) == []
