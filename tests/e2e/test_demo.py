@@ -63,7 +63,7 @@ def test_the_attacks_are_seen_on_both_clouds_and_nothing_is_left(folder):
     assert demo.returncode == 0, output
     found = LAST.fullmatch(output.splitlines()[-1])
     assert found, output
-    assert [int(n) for n in found.groups()] == [7, 7, 2], output
+    assert [int(n) for n in found.groups()] == [8, 7, 2], output
     assert "held by reason" in output
     assert "held by binding" in output
     assert "dead letters 0" in output
