@@ -191,3 +191,17 @@ def test_what_could_not_be_read_ends_with_3(tmp_path, capsys):
     (tmp_path / "audit.log").write_text('{"kind":"Event","auditID":1}\n')
     assert main(["scan", "--explain", "pod-attach", str(tmp_path / "audit.log")]) == 3
     assert "audit.log:1" in capsys.readouterr().err
+
+
+def test_a_rule_that_asks_what_is_known_of_a_pod(tmp_path, capsysbinary):
+    spec = {"containers": [{"name": "a", "image": "busybox", "stdin": True}]}
+    made = {"verb": "create", "resource": "pods", "namespace": "ns", "name": "web", "body": {"spec": spec}}
+    attach = {
+        "verb": "create", "resource": "pods/attach", "namespace": "ns", "name": "web",
+        "query": "container=a&stdin=true&stdout=true&tty=true",
+    }  # fmt: skip
+    events = events_of("x", [Request(**made), Request(**attach)])
+    (tmp_path / "audit.log").write_text("".join(json.dumps(e) + "\n" for e in events))
+    assert main(["scan", "--explain", "pod-attach", "-o", "jsonl", str(tmp_path / "audit.log")]) == 0
+    stages = [json.loads(line) for line in capsysbinary.readouterr().out.decode().splitlines()]
+    assert {(found["held"], found["level"]) for found in stages} == {(True, "informational")}

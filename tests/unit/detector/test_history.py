@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import load
-from leadsman_detector.state import MemoryState
+from leadsman_detector.state import MemoryState, Range
 
 RULE = """
 title: risky
@@ -147,6 +147,66 @@ def test_a_redelivered_event_raises_its_alert_again(detector, write):
     event, later = write("create", ONE), write("update", ONE, at=10)
     first = arrive(detector, [event], [later], state=state)
     assert arrive(detector, [event], state=state) == first
+
+
+def test_many_later_writes_in_one_batch_hide_nothing(detector, write):
+    events = [write("create", ONE), *(write("patch", ONE, ["pod.labels"], at=n) for n in range(1, 100))]
+    assert len({a["id"] for a in arrive(detector, events)}) == 1
+
+
+def test_what_comes_after_many_writes_is_told(detector, write):
+    events = [
+        write("create", ONE),
+        *(write("update", QUIET, at=n) for n in range(1, 100)),
+        write("update", TWO, at=200),
+    ]
+    assert [a["time"] // 1_000_000 - 1_700_000_000 for a in arrive(detector, *([e] for e in events))] == [0, 200]
+
+
+def test_an_owner_is_told_after_its_children(detector, write):
+    children = [write("create", QUIET | {name: True}, at=n, owner=True) for n, name in enumerate("xyz")]
+    raised = arrive(detector, *([e] for e in children), [write("update", {"w": True}, at=10)])
+    assert len(raised) == 4
+    assert raised[-1]["actor"]["name"] == "bob"
+
+
+def test_a_person_who_names_an_owner_hides_nothing(detector, write):
+    known = write("create", ONE)
+    disguised = write("patch", ONE, ["pod.containers"], at=10, owner=True, actor_class="human")
+    raised = arrive(detector, [known], [disguised])
+    assert len({a["id"] for a in raised}) == 2
+
+
+def test_a_create_begins_anew_whoever_ended_what_was_before(detector, write):
+    raised = arrive(detector, [write("create", ONE)], [write("create", ONE, at=86_400)])
+    assert len(raised) == 2
+    assert len({a["id"] for a in raised}) == 1
+
+
+def test_a_patch_without_an_answer_takes_nothing_away(detector, write):
+    answered = {"responseObject": "{}"}
+    events = [
+        write("create", ONE, **answered),
+        write("patch", {"a": False}, ["pod.containers.image"], at=10),
+        write("update", ONE, at=20, **answered),
+    ]
+    assert len(arrive(detector, *([e] for e in events))) == 1
+
+
+def test_versions_of_other_rules_tell_nothing_by_what_they_lack(detector, write, tmp_path):
+    state = MemoryState()
+    (tmp_path / "risky.yml").write_text(RULE.replace("root: {facts", "root: {verb: never, facts"))
+    other = Detector(load([tmp_path]))
+    assert arrive(other, [write("create", ONE)], state=state) == []
+    assert arrive(detector, [write("patch", ONE, ["pod.labels"], at=10)], state=state) == []
+    assert len(arrive(detector, [write("update", ONE, at=20)], state=state)) == 1
+
+
+def test_one_question_a_series_and_batch(detector, write):
+    plan = Plan()
+    for n in range(50):
+        detector.judge(plan, write("update", ONE, at=n), Where())
+    assert len([r for r in plan.requests if isinstance(r, Range)]) == 2
 
 
 def test_a_redelivered_event_is_the_same_member_whenever_it_is_judged(detector, write):

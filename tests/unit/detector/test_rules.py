@@ -252,3 +252,30 @@ def test_a_value_that_no_event_has_is_named_and_keeps_nothing_out(tmp_path, dete
     rules = load([tmp_path])
     assert len(rules.rules) == 1
     assert [(p.reason, p.fatal) for p in rules.problems] == ([(says, False)] if says else [])
+
+
+def test_an_id_is_taken_once(tmp_path):
+    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
+    write(tmp_path, "two", "a: {verb: list}\ncondition: a")
+    rules = load([tmp_path])
+    assert [r.rule.name for r in rules.rules] == ["one"]
+    assert "taken by one.yml" in str(rules.problems[0])
+
+
+def test_role_use_joins_three_rules(tmp_path):
+    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
+    (tmp_path / "c.yml").write_text(
+        "title: c\nname: c\nid: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad099\nlevel: high\n"
+        "correlation: {type: temporal_ordered, rules: [one, one], group-by: [cluster.id], timespan: 1h}\n"
+        "leadsman: {join: role-use}\n"
+    )
+    rules = load([tmp_path])
+    assert rules.correlations == ()
+    assert "three rules" in str(rules.problems[0])
+
+
+@pytest.mark.parametrize("depth", [10, 400, 700, 990])
+def test_a_body_nested_deeper_than_any_is_no_error(tmp_path, make_event, depth):
+    write(tmp_path, "body", "a: {requestObject.spec.x: 1}\ncondition: a")
+    body = '{"spec":' + "[" * depth + '{"x": 1}' + "]" * depth + "}"
+    assert len(load([tmp_path]).match(make_event(requestObject=body))) in (0, 1)

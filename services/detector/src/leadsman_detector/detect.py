@@ -52,6 +52,7 @@ class Raised:
     rank: int
     holder: str
     ttl_ms: int = CLAIM_TTL_MS
+    part: str = ""  # what of the alert is claimed; empty: the alert as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,12 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A version of an object, or what a child of it shows; its replies (own versions, children) begin at `first`."""
+    """A version of an object, or what a child of it shows, and where the replies of its series stand."""
 
     version: history.Version
     child: bytes  # the child's member; empty for the object itself
-    first: int
+    own: int
+    children: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Plan:
     joining: list[Joining] = field(default_factory=list)
     writing: list[Writing] = field(default_factory=list)
     asking: list[Asking] = field(default_factory=list)
+    asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
     decoded: int = 0
 
     @property
@@ -188,8 +191,9 @@ class Detector:
         """Match one event and add what comes of it to the plan."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
         rules = route.find(event)
-        asking = tuple(r for r in rules if r.uses_known)
-        matches = self.rules.match(event, [r for r in rules if not r.uses_known])
+        question = known.question(event) if self._asks else None
+        asking = tuple(r for r in rules if r.uses_known) if question is not None else ()
+        matches = self.rules.match(event, [r for r in rules if r not in asking])
         key = history.object_key(event)
         alerts: dict[str, Alert] = {}
         versioned = key is not None and event["outcome"]["effective"] and not event["dryRun"]
@@ -213,7 +217,7 @@ class Detector:
             self._write(plan, key, event, found, alerts)
         if self._asks:
             plan.requests += known.puts(event)
-            if asking and (question := known.question(event)) is not None:
+            if question is not None and asking:
                 plan.asking.append(Asking(event, where, asking, len(plan.requests)))
                 plan.requests.append(question)
 
@@ -224,9 +228,9 @@ class Detector:
             found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
             raised += [Raised(f.alert, f.rank, f.holder) for f in found]
         for writing in plan.writing:
-            own, children = members.of(replies[writing.first]), members.of(replies[writing.first + 1])
+            own, children = members.of(replies[writing.own]), members.of(replies[writing.children])
             raised += [
-                Raised({**told.alert, "detected_time": now_us}, told.rank, writing.version.event_id, history.TTL_MS)
+                Raised({**told.alert, "detected_time": now_us}, 0, writing.version.event_id, history.TTL_MS, told.key)
                 for told in history.told(own, children, writing.version, writing.child)
             ]
         for asked in plan.asking:
@@ -234,9 +238,11 @@ class Detector:
             raised += [
                 Raised(alert_of(m, None, asked.where, self.rules.digest, now_us), rank_of(m), event["id"])
                 for m in self.rules.match(event, asked.rules)
+                if m.rule.alert
             ]
         claims: list[StateRequest] = [
-            Claim(r.alert["id"], r.alert["cluster"]["id"], r.rank, r.holder, r.ttl_ms) for r in raised
+            Claim(f"{r.alert['id']}/{r.part}" if r.part else r.alert["id"], r.alert["cluster"]["id"], *_claimed(r))
+            for r in raised
         ]
         return Claims([r.alert for r in raised], claims)
 
@@ -257,19 +263,31 @@ class Detector:
         alerts: dict[str, Alert],
     ) -> None:
         """Keep the version and ask for those around it; a child that shows nothing is not kept."""
-        version = history.version_of(event, found, alerts)
+        version = history.version_of(event, self.rules.digest, found, alerts)
         if key.child and not found:
             return
         child = history.encode_child(found) if key.child else b""
         cluster, at = event["cluster"]["id"], event["time"] // 1000
         series, member = (key.children, child) if key.child else (key.series, history.encode(version))
         plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS))
-        plan.writing.append(Writing(version, child, len(plan.requests)))
-        plan.requests.append(Range(key.series, cluster, *history.ALL_TIME_MS))
-        plan.requests.append(Range(key.children, cluster, *history.ALL_TIME_MS))
+        own, children = (
+            self._ask(plan, Range(name, cluster, *history.ALL_TIME_MS)) for name in (key.series, key.children)
+        )
+        plan.writing.append(Writing(version, child, own, children))
+
+    def _ask(self, plan: Plan, question: Range) -> int:
+        """Ask for a series once a batch; gives where the reply stands."""
+        if question not in plan.asked:
+            plan.asked[question] = len(plan.requests)
+            plan.requests.append(question)
+        return plan.asked[question]
 
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         found = self._routes[key] = self.route(*read_routing(key))
         return found
+
+
+def _claimed(raised: Raised) -> tuple[int, str, int]:
+    return raised.rank, raised.holder, raised.ttl_ms

@@ -217,7 +217,10 @@ def _body_getter(head: str, rest: str) -> Getter:
 
     def get(event: Any) -> list[Any]:
         text = event[head]
-        return _json_values(_parse(text), parts) if text else []
+        try:
+            return _json_values(_parse(text), parts) if text else []
+        except RecursionError:  # nested deeper than any object of an API server
+            return []
 
     return get
 

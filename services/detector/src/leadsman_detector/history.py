@@ -8,6 +8,7 @@ versions, whatever order they arrived in; docs/decisions/005 says why it is buil
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
@@ -25,8 +26,6 @@ MAX_VERSIONS = 64  # of one object; the latest are kept
 MAX_EVIDENCE = 20
 ALL_TIME_MS = (-(1 << 54), 1 << 54)  # beyond what microseconds in 64 bits can say
 _FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONATING | Flag.TRUNCATED)
-_MAX_SCORE = 500
-_FAR_MS = 1 << 42  # beyond every event time, so that a rank orders by score first and by time then
 
 Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
 _WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController")
@@ -60,6 +59,9 @@ class Version:
     event_id: str
     time: int  # microseconds
     order: int  # resourceVersion, 0 where there is none
+    digest: str = ""  # of the rules that judged it
+    made: bool = False  # it made the object: whatever was of that name before is gone
+    partial: bool = False  # a patch of which the log has no answer: what it does not show may still be there
     found: dict[str, Properties] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
 
@@ -71,10 +73,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is to be raised of one rule and object: `rank` falls as the story grows (see state.Claim)."""
+    """What is to be raised of one rule and object. `key` stands for the introductions it is made of and is claimed.
+
+    So a story of other introductions is raised again, whatever has aged out of the state since.
+    """
 
     alert: Alert
-    rank: int
+    key: str
 
 
 def object_key(event: AuditEvent) -> ObjectKey | None:
@@ -92,13 +97,10 @@ def object_key(event: AuditEvent) -> ObjectKey | None:
 def _owner_made_it(event: AuditEvent, owner_kind: str) -> bool:
     """Whether ownerReferences can be believed: anyone may write them, to hide behind what is known of the owner.
 
-    What the API server's own workloads own is made by its controllers; what other kinds own, by some operator. A later
-    write is of an object that is there, and its owner with it.
+    What the API server's own workloads own is written by its controllers; what other kinds own, by some operator.
     """
     actor = event["actor"]["class"]
-    if event["verb"] != "create" or actor in ("control_plane", "managed_cloud"):
-        return True
-    return actor == "service_account" and owner_kind not in _WORKLOADS
+    return actor in ("control_plane", "managed_cloud") or (actor == "service_account" and owner_kind not in _WORKLOADS)
 
 
 def ends_an_object(action: str, rules: RuleSet) -> bool:
@@ -110,12 +112,21 @@ def ends_an_object(action: str, rules: RuleSet) -> bool:
     return written.changed
 
 
-def version_of(event: AuditEvent, found: dict[str, Properties], alerts: dict[str, Alert]) -> Version:
+def version_of(event: AuditEvent, digest: str, found: dict[str, Properties], alerts: dict[str, Alert]) -> Version:
     """An event as a version of its object; delivered again it is the same member, so when it was judged is left out."""
     order = event["objectRef"]["resourceVersion"]
     plain = order.isascii() and order.isdecimal() and len(order) < 19
-    kept = {rule: cast("Alert", {**alert, "detected_time": 0}) for rule, alert in alerts.items()}
-    return Version(event["id"], event["time"], int(order) if plain else 0, found, kept)
+    verb = event["verb"]
+    return Version(
+        event["id"],
+        event["time"],
+        int(order) if plain else 0,
+        digest,
+        verb == "create" or (verb == "patch" and event["outcome"]["http"] == 201),
+        verb == "patch" and not event["responseObject"],
+        found,
+        {rule: cast("Alert", {**alert, "detected_time": 0}) for rule, alert in alerts.items()},
+    )
 
 
 def plural(kind: str) -> str:
@@ -128,69 +139,74 @@ def plural(kind: str) -> str:
     return f"{lower}es" if lower.endswith(("s", "x", "ch")) else f"{lower}s"
 
 
-def introductions(versions: Iterable[Version], rule_id: str) -> list[tuple[Version, frozenset[str]]]:
+def introductions(versions: Iterable[Version], rule_id: str, digest: str = "") -> list[tuple[Version, frozenset[str]]]:
     """The versions that introduced properties, in order, each with what was new on it.
 
     Before the first version nothing is known: what it shows is new only where its request set it; else the property
-    becomes new with the first later request that sets it.
+    becomes new with the first later request that sets it. A version that other rules judged tells nothing by what it
+    does not show.
     """
     found: list[tuple[Version, frozenset[str]]] = []
+    judged = [v for v in versions if v.digest == digest or rule_id in v.found]
+    before: dict[str, bool] = {}
     credited: set[str] = set()  # there before and introduced
     unasked: set[str] = set()  # there since the first version and never set by a request
-    for n, version in enumerate(sorted(versions, key=lambda v: v.position)):
+    for n, version in enumerate(sorted(judged, key=lambda v: v.position)):
         shown = version.found.get(rule_id, {})
+        if version.made:
+            credited, unasked, before = set(), set(), {}
+        if version.partial:
+            shown = {**dict.fromkeys(before, False), **shown}
         old = {p for p, touched in shown.items() if not touched and (n == 0 or p in unasked)}
         new = frozenset(p for p in shown if p not in credited and p not in old)
         if new:
             found.append((version, new))
         credited = {p for p in shown if p in credited or p in new}
-        unasked = old
+        unasked, before = old, shown
     return found
 
 
 def story(versions: Sequence[Version], rule_id: str, arrived: Version) -> Story | None:
     """What the arrival of a version of the object itself makes of a rule's alert; None where it changes nothing."""
-    found = introductions(versions, rule_id)
+    found = introductions(versions, rule_id, arrived.digest)
     late = any(v.position > arrived.position for v in versions)
     if not found or not (late or any(v.event_id == arrived.event_id for v, _ in found)):
         return None
-    score = 2 * len(found) - 1
-    return Story(_told([v.alerts[rule_id] for v, _ in found], score), _rank(score, found[0][0].time))
+    told_by = [v.alerts[rule_id] for v, _ in found]
+    return Story(_told(told_by), _key(v.event_id for v, _ in found))
 
 
 def child_story(
     versions: Sequence[Version],
-    others: Sequence[tuple[bool, Mapping[str, list[str]]]],
+    others: Sequence[Mapping[str, list[str]]],
     rule_id: str,
     shown: Properties,
-    alert: Alert,
+    arrived: Version,
 ) -> Story | None:
-    """What a child adds: None where its owner introduced, or another child showed, all of it.
+    """What a child adds: None where its owner introduced, or another child showed more than, all of it.
 
-    Children may arrive together, so of several that show the same one must speak: `others` says of each whether it
-    goes before this one, and only one of them as a whole can silence it, for two might silence a third that does too.
+    Children that show the same claim the same key, so one of them speaks.
     """
-    found = introductions(versions, rule_id)
+    found = introductions(versions, rule_id, arrived.digest)
     own = {p for _, introduced in found for p in introduced}
     new = set(shown) - own
-    shown_by = [(before, set(other.get(rule_id, ())) - own) for before, other in others]
-    if not new or any(theirs > new or (before and theirs == new) for before, theirs in shown_by):
+    if not new or any(set(other.get(rule_id, ())) - own > new for other in others):
         return None
-    more = [theirs for _, theirs in shown_by if theirs]
-    score = 2 * (len(found) + len(more)) + bool(found)
-    return Story(_told([*(v.alerts[rule_id] for v, _ in found), alert], score), _rank(score, alert["time"]))
+    told_by = [*(v.alerts[rule_id] for v, _ in found), arrived.alerts[rule_id]]
+    return Story(_told(told_by), _key(("child", *sorted(new))))
 
 
 def told(own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes) -> list[Story]:
     """The stories that a version has changed, or what a child shows where `child` is its member."""
-    versions = list({v.event_id: v for v in members.read_all(_VERSION, own)}.values())
+    versions = {v.event_id: v for v in members.read_all(_VERSION, own)}
     if not child:
-        rules = sorted({rule for v in versions for rule in v.found})
-        stories = [story(versions, rule, arrived) for rule in rules]
+        versions[arrived.event_id] = arrived  # later ones of its own batch may have taken its place
+        rules = sorted({rule for v in versions.values() for rule in v.found if v.digest == arrived.digest})
+        stories = [story(list(versions.values()), rule, arrived) for rule in rules]
     else:
-        others = [(m < child, shown) for m in children if m != child and (shown := members.read(_CHILD, m)) is not None]
+        others = [shown for m in children if m != child and (shown := members.read(_CHILD, m)) is not None]
         stories = [
-            child_story(versions, others, rule, shown, arrived.alerts[rule]) for rule, shown in arrived.found.items()
+            child_story(list(versions.values()), others, rule, shown, arrived) for rule, shown in arrived.found.items()
         ]
     return [s for s in stories if s is not None]
 
@@ -209,7 +225,11 @@ _VERSION: msgspec.json.Decoder[Version] = msgspec.json.Decoder(Version)
 _CHILD: msgspec.json.Decoder[dict[str, list[str]]] = msgspec.json.Decoder(dict[str, list[str]])
 
 
-def _told(alerts: Sequence[Alert], revision: int) -> Alert:
+def _key(parts: Iterable[str]) -> str:
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _told(alerts: Sequence[Alert]) -> Alert:
     """One alert out of those of the introductions: the last one speaks, all are evidence, the worst level stays."""
     last = alerts[-1]
     worst = max(alerts, key=lambda a: level_rank(a["level"]))
@@ -221,9 +241,5 @@ def _told(alerts: Sequence[Alert], revision: int) -> Alert:
         "level": worst["level"],
         "modifiers": worst["modifiers"],
         "evidence": evidence,
-        "revision": revision,
+        "revision": max(a["time"] for a in alerts) // 1000,
     }
-
-
-def _rank(score: int, first_us: int) -> int:
-    return -min(score, _MAX_SCORE) * _FAR_MS + min(first_us // 1000, _FAR_MS - 1)

@@ -28,7 +28,17 @@ from typing import Any, Generic, TypeVar
 import ahocorasick
 
 from leadsman_detector import literals
-from leadsman_detector.compare import MAX_TEXT, Test, address_of, compile_regex, is_number, network_of, test_of, text_of
+from leadsman_detector.compare import (
+    MAX_TEXT,
+    BadPattern,
+    Test,
+    address_of,
+    compile_regex,
+    is_number,
+    network_of,
+    test_of,
+    text_of,
+)
 from leadsman_detector.compile import Condition, paths_of, positive_leaves
 from leadsman_detector.fields import is_within
 from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
@@ -168,8 +178,7 @@ class Field:
             self._automaton.make_automaton()
         for start in range(0, len(self._regexes), _REGEXES_TOGETHER):
             some = self._regexes[start : start + _REGEXES_TOGETHER]
-            pattern = "|".join(f"(?:{p})" for p in dict.fromkeys(_regex_of(leaf) for leaf, _ in some))
-            self._together.append((compile_regex(pattern, cased=True), tuple(number for _, number in some)))
+            self._together += _joined(some)
         self._above.sort()
         self._below.sort()
         self.numbers = sorted(set(self.numbers))
@@ -277,3 +286,15 @@ def _key(leaf: Leaf) -> tuple[Any, ...]:
 
 def _threshold(entry: tuple[float, int]) -> float:
     return entry[0]
+
+
+def _joined(some: Sequence[tuple[Leaf, int]]) -> list[tuple[Any, tuple[int, ...]]]:
+    """Expressions as one; in halves where one would be too large for the engine, as each by itself is not."""
+    pattern = "|".join(f"(?:{p})" for p in dict.fromkeys(_regex_of(leaf) for leaf, _ in some))
+    try:
+        return [(compile_regex(pattern, cased=True), tuple(number for _, number in some))]
+    except BadPattern:
+        if len(some) == 1:
+            raise
+        half = len(some) // 2
+        return [*_joined(some[:half]), *_joined(some[half:])]

@@ -243,7 +243,10 @@ class RuleSet:
                 problems.append(_problem(rule, error))
             else:
                 problems += _misfits(rule)
-                if rule.alert or rule.name in fed:
+                if compiled.uses_known and rule.name in fed:
+                    reason = "a rule that looks at known.* feeds no correlation"
+                    problems.append(Problem(rule.file, rule.name, reason, rule.line))
+                elif rule.alert or rule.name in fed:
                     self.rules.append(compiled)
         self.correlations: tuple[Correlation, ...] = files.correlations
         self.fed = frozenset(fed)

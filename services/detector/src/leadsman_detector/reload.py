@@ -80,10 +80,14 @@ class RulesWatch:
                 if again == found:
                     break
                 found = again
-            self._seen = found
             rules = load(self._folders)
-        except OSError as error:  # the folder is gone, or a file between two looks
+            self._seen = found
+        except OSError as error:  # the folder is gone, or a file between two looks: it is looked at again
             self._refuse([str(error)])
+            return
+        except Exception as error:  # noqa: BLE001 - the watch goes on, whatever is wrong with the files
+            self._seen = found
+            self._refuse([f"{type(error).__name__}: {error}"])
             return
         fatal = [str(problem) for problem in rules.problems if problem.fatal]
         if fatal or not rules.rules:

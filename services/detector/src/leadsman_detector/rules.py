@@ -111,12 +111,16 @@ class _Reader:
 
     def _made(self, documents: Iterable[Document], make: Callable[[Document], Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
+        ids: dict[str, Any] = {}
         for document in documents:
             try:
                 item = make(document)
                 if item.name in made:
                     raise BadRule(f"the name {item.name} is taken by {made[item.name].file}", "name")
-                made[item.name] = item
+                given = getattr(item, "id", item.name)
+                if given in ids:
+                    raise BadRule(f"the id {given} is taken by {ids[given].file}", "id")
+                made[item.name] = ids[given] = item
             except _BAD as error:
                 reason = f"says no {error}" if isinstance(error, KeyError) else f"{error or type(error).__name__}"
                 self._problem(document, reason, *getattr(error, "keys", ()))
@@ -239,6 +243,8 @@ def _correlation(document: Document) -> Correlation:
         )
     sigma = SigmaCorrelationRule.from_dict({k: v for k, v in data.items() if k != "leadsman"})
     rules = _texts(data["correlation"]["rules"])
+    if len(rules) != 3:
+        raise BadRule("role-use joins three rules: role, binding, use", "correlation", "rules")
     return Correlation(
         id=_id(document),
         name=document.name,
