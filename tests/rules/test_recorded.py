@@ -83,6 +83,16 @@ def test_everyday_files_are_silent(scenarios, scanned):
     assert loud == {}
 
 
+def test_what_is_below_in_everyday_files_is_known(scenarios, scanned, golden):
+    lines = [
+        f"{s['file']}: {a['level']} {a['rule']['name']}: {a['title']}"
+        for s in scenarios
+        if s["rule"] is None
+        for a in scanned[s["file"]].above("info")
+    ]
+    golden("rules/everyday.txt", "\n".join(sorted(lines)) + "\n")
+
+
 def test_negatives_of_a_rule_are_silent(scenarios, scanned):
     loud = {
         s["file"]: [a["title"] for a in fired(scanned[s["file"]], SLUGS[s["rule"]], "medium")]
