@@ -55,7 +55,7 @@ FROM build AS cli-env
 COPY cli/requirements.lock .
 RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
 COPY --from=wheels /wheels/*.whl /wheels/
-RUN rm /wheels/leadsman_notifier-*.whl && uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
 
 FROM build AS demo-env
 COPY cli/requirements.lock deploy/compose/requirements-demo.lock ./
