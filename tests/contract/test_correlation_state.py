@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from leadsman_detector.state import Claim, MemoryState, Put, Range
+from leadsman_detector.state import CLOCK, Claim, Done, Due, MemoryState, Put, Range, Timer
 
 HOUR = 3_600_000
 T = 1_700_000_000_000  # as large as real times are
@@ -25,6 +25,18 @@ def span(from_ms, to_ms, series="s", cluster="c"):
 
 def claim(rank, holder, key="k", cluster="c"):
     return Claim(key, cluster, rank, holder, HOUR)
+
+
+def sighting(time_ms, name, series="s", cluster="c", cap=100):
+    return Put(series, cluster, T + time_ms, b"", HOUR, cap, keep="earliest", name=name)
+
+
+def timer(due_ms, what, cluster="c", source="audit"):
+    return Timer(T + due_ms, cluster, what, source)
+
+
+def due(upto_ms, limit=10, cluster="c", source="audit"):
+    return Due(cluster, source, T + upto_ms, limit)
 
 
 BINARY = [b"", b"\x00", b"\x00\xff\r\n", bytes(range(256)), "ü".encode()]
@@ -116,6 +128,45 @@ CASES = {
         [(span(0, 9, cluster=f"c{n}"), [b"%d" % n]) for n in range(40)],
     ],
 }
+TIMED_CASES = {
+    "of what is put by name the earliest time stays": [
+        [(sighting(5, b"a"), None), (sighting(3, b"a"), None), (sighting(8, b"a"), None), (sighting(4, b"b"), None)],
+        [(span(0, 10), [b"a", b"b"]), (span(3, 3), [b"a"]), (span(5, 10), [])],
+        [(sighting(1, b"b"), None), (span(0, 10), [b"b", b"a"])],
+    ],
+    "the cap drops the oldest name": [
+        [(sighting(n, bytes([n]), cap=2), None) for n in (3, 1, 2)],
+        [(span(0, 10), [b"\x02", b"\x03"])],
+        [(sighting(1, b"\x03", cap=2), None), (span(0, 10), [b"\x03", b"\x02"])],
+    ],
+    "groups are apart": [
+        [(replace(put(1, b"a"), group="x/1"), None), (replace(put(2, b"b"), group="x/2"), None), (put(3, b"c"), None)],
+        [
+            (replace(span(0, 9), group="x/1"), [b"a"]),
+            (replace(span(0, 9), group="x/2"), [b"b"]),
+            (span(0, 9), [b"c"]),
+            (replace(claim(5, "h"), group="x/1"), True),
+            (replace(claim(6, "i"), group="x/2"), True),
+            (claim(7, "j"), True),
+        ],
+        [(replace(claim(6, "i"), group="x/1"), False), (replace(claim(9, "i"), group="x/2"), True)],
+    ],
+    "timers are due in order, stay until they are done, and the earliest time stays": [
+        [(timer(5, b"a"), None), (timer(3, b"b"), None), (timer(9, b"c"), None), (timer(4, b"a"), None)],
+        [(due(2), []), (due(4), [b"b", b"a"]), (due(9), [b"b", b"a", b"c"]), (due(9, limit=2), [b"b", b"a"])],
+        [(timer(50, b"c"), None), (due(9), [b"b", b"a", b"c"])],
+        [(Done("c", "audit", b"b"), None), (due(9), [b"a", b"c"]), (Done("c", "audit", b"never"), None)],
+    ],
+    "timers of other clusters and sources are apart": [
+        [(timer(1, b"a"), None), (timer(1, b"b", cluster="d"), None), (timer(1, b"c", source=CLOCK), None)],
+        [(due(9), [b"a"]), (due(9, cluster="d"), [b"b"]), (due(9, source=CLOCK), [b"c"]), (due(9, source="x"), [])],
+        [(Done("d", "audit", b"a"), None), (due(9), [b"a"])],
+    ],
+    "timers set and done in the exchange that asks": [
+        [(due(9), [b"a"]), (timer(1, b"a"), None)],
+        [(due(9), []), (Done("c", "audit", b"a"), None)],
+    ],
+}
 
 
 @pytest.fixture(params=["memory", *(pytest.param(n, marks=pytest.mark.integration) for n in ("redis", "cluster"))])
@@ -181,6 +232,13 @@ def on_redis(url, *exchanges, namespace="test:", cluster=False, between=lambda _
 def test_state(exchange, case):
     requests = [[request for request, _ in step] for step in case]
     assert exchange(*requests) == [[reply for _, reply in step] for step in case]
+
+
+@pytest.mark.parametrize("case", TIMED_CASES.values(), ids=TIMED_CASES.keys())
+def test_names_groups_and_timers(case):
+    state = MemoryState()
+    for step in case:
+        assert state.exchange_now([request for request, _ in step]) == [reply for _, reply in step]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

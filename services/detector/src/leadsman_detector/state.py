@@ -1,8 +1,12 @@
-"""What the correlations remember, as the core asks for it: three requests, answered together.
+"""What the correlations remember, as the core asks for it: requests, answered together.
 
 The core never waits: it plans requests, a shell exchanges them with Redis or with memory, the core goes on with the
-replies. All Puts of an exchange take effect before any Range or Claim is answered, so of two workers that bring the
-two halves of a story at once, the later one sees both.
+replies. All writes of an exchange (Put, Timer, Done) take effect before anything of it is answered (Range, Claim, Due),
+so of two workers that bring the two halves of a story at once, the later one sees both.
+
+Requests with the same cluster and `group` are atomic together and lie in one place; between groups nothing else is
+promised. A group is spelled `OWNER/KEY`: quotas are counted by owner, which is a correlation's name or the kind of
+state (`versions`, `known`).
 """
 
 from __future__ import annotations
@@ -10,14 +14,18 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
+
+CLOCK = ""  # the source of a timer that goes by the wall clock
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
     """Add a member to a series at its event time; adding it again changes nothing.
 
-    A series keeps its `cap` latest members and lives `ttl_ms` after the last Put (wall clock).
+    keep=latest: the series keeps its `cap` latest members, each at the time it was first put with. keep=earliest: what
+    is kept, and read back, is `name`, at the smallest time that it was ever put with (`member` is left out). A series
+    lives `ttl_ms` after the last Put (wall clock).
     """
 
     series: str
@@ -26,6 +34,9 @@ class Put:
     member: bytes
     ttl_ms: int
     cap: int
+    group: str = ""
+    keep: Literal["latest", "earliest"] = "latest"
+    name: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class Range:
     cluster: str
     from_ms: int
     to_ms: int
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +64,43 @@ class Claim:
     rank: int
     holder: str
     ttl_ms: int
+    group: str = ""
 
 
-StateRequest: TypeAlias = Put | Range | Claim
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """Have `what` looked at again once the progress of `source` has reached `due_ms`; CLOCK: once it is that late.
+
+    The same again changes nothing, but for an earlier time. It stays until a Done.
+    """
+
+    due_ms: int
+    cluster: str
+    what: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Ask what is due up to a time, the earliest first and at most `limit`; it stays there."""
+
+    cluster: str
+    source: str
+    upto_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Take a timer away: its outcome is safe."""
+
+    cluster: str
+    source: str
+    what: bytes
+
+
+Keyed: TypeAlias = Put | Range | Claim
+StateRequest: TypeAlias = Keyed | Timer | Due | Done
 StateReply: TypeAlias = list[bytes] | bool | None
 
 
@@ -62,7 +108,7 @@ class CorrelationState(Protocol):
     """Implemented by MemoryState here and by RedisState; one contract test runs both."""
 
     async def exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
-        """One reply a request, in order: None for a Put, members for a Range, a bool for a Claim."""
+        """One reply a request, in order: members for a Range and a Due, a bool for a Claim, None for the rest."""
         ...
 
 
@@ -70,8 +116,9 @@ class MemoryState:
     """The state of one process: `leadsman scan` and the tests. Time to live is not kept: a scan is short."""
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
-        self._claims: dict[tuple[str, str], tuple[int, str]] = {}
+        self._series: dict[tuple[str, str, str], _Series] = {}
+        self._claims: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._timers: dict[tuple[str, str], dict[bytes, int]] = {}
         self.evicted = 0
 
     async def exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
@@ -83,27 +130,84 @@ class MemoryState:
         for request in requests:
             if isinstance(request, Put):
                 self._put(request)
-        return [None if isinstance(r, Put) else self._answer(r) for r in requests]
+            elif isinstance(request, Timer):
+                timers = self._timers.setdefault((request.cluster, request.source), {})
+                timers[request.what] = min(request.due_ms, timers.get(request.what, request.due_ms))
+            elif isinstance(request, Done):
+                self._timers.get((request.cluster, request.source), {}).pop(request.what, None)
+        return [self._answer(r) for r in requests]
+
+    def timed(self) -> list[tuple[str, str]]:
+        """The (cluster, source) pairs that have timers waiting: the end of a scan looks at all of them."""
+        return [key for key, timers in self._timers.items() if timers]
 
     def _put(self, put: Put) -> None:
-        series = self._series.setdefault((put.cluster, put.series), [])
-        if any(member == put.member for _, member in series):
-            return
-        bisect.insort(series, (put.time_ms, put.member))
-        while len(series) > put.cap:
-            series.pop(0)
-            self.evicted += 1
+        key = (put.cluster, put.group, put.series)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series()
+        if put.keep == "earliest":
+            series.lower(put.time_ms, put.name)
+        else:
+            series.add(put.time_ms, put.member)
+        self.evicted += series.cut(put.cap)
 
-    def _answer(self, request: Range | Claim) -> StateReply:
+    def _answer(self, request: StateRequest) -> StateReply:
         if isinstance(request, Range):
-            series = self._series.get((request.cluster, request.series), [])
-            first = bisect.bisect_left(series, (request.from_ms, b""))
-            last = bisect.bisect_left(series, (request.to_ms + 1, b""))
-            return [member for _, member in series[first:last]]
-        key = (request.cluster, request.key)
+            series = self._series.get((request.cluster, request.group, request.series))
+            return [] if series is None else series.between(request.from_ms, request.to_ms)
+        if isinstance(request, Claim):
+            return self._claim(request)
+        if isinstance(request, Due):
+            timers = self._timers.get((request.cluster, request.source), {})
+            due = sorted((at, what) for what, at in timers.items() if at <= request.upto_ms)
+            return [what for _, what in due[: request.limit]]
+        return None
+
+    def _claim(self, claim: Claim) -> bool:
+        key = (claim.cluster, claim.group, claim.key)
         kept = self._claims.get(key)
-        if kept is not None and kept[1] != request.holder and request.rank >= kept[0]:
+        if kept is not None and kept[1] != claim.holder and claim.rank >= kept[0]:
             return False
-        if kept is None or request.rank < kept[0]:
-            self._claims[key] = (request.rank, request.holder)
+        if kept is None or claim.rank < kept[0]:
+            self._claims[key] = (claim.rank, claim.holder)
         return True
+
+
+class _Series:
+    """Members by time and then by member, and the time of each."""
+
+    __slots__ = ("_sorted", "_times")
+
+    def __init__(self) -> None:
+        self._sorted: list[tuple[int, bytes]] = []
+        self._times: dict[bytes, int] = {}
+
+    def add(self, time_ms: int, member: bytes) -> None:
+        if member not in self._times:
+            self._times[member] = time_ms
+            bisect.insort(self._sorted, (time_ms, member))
+
+    def lower(self, time_ms: int, name: bytes) -> None:
+        kept = self._times.get(name)
+        if kept is not None:
+            if kept <= time_ms:
+                return
+            del self._sorted[bisect.bisect_left(self._sorted, (kept, name))]
+        self._times[name] = time_ms
+        bisect.insort(self._sorted, (time_ms, name))
+
+    def cut(self, cap: int) -> int:
+        """Drop the oldest beyond the cap; gives how many."""
+        over = len(self._sorted) - cap
+        if over <= 0:
+            return 0
+        for _, member in self._sorted[:over]:
+            del self._times[member]
+        del self._sorted[:over]
+        return over
+
+    def between(self, from_ms: int, to_ms: int) -> list[bytes]:
+        first = bisect.bisect_left(self._sorted, (from_ms, b""))
+        last = bisect.bisect_left(self._sorted, (to_ms + 1, b""))
+        return [member for _, member in self._sorted[first:last]]

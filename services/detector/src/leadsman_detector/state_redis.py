@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from leadsman_common.metrics import STATE_EVICTED
-from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
+from leadsman_detector.state import Claim, Keyed, Put, Range, StateReply, StateRequest
 
 RETRIES = 5
 CALLS_AT_ONCE = 8  # clusters of one batch that are asked side by side, each over a connection
@@ -76,10 +76,13 @@ class RedisState:
     async def exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
         """See CorrelationState. Raises redis.RedisError when Redis stays away after retries."""
         by_cluster: dict[str, list[int]] = defaultdict(list)
-        for n, request in enumerate(requests):
+        keyed = [r for r in requests if isinstance(r, Keyed)]
+        if len(keyed) < len(requests):
+            raise NotImplementedError("timers are kept in memory only")
+        for n, request in enumerate(keyed):
             by_cluster[request.cluster].append(n)
         replies: list[StateReply] = [None] * len(requests)
-        calls = (self._call([requests[n] for n in places]) for places in by_cluster.values())
+        calls = (self._call([keyed[n] for n in places]) for places in by_cluster.values())
         for places, answers in zip(by_cluster.values(), await asyncio.gather(*calls), strict=True):
             for n, answer in zip(places, answers, strict=True):
                 replies[n] = answer
@@ -89,7 +92,7 @@ class RedisState:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _call(self, requests: list[StateRequest]) -> list[StateReply]:
+    async def _call(self, requests: list[Keyed]) -> list[StateReply]:
         keys: list[bytes] = []
         values: list[bytes | int] = []
         for request in requests:
@@ -122,14 +125,14 @@ def connect(url: str, *, cluster: bool = False) -> Redis | RedisCluster:
     return client
 
 
-def key_of(namespace: str, request: StateRequest) -> bytes:
+def key_of(namespace: str, request: Keyed) -> bytes:
     """The Redis key: NAMESPACE{CLUSTER}:s:SERIES or :c:KEY; the braces are the hash tag, never empty."""
     cluster = request.cluster.replace("%", "%25").replace("}", "%7D")
     kind, name = ("c", request.key) if isinstance(request, Claim) else ("s", request.series)
     return f"{namespace}{{c={cluster}}}:{kind}:{name}".encode("utf-8", "surrogatepass")
 
 
-def _values(request: StateRequest) -> tuple[bytes | int, ...]:
+def _values(request: Keyed) -> tuple[bytes | int, ...]:
     if isinstance(request, Put):
         return b"P", request.time_ms, request.member, request.ttl_ms, request.cap
     if isinstance(request, Range):
@@ -137,7 +140,7 @@ def _values(request: StateRequest) -> tuple[bytes | int, ...]:
     return b"C", request.rank, request.holder.encode("utf-8", "surrogatepass"), request.ttl_ms, 0
 
 
-def _reply(request: StateRequest, answer: Any) -> StateReply:
+def _reply(request: Keyed, answer: Any) -> StateReply:
     if isinstance(request, Put):
         return None
     return list(answer) if isinstance(request, Range) else bool(answer)
