@@ -27,8 +27,16 @@ def claim(rank, holder, key="k", cluster="c"):
     return Claim(key, cluster, rank, holder, HOUR)
 
 
-def sighting(time_ms, name, series="s", cluster="c", cap=100):
-    return Put(series, cluster, T + time_ms, b"", HOUR, cap, keep="earliest", name=name)
+def named(time_ms, name, member, keep="latest", cap=100):
+    return Put("s", "c", T + time_ms, member, HOUR, cap, keep=keep, name=name)
+
+
+def first(time_ms, name, cap=100):
+    return named(time_ms, name, b"%s@%d" % (name, time_ms), "earliest", cap)
+
+
+def last(time_ms, name, cap=100):
+    return named(time_ms, name, b"%s@%d" % (name, time_ms), "last", cap)
 
 
 def timer(due_ms, what, cluster="c", source="audit"):
@@ -129,15 +137,29 @@ CASES = {
     ],
 }
 TIMED_CASES = {
-    "of what is put by name the earliest time stays": [
-        [(sighting(5, b"a"), None), (sighting(3, b"a"), None), (sighting(8, b"a"), None), (sighting(4, b"b"), None)],
-        [(span(0, 10), [b"a", b"b"]), (span(3, 3), [b"a"]), (span(5, 10), [])],
-        [(sighting(1, b"b"), None), (span(0, 10), [b"b", b"a"])],
+    "of one name the first put stays": [
+        [(named(5, b"a", b"one"), None), (named(5, b"a", b"two"), None), (named(3, b"b", b"two"), None)],
+        [(span(0, 10), [b"two", b"one"]), (named(7, b"a", b"three"), None)],
     ],
-    "the cap drops the oldest name": [
-        [(sighting(n, bytes([n]), cap=2), None) for n in (3, 1, 2)],
-        [(span(0, 10), [b"\x02", b"\x03"])],
-        [(sighting(1, b"\x03", cap=2), None), (span(0, 10), [b"\x03", b"\x02"])],
+    "of one name the earliest stays": [
+        [(first(5, b"a"), None), (first(3, b"a"), None), (first(8, b"a"), None), (first(4, b"b"), None)],
+        [(span(0, 10), [b"a@3", b"b@4"]), (span(3, 3), [b"a@3"]), (span(5, 10), [])],
+        [(first(1, b"b"), None), (span(0, 10), [b"b@1", b"a@3"])],
+    ],
+    "of one name the last stays": [
+        [(last(5, b"a"), None), (last(3, b"a"), None), (last(8, b"a"), None), (last(4, b"b"), None)],
+        [(span(0, 10), [b"b@4", b"a@8"]), (span(5, 5), [])],
+        [(last(9, b"b"), None), (span(0, 10), [b"a@8", b"b@9"])],
+    ],
+    "at the same time the one of a name that is there stays": [
+        [(named(5, b"a", b"x", "last"), None), (named(5, b"a", b"y", "last"), None), (span(0, 9), [b"x"])],
+    ],
+    "the cap drops the oldest, name and all": [
+        [(first(n, bytes([97 + n]), cap=2), None) for n in (3, 1, 2)],
+        [(span(0, 10), [b"c@2", b"d@3"])],
+        [(first(1, b"d", cap=2), None), (span(0, 10), [b"d@1", b"c@2"])],
+        [(first(4, b"b", cap=2), None), (span(0, 10), [b"c@2", b"b@4"])],
+        [(first(9, b"d", cap=2), None), (span(0, 10), [b"b@4", b"d@9"])],
     ],
     "groups are apart": [
         [(replace(put(1, b"a"), group="x/1"), None), (replace(put(2, b"b"), group="x/2"), None), (put(3, b"c"), None)],

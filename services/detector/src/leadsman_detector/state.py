@@ -21,11 +21,12 @@ CLOCK = ""  # the source of a timer that goes by the wall clock
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Add a member to a series at its event time; adding it again changes nothing.
+    """Add a member to a series at its event time.
 
-    keep=latest: the series keeps its `cap` latest members, each at the time it was first put with. keep=earliest: what
-    is kept, and read back, is `name`, at the smallest time that it was ever put with (`member` is left out). A series
-    lives `ttl_ms` after the last Put (wall clock).
+    A member is known by its `name`, or by itself where it has none. Of members of one name the series keeps one:
+    keep=latest the one that was put first (adding it again changes nothing), keep=earliest the one with the smallest
+    time, keep=last the one with the greatest; at equal times the one that is there. All puts of a series say the same
+    `keep`. A series keeps its `cap` latest members by time and lives `ttl_ms` after the last Put (wall clock).
     """
 
     series: str
@@ -35,7 +36,7 @@ class Put:
     ttl_ms: int
     cap: int
     group: str = ""
-    keep: Literal["latest", "earliest"] = "latest"
+    keep: Literal["latest", "earliest", "last"] = "latest"
     name: bytes = b""
 
 
@@ -146,10 +147,7 @@ class MemoryState:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = _Series()
-        if put.keep == "earliest":
-            series.lower(put.time_ms, put.name)
-        else:
-            series.add(put.time_ms, put.member)
+        series.put(put.time_ms, put.member, put.name or put.member, put.keep)
         self.evicted += series.cut(put.cap)
 
     def _answer(self, request: StateRequest) -> StateReply:
@@ -175,39 +173,35 @@ class MemoryState:
 
 
 class _Series:
-    """Members by time and then by member, and the time of each."""
+    """Members by time and then by member; where each one's name stands."""
 
-    __slots__ = ("_sorted", "_times")
+    __slots__ = ("_named", "_sorted")
 
     def __init__(self) -> None:
-        self._sorted: list[tuple[int, bytes]] = []
-        self._times: dict[bytes, int] = {}
+        self._sorted: list[tuple[int, bytes, bytes]] = []  # time, member, name
+        self._named: dict[bytes, tuple[int, bytes, bytes]] = {}
 
-    def add(self, time_ms: int, member: bytes) -> None:
-        if member not in self._times:
-            self._times[member] = time_ms
-            bisect.insort(self._sorted, (time_ms, member))
-
-    def lower(self, time_ms: int, name: bytes) -> None:
-        kept = self._times.get(name)
+    def put(self, time_ms: int, member: bytes, name: bytes, keep: str) -> None:
+        kept = self._named.get(name)
         if kept is not None:
-            if kept <= time_ms:
+            better = time_ms < kept[0] if keep == "earliest" else time_ms > kept[0]
+            if keep == "latest" or not better:
                 return
-            del self._sorted[bisect.bisect_left(self._sorted, (kept, name))]
-        self._times[name] = time_ms
-        bisect.insort(self._sorted, (time_ms, name))
+            del self._sorted[bisect.bisect_left(self._sorted, kept)]
+        entry = self._named[name] = (time_ms, member, name)
+        bisect.insort(self._sorted, entry)
 
     def cut(self, cap: int) -> int:
         """Drop the oldest beyond the cap; gives how many."""
         over = len(self._sorted) - cap
         if over <= 0:
             return 0
-        for _, member in self._sorted[:over]:
-            del self._times[member]
+        for _, _, name in self._sorted[:over]:
+            del self._named[name]
         del self._sorted[:over]
         return over
 
     def between(self, from_ms: int, to_ms: int) -> list[bytes]:
-        first = bisect.bisect_left(self._sorted, (from_ms, b""))
-        last = bisect.bisect_left(self._sorted, (to_ms + 1, b""))
-        return [member for _, member in self._sorted[first:last]]
+        first = bisect.bisect_left(self._sorted, (from_ms,))
+        last = bisect.bisect_left(self._sorted, (to_ms + 1,))
+        return [entry[1] for entry in self._sorted[first:last]]
