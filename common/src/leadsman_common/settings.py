@@ -105,6 +105,7 @@ class Common:
         "librdkafka options passed through: name=value, comma-separated", dict, secret=True
     )
     topic_prefix: str = setting("put in front of every topic and consumer group", "")
+    ledger: bool = setting("keep account of every record on the topic `ledger`, for leadsman verify", True)
     http_host: str = setting("address for /healthz, /readyz and /metrics", "127.0.0.1")
     http_port: int = setting("port for /healthz, /readyz and /metrics; 0 chooses a free one, -1 none", -1)
     log_level: str = setting("debug, info, warning or error", "info")

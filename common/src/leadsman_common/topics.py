@@ -221,7 +221,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "key": _TEXT,
     "partitions": _COUNT,
     "retention_ms": (_is_retention, "a positive number of milliseconds, or -1 for no limit"),
-    "cleanup_policy": (lambda value: value in {"delete", "compact"}, "delete or compact"),
+    "cleanup_policy": (lambda value: value in {"delete", "compact", "compact,delete"}, "delete, compact or both"),
     "max_message_bytes": _COUNT,
     "schema": (lambda value: value == "bytes" or str(value).endswith(".avsc"), "bytes or an .avsc file"),
     "example": (lambda value: value is None or _is_text(value), "a path or null"),

@@ -34,7 +34,7 @@ def write(folder: Path, **changes: object) -> Path:
 def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
-    assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), "state"}
+    assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), "state", "ledger"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_load_reads_a_good_file(tmp_path):
         ({"partitions": True}, "partitions must be a positive number, not True"),
         ({"retention_ms": "72h"}, "retention_ms must be a positive number of milliseconds"),
         ({"retention_ms": 0}, "retention_ms must be"),
-        ({"cleanup_policy": "keep"}, "cleanup_policy must be delete or compact"),
+        ({"cleanup_policy": "keep"}, "cleanup_policy must be delete, compact or both"),
         ({"schema": "json"}, "schema must be bytes or an .avsc file"),
         ({"owner": ""}, "owner must be text"),
         ({"producers": "ingest-x"}, "producers must be a list of names"),

@@ -25,8 +25,9 @@ from leadsman_common.kafka import (
     consumer,
     dead_message,
 )
+from leadsman_common.ledger import DEAD, MADE, NOT_OURS, Ledger
 from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, PRODUCED, RECEIVED
-from leadsman_common.raw import from_headers
+from leadsman_common.raw import RawEvent, from_headers
 from leadsman_common.topics import name as topic_name
 from leadsman_normalizer.config import Settings
 from leadsman_normalizer.key import partition_key
@@ -54,6 +55,7 @@ class Stream:
         # flush() sends at once whatever the linger; until then a batch is not sent in pieces, each of which would take
         # the core away from normalizing: a fifth of the service's CPU was switching to and fro
         self._producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, linger_ms=100)
+        self._ledger = Ledger(SERVICE, settings.topic_prefix, on=settings.ledger)
         self.last_turn = time.monotonic()
 
     def run(self) -> None:
@@ -75,31 +77,30 @@ class Stream:
             produced = 0
             for message in messages:
                 received[message.topic() or ""] += 1
+                raw = _raw(message)
                 try:
-                    record = self._one(message)
+                    record = self._one(raw)
                 except InvalidEvent as error:
                     letter = dead_message(message, error.reason, STAGE)
                     bad[letter.topic] += 1
                     self._producer.enqueue(letter)
                     self._cap.bad(error.reason)
+                    self._note(raw, f"{DEAD}:{_bounded(error.reason)}")
                     continue
                 self._cap.good()
                 if isinstance(record, Dropped):
                     dropped[record.reason] += 1
+                    self._note(raw, f"{NOT_OURS}:{_bounded(record.reason)}")
                 else:
                     produced += 1
                     self._producer.enqueue(record)
+                    self._note(raw, MADE)
+            for page in self._ledger.pages():
+                self._producer.enqueue(page)
             self._producer.flush()
         self._count(received, dropped, bad, produced)
 
-    def _one(self, message: Message) -> Outgoing | Dropped:
-        raw = from_headers(
-            message.value() or b"",
-            cast("list[Header] | None", message.headers()),
-            message.topic() or "",
-            message.partition() or 0,
-            message.offset() or 0,
-        )
+    def _one(self, raw: RawEvent) -> Outgoing | Dropped:
         event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):
             return event
@@ -123,9 +124,23 @@ class Stream:
         if produced:
             PRODUCED.labels(SERVICE, self._events).inc(produced)
 
+    def _note(self, raw: RawEvent, outcome: str) -> None:
+        source = f"{raw.provider}/{raw.account}/{raw.region}/{raw.cluster}"
+        self._ledger.note(raw.topic, raw.partition, raw.offset, outcome, source)
+
     def _turn(self) -> bool:
         self.last_turn = time.monotonic()
         return self._stop.is_set()
+
+
+def _raw(message: Message) -> RawEvent:
+    return from_headers(
+        message.value() or b"",
+        cast("list[Header] | None", message.headers()),
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+    )
 
 
 def _bounded(reason: str) -> str:
