@@ -202,8 +202,8 @@ FACTS: dict[str, tuple[str, str]] = {
         "EKS logs gateways and routes, being custom resources, without bodies",
     ),
     "exec": (
-        "requestURI; the label command.gke.io/command on GKE",
-        "GKE: no container, stdin, tty; no command on old clusters. AKS: kube-audit-admin leaves out GET, and with it exec over WebSockets",
+        "requestURI; the label command.gke.io/command on GKE; runCommand in Azure's Activity Log",
+        "GKE: no container, stdin, tty; no command on old clusters. AKS: kube-audit-admin leaves out GET, and with it exec over WebSockets; runCommand is often logged without its body",
     ),
     "token": ("body and annotations of a TokenRequest", "GKE: no body, no id of the issued token"),
     "service_account": ("annotations of ServiceAccounts", ""),
@@ -212,25 +212,26 @@ FACTS: dict[str, tuple[str, str]] = {
     "csr": ("bodies of CertificateSigningRequests and of their approval", ""),
     "webhook": ("bodies of webhook configurations", ""),
     "config_map": (
-        "body of kube-system/aws-auth",
-        "EKS logs update and patch of aws-auth with bodies, its creation without",
+        "body of kube-system/aws-auth; bodies of other ConfigMaps for the names of keys that hold credentials",
+        "EKS logs update and patch of aws-auth with bodies, its creation and all other ConfigMaps without; GKE none",
     ),
     "cloud_access": (
-        "CloudTrail: eks access entries and access policies",
-        "no like on GKE and AKS: who may enter is IAM's and Entra ID's own",
+        "CloudTrail: eks access entries and access policies; Azure: role assignments on a cluster",
+        "no like on GKE: who may enter is IAM's own",
     ),
     "cloud_assume": (
         "CloudTrail: AssumeRoleWithWebIdentity, AssumeRole by pods.eks.amazonaws.com, AssumeRoleForPodIdentity; Google Cloud: GenerateAccessToken by a Kubernetes service account",
         "AssumeRoleForPodIdentity names cluster and node, not the service account; no like on AKS",
     ),
     "control_plane": (
-        "CloudTrail: cluster and log group calls; Google Cloud: ClusterManager, sinks, exclusions, Data Access settings; Azure: diagnostic settings; EKS: lines of the components' logs; versions: user agents of the control plane and the nodes",
+        "CloudTrail: cluster and log group calls; Google Cloud: ClusterManager, sinks, exclusions, Data Access settings; Azure: diagnostic settings, a cluster written; EKS: lines of the components' logs; versions: user agents of the control plane and the nodes",
         "GKE and AKS do not show the API server's flags",
     ),
     "cloud_link": (
         "CloudTrail: Pod Identity associations, trust policies, OIDC providers; Google Cloud: SetIamPolicy of Workload Identity",
         "no like on AKS: federated credentials are Entra ID's",
     ),
+    "namespace": ("bodies of Namespaces", ""),
 }
 
 

@@ -217,6 +217,9 @@ class PodFacts(TypedDict):
     replicas: int | None
     stdin: bool
     psa_violations: str
+    injected_images: list[str]
+    mutated_by: list[str]
+    break_glass: bool
 
 
 class PolicyRuleFacts(TypedDict):
@@ -392,15 +395,16 @@ class IamMapping(TypedDict):
 
 
 class ConfigMapFacts(TypedDict):
-    """The ConfigMap kube-system/aws-auth: which IAM identities may enter. No other ConfigMap has facts."""
+    """The ConfigMap kube-system/aws-auth, or any other that holds credentials: of that only the keys are told."""
 
     roles: list[IamMapping]
     users: list[IamMapping]
     accounts: list[str]
+    credentials: list[str]
 
 
 class CloudAccessFacts(TypedDict):
-    """Access to the cluster that the cloud's API gives or takes: EKS access entries and policies."""
+    """Access to the cluster that the cloud's API gives or takes: EKS access entries and policies, AKS roles."""
 
     principal_arn: str
     policy: str
@@ -447,6 +451,13 @@ class ControlPlaneFacts(TypedDict):
     cidrs: list[str]
     auth_mode: str
     legacy_abac: bool | None
+    authorized_networks: bool | None
+    basic_auth: bool | None
+    client_certificate: bool | None
+    network_policy: bool | None
+    anonymous_bindings: bool | None
+    local_accounts: bool | None
+    rbac: bool | None
 
 
 class CloudLinkFacts(TypedDict):
@@ -458,6 +469,16 @@ class CloudLinkFacts(TypedDict):
     removed: list[str]
     issuer: str
     unbounded: bool
+
+
+class NamespaceFacts(TypedDict):
+    """A Namespace: the Pod Security levels that its labels set."""
+
+    enforce: str
+    enforce_version: str
+    audit: str
+    warn: str
+    labels: dict[str, str]
 
 
 class Facts(TypedDict):
@@ -480,6 +501,7 @@ class Facts(TypedDict):
     cloud_assume: CloudAssumeFacts | None
     control_plane: ControlPlaneFacts | None
     cloud_link: CloudLinkFacts | None
+    namespace: NamespaceFacts | None
 
 
 class Coverage(TypedDict):
@@ -571,6 +593,7 @@ class Flag(enum.IntFlag):
     HAS_CLOUD_ASSUME = 1 << 26
     HAS_CONTROL_PLANE = 1 << 27
     HAS_CLOUD_LINK = 1 << 28
+    HAS_NAMESPACE = 1 << 29
 
 
 class Action(NamedTuple):

@@ -50,6 +50,7 @@ FLAG_BITS = {
     "HAS_CLOUD_ASSUME": 26,
     "HAS_CONTROL_PLANE": 27,
     "HAS_CLOUD_LINK": 28,
+    "HAS_NAMESPACE": 29,
 }
 
 

@@ -275,3 +275,100 @@ def test_yaml_of_an_attacker_is_a_reason(document, reason):
     assert found["facts"]["config_map"]["users"] == []
     reasons = found["coverage"]["reasons"]
     assert any(r.startswith(reason) for r in reasons) if reason else not reasons
+
+
+# --- ConfigMaps that hold credentials -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ({"DB_PASSWORD": "hunter2", "DB_HOST": "db"}, ["DB_PASSWORD"]),
+        ({"application.properties": "spring.datasource.password=hunter2\n"}, ["application.properties"]),
+        ({"config": "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"}, ["config"]),
+        ({"url": "postgres://shop:hunter2@db/shop"}, ["url"]),
+        ({"id_rsa": "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----"}, ["id_rsa"]),
+        ({"ca.crt": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, []),
+        ({"DB_PASSWORD": "", "nginx.conf": "worker_processes 1;", "n": 5}, []),
+        ("x", []),
+    ],
+)
+def test_a_config_map_that_holds_credentials_tells_their_keys(data, found):
+    body = {"kind": "ConfigMap", "metadata": {"name": "app"}, "data": data}
+    made = event("create", "configmaps", "", "app", "", "web", request=body)
+    if not found:
+        assert made["facts"] is None
+        return
+    assert made["flags"] & Flag.HAS_CONFIG_MAP
+    assert made["facts"]["config_map"] == {"roles": [], "users": [], "accounts": [], "credentials": found}
+    assert made["facts"]["touched"] == ["*"]
+    told = json.dumps(made)
+    assert "hunter2" not in told
+    assert "wJalr" not in told
+    assert made["requestObject"] == made["responseObject"] == ""
+
+
+@pytest.mark.parametrize(
+    ("request_body", "touched"),
+    [
+        ({"data": {"PASSWORD": "hunter2"}}, ["config_map"]),
+        ([{"op": "add", "path": "/data/PASSWORD", "value": "hunter2"}], ["config_map"]),
+        ({"metadata": {"labels": {"a": "b"}}}, []),
+    ],
+)
+def test_a_patch_of_a_config_map_touches_its_data(request_body, touched):
+    stored = {"kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"PASSWORD": "hunter2"}}
+    made = event("patch", "configmaps", "", "app", "", "web", request=request_body, response=stored, code=200)
+    assert made["facts"]["config_map"]["credentials"] == ["PASSWORD"]
+    assert made["facts"]["touched"] == touched
+
+
+# --- namespaces -----------------------------------------------------------------------------------------------------
+
+LEVEL = "pod-security.kubernetes.io/"
+
+
+def namespace(**labels):
+    return {"kind": "Namespace", "metadata": {"name": "web", "labels": labels}}
+
+
+def test_a_namespace_says_its_pod_security_levels():
+    labels = {f"{LEVEL}enforce": "privileged", f"{LEVEL}enforce-version": "latest", f"{LEVEL}warn": "baseline"}
+    made = event("create", "namespaces", name="web", request=namespace(**labels, team="shop"))
+    assert made["flags"] & Flag.HAS_NAMESPACE
+    assert made["facts"]["touched"] == ["*"]
+    assert made["facts"]["namespace"] == {
+        "enforce": "privileged",
+        "enforce_version": "latest",
+        "audit": "",
+        "warn": "baseline",
+        "labels": {**labels, "team": "shop"},
+    }
+    assert "privileged" in made["requestObject"], "its body still travels"
+
+
+@pytest.mark.parametrize(
+    ("request_body", "touched"),
+    [
+        ({"metadata": {"labels": {f"{LEVEL}enforce": None}}}, ["namespace.enforce", "namespace.labels"]),
+        ([{"op": "remove", "path": f"/metadata/labels/{LEVEL.replace('/', '~1')}enforce"}], None),
+        ({"metadata": {"labels": {"team": "shop"}}}, ["namespace.labels"]),
+        ({"metadata": {"labels": None}}, None),
+        ([{"op": "remove", "path": "/metadata/labels"}], None),
+        ({"metadata": {"annotations": {"a": "b"}}}, []),
+    ],
+)
+def test_a_patch_of_a_namespace_touches_the_labels_it_sets(request_body, touched):
+    made = event("patch", "namespaces", "", "web", "", "web", request=request_body, response=namespace(), code=200)
+    assert made["facts"]["namespace"]["enforce"] == ""
+    if touched is None:
+        assert {"namespace.enforce", "namespace.labels"} <= set(made["facts"]["touched"])
+    else:
+        assert made["facts"]["touched"] == touched
+
+
+def test_a_namespace_of_wrong_shapes_is_a_reason():
+    made = event("create", "namespaces", name="web", request={"metadata": {"labels": ["x"]}})
+    assert made["facts"]["namespace"]["labels"] == {}
+    assert "labels: no object" in made["coverage"]["reasons"]
+    assert event("update", "namespaces", name="web", sub="finalize", request=namespace())["facts"] is None

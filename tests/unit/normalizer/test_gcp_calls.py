@@ -83,8 +83,59 @@ def test_the_cluster_is_in_the_resource_name_too(name):
         (
             "UpdateCluster",
             {"update": {"desiredMasterAuthorizedNetworksConfig": {"cidrBlocks": [{"cidrBlock": "0.0.0.0/0"}]}}},
-            {"cidrs": ["0.0.0.0/0"]},
+            {"cidrs": ["0.0.0.0/0"], "authorized_networks": False},
         ),
+        (
+            "UpdateCluster",
+            {"update": {"desiredMasterAuthorizedNetworksConfig": {}}},  # {enabled: false}: anyone may reach it
+            {"cidrs": [], "authorized_networks": False},
+        ),
+        (
+            "UpdateCluster",
+            {
+                "update": {
+                    "desiredControlPlaneEndpointsConfig": {
+                        "ipEndpointsConfig": {
+                            "enabled": True,
+                            "enablePublicEndpoint": True,
+                            "authorizedNetworksConfig": {"enabled": True, "cidrBlocks": [{"cidrBlock": "10.0.0.0/8"}]},
+                        }
+                    }
+                }
+            },
+            {"endpoint_public": True, "authorized_networks": True, "cidrs": ["10.0.0.0/8"]},
+        ),
+        (
+            "UpdateCluster",
+            {"update": {"desiredAnonymousAuthenticationConfig": {"mode": "ENABLED"}}},
+            {"anonymous_auth": True, "anonymous_bindings": None, "authorized_networks": None},
+        ),
+        (
+            "UpdateCluster",
+            {"update": {"desiredRbacBindingConfig": {"enableInsecureBindingSystemUnauthenticated": True}}},
+            {"anonymous_auth": None, "anonymous_bindings": True},
+        ),
+        ("SetMasterAuth", {"action": "SET_PASSWORD", "update": {}}, {"basic_auth": True, "client_certificate": None}),
+        ("SetMasterAuth", {"action": "SET_USERNAME", "update": {"username": ""}}, {"basic_auth": False}),
+        (
+            "SetMasterAuth",
+            {"update": {"username": "admin", "clientCertificateConfig": {"issueClientCertificate": True}}},
+            {"basic_auth": True, "client_certificate": True},
+        ),
+        ("SetNetworkPolicy", {"networkPolicy": {"provider": "CALICO"}}, {"network_policy": False}),
+        ("SetNetworkPolicy", {"networkPolicy": {"enabled": True}}, {"network_policy": True}),
+        (
+            "CreateCluster",
+            {
+                "cluster": {
+                    "masterAuth": {"clientCertificateConfig": {}},
+                    "networkPolicy": {"enabled": True},
+                    "anonymousAuthenticationConfig": {"mode": "LIMITED"},
+                }
+            },
+            {"basic_auth": False, "client_certificate": False, "network_policy": True, "anonymous_auth": False},
+        ),
+        ("CreateCluster", {"cluster": {}}, {"basic_auth": None, "client_certificate": None, "network_policy": None}),
         (
             "UpdateCluster",
             {"update": {"desiredPrivateClusterConfig": {"enablePrivateEndpoint": False}}},
@@ -286,6 +337,38 @@ def test_data_access_logs_switched(change, off, on):
     found = set_policy("cloudresourcemanager", "SetIamPolicy", {"auditConfigDeltas": [change]})
     facts = facts_of(found, "control_plane")
     assert (facts["logging_types_off"], facts["logging_types_on"], facts["logging_off"]) == (off, on, bool(off))
+
+
+@pytest.mark.parametrize(
+    ("policy", "off", "on"),
+    [
+        ({}, ["all"], []),
+        ({"auditConfigs": [{"service": "k8s.io", "auditLogConfigs": [{"logType": "DATA_READ"}]}]}, [], ["DATA_READ"]),
+        (
+            {
+                "auditConfigs": [
+                    {
+                        "service": "k8s.io",
+                        "auditLogConfigs": [{"logType": "DATA_READ", "exemptedMembers": ["user:a@b.c"]}],
+                    }
+                ]
+            },
+            ["DATA_READ"],
+            [],
+        ),
+    ],
+)
+def test_data_access_logs_by_the_whole_policy(policy, off, on):
+    request = {"policy": policy, "updateMask": "bindings,etag,auditConfigs"}
+    labels = {"project_id": "dock"}
+    facts = facts_of(call("cloudresourcemanager", "SetIamPolicy", "projects/dock", request, labels), "control_plane")
+    assert [name.removeprefix("k8s.io:") for name in facts["logging_types_off"]] == off
+    assert facts["logging_types_on"] == [f"k8s.io:{name}" for name in on]
+    assert facts["logging_off"] is bool(off)
+    del request["updateMask"]
+    assert call("cloudresourcemanager", "SetIamPolicy", "projects/dock", request, labels) == Dropped(
+        "not ours: cloudresourcemanager.googleapis.com"
+    )
 
 
 # --- k8s.io: System Event, Policy Denied ----------------------------------------------------------------------------

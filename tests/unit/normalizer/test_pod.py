@@ -331,3 +331,65 @@ def test_one_operation_hidden_behind_many_is_read():
     decoys = [{"op": "test", "path": "/metadata/name", "value": "a"}] * 5000
     ops = [*decoys, {"op": "add", "path": "/spec/template/spec/hostNetwork", "value": True}]
     assert facts_of("patch", "deployments", ops, ref={"apiGroup": "apps"})["pod"]["host_network"]
+
+
+# --- what webhooks made of it ---------------------------------------------------------------------------------------
+
+
+def mutation(configuration, *, mutated=True):
+    return f'{{"configuration":"{configuration}","webhook":"w.example.com","mutated":{str(mutated).lower()}}}'
+
+
+@pytest.mark.parametrize(
+    ("annotations", "found"),
+    [
+        ({}, []),
+        ({"round_0_index_0": mutation("istio"), "round_0_index_1": mutation("evil")}, ["istio", "evil"]),
+        ({"round_0_index_0": mutation("istio"), "round_1_index_0": mutation("istio")}, ["istio"]),
+        ({"round_0_index_0": mutation("istio", mutated=False)}, []),
+        ({"round_0_index_0": "no json", "round_0_index_1": "[]", "round_0_index_2": '{"mutated":true}'}, []),
+    ],
+)
+def test_who_changed_a_pod_on_its_way(annotations, found):
+    told = {f"mutation.webhook.admission.k8s.io/{key}": value for key, value in annotations.items()}
+    event = event_of(native("create", "pods", requestObject={"kind": "Pod", "spec": SPEC}, annotations=told))
+    assert event["facts"]["pod"]["mutated_by"] == found
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment", "CronJob"])
+@pytest.mark.parametrize("verb", ["create", "update", "patch"])
+def test_images_that_nobody_asked_for(kind, verb):
+    resource, group, body, path = KINDS[kind]
+    stored = {"kind": kind, **yaml.safe_load(yaml.safe_dump(body))}
+    spec = stored
+    for key in path.split("."):
+        spec = spec[key]
+    spec["initContainers"] = [{"name": "b", "image": "evil.example.com/proxy:1"}]
+    spec["containers"].append({"name": "c", "image": "nginx"})
+    event = event_of(native(verb, resource, group=group, requestObject={"kind": kind, **body}, responseObject=stored))
+    # a patch names only what it changes
+    assert event["facts"]["pod"]["injected_images"] == ([] if verb == "patch" else ["evil.example.com/proxy:1"])
+
+
+def test_without_both_bodies_nothing_is_injected():
+    for bodies in (
+        {"requestObject": {"kind": "Pod", "spec": SPEC}},
+        {"responseObject": {"kind": "Pod", "spec": SPEC}},
+        {"requestObject": {"kind": "Pod", "spec": "x"}, "responseObject": {"kind": "Pod", "spec": SPEC}},
+    ):
+        assert event_of(native("create", "pods", **bodies))["facts"]["pod"]["injected_images"] == []
+
+
+@pytest.mark.parametrize("key", ["image-policy.k8s.io/break-glass", "alpha.image-policy.k8s.io/break-glass"])
+@pytest.mark.parametrize("where", ["labels", "annotations"])
+def test_glass_broken(key, where):
+    for value, broken in (("true", True), ("false", False)):
+        metadata = {"metadata": {where: {key: value}}}
+        pod = event_of(native("create", "pods", requestObject={"kind": "Pod", "spec": SPEC, **metadata}))
+        assert pod["facts"]["pod"]["break_glass"] is broken
+        template = {"spec": {"template": {**metadata, "spec": SPEC}}}
+        made = event_of(native("create", "deployments", group="apps", requestObject={"kind": "Deployment", **template}))
+        assert made["facts"]["pod"]["break_glass"] is broken
+    other = {"metadata": {where: {"evilimage-policy.k8s.io/break-glass": "true"}}}
+    pod = event_of(native("create", "pods", requestObject={"kind": "Pod", "spec": SPEC, **other}))
+    assert pod["facts"]["pod"]["break_glass"] is False

@@ -32,6 +32,7 @@ _FACT_FLAGS = {
     "facts.cloud_assume": Flag.HAS_CLOUD_ASSUME,
     "facts.control_plane": Flag.HAS_CONTROL_PLANE,
     "facts.cloud_link": Flag.HAS_CLOUD_LINK,
+    "facts.namespace": Flag.HAS_NAMESPACE,
 }
 _BOOL_FLAGS = {
     "actor.unauthenticated": Flag.UNAUTHENTICATED,

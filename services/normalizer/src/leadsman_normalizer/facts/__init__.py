@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from leadsman_common.events import Actor, Facts, Flag, ObjectRef, PodFacts
 from leadsman_normalizer.bodies import Bodies, body, choose
-from leadsman_normalizer.facts import aws_auth
+from leadsman_normalizer.facts import aws_auth, config_maps
 from leadsman_normalizer.facts.accounts import service_account_facts, token_facts
 from leadsman_normalizer.facts.bindings import binding_facts
 from leadsman_normalizer.facts.certificates import csr_facts
@@ -17,6 +17,8 @@ from leadsman_normalizer.facts.commands import TOO_LONG, is_too_long
 from leadsman_normalizer.facts.exec import STREAMS, exec_facts
 from leadsman_normalizer.facts.ingress import ingress_facts
 from leadsman_normalizer.facts.kinds import Kind, kind_of
+from leadsman_normalizer.facts.mutations import injected_images, mutated_by
+from leadsman_normalizer.facts.namespaces import namespace_facts
 from leadsman_normalizer.facts.pod import custom_pod_facts, pod_facts
 from leadsman_normalizer.facts.roles import role_facts
 from leadsman_normalizer.facts.services import service_facts
@@ -44,6 +46,7 @@ FLAG_OF = {
     "cloud_assume": Flag.HAS_CLOUD_ASSUME,
     "control_plane": Flag.HAS_CONTROL_PLANE,
     "cloud_link": Flag.HAS_CLOUD_LINK,
+    "namespace": Flag.HAS_NAMESPACE,
 }
 _BITS = tuple((name, int(flag)) for name, flag in FLAG_OF.items())  # an IntFlag takes a microsecond for each |
 
@@ -100,7 +103,7 @@ def read_facts(asked: Asked, reasons: list[str]) -> Read:
     if kind.fact == "token":
         return _token(asked, reasons)
     if kind.fact == "config_map" and not _is_aws_auth(asked):
-        return Read(None, "", None)
+        return _credentials(asked, kind)
     return _from_bodies(asked, kind, reasons)
 
 
@@ -124,6 +127,7 @@ def empty() -> Facts:
         "cloud_assume": None,
         "control_plane": None,
         "cloud_link": None,
+        "namespace": None,
     }
 
 
@@ -146,8 +150,13 @@ def _from_bodies(asked: Asked, kind: Kind, reasons: list[str]) -> Read:
         _fill(asked, kind, bodies, facts, reasons)
     violations = asked.annotations.get(VIOLATIONS, "")
     if violations and kind.fact == "pod":
-        pod = facts["pod"] or _pod_by_violations(kind, violations, ref["name"])
-        facts["pod"] = {**pod, "psa_violations": violations}
+        judged = facts["pod"] or _pod_by_violations(kind, violations, ref["name"])
+        facts["pod"] = {**judged, "psa_violations": violations}
+    pod = facts["pod"]
+    if pod is not None:
+        pod["mutated_by"] = mutated_by(asked.annotations)
+        if asked.verb != "patch" and bodies.source == "response" and isinstance(bodies.request, dict):
+            pod["injected_images"] = injected_images(kind.spec, bodies.request, pod)
     present = any(facts[name] is not None for name in FLAG_OF)  # type: ignore[literal-required]
     if not present:
         return Read(None, "" if kind.fact == "custom" else bodies.source, bodies)
@@ -169,9 +178,7 @@ def _by_a_controller(asked: Asked) -> bool:
 
 
 def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]) -> None:
-    ref, body = asked.ref, bodies.chosen
-    if body is None:
-        return
+    ref, body = asked.ref, bodies.chosen or {}
     name, namespace = ref["name"], ref["namespace"]
     match kind.fact:
         case "pod":
@@ -196,6 +203,8 @@ def _fill(asked: Asked, kind: Kind, bodies: Bodies, facts: Facts, why: list[str]
             facts["csr"] = csr_facts(name, ref["subresource"], body, asked.actor, why)
         case "webhook":
             facts["webhook"] = webhook_facts(kind.kind, name, body, why)
+        case "namespace":
+            facts["namespace"] = namespace_facts(body, why)
         case "config_map":
             facts["config_map"] = aws_auth.config_map_facts(body, why)
         case _:
@@ -230,6 +239,18 @@ def _is_aws_auth(asked: Asked) -> bool:
     if ref["namespace"] != aws_auth.NAMESPACE:
         return False
     return ref["name"] == aws_auth.NAME or (not ref["name"] and b'"aws-auth"' in asked.request[:4096])
+
+
+def _credentials(asked: Asked, kind: Kind) -> Read:
+    """A ConfigMap that holds credentials. Its bodies do not travel, and of most ConfigMaps nothing is to be told."""
+    bodies = choose(asked.verb, kind.kind, asked.request, asked.response, asked.code, [])
+    found = config_maps.credentials(bodies.chosen) if bodies.chosen is not None else []
+    if not found:
+        return Read(None, "", None)
+    facts = empty()
+    facts["config_map"] = {"roles": [], "users": [], "accounts": [], "credentials": found}
+    facts["touched"] = ["*"] if bodies.fragment is None else ["config_map"] if "data" in bodies.fragment else []
+    return Read(facts, bodies.source, None)
 
 
 def _token(asked: Asked, reasons: list[str]) -> Read:

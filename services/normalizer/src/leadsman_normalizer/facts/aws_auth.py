@@ -29,6 +29,7 @@ def config_map_facts(body: Tree, why: list[str]) -> ConfigMapFacts:
         "roles": _mappings(data, "mapRoles", "rolearn", why),
         "users": _mappings(data, "mapUsers", "userarn", why),
         "accounts": [str(account) for account in accounts if isinstance(account, str | int)],
+        "credentials": [],
     }
 
 

@@ -29,6 +29,13 @@ def control_plane(**told: Any) -> ControlPlaneFacts:
         "cidrs": [],
         "auth_mode": "",
         "legacy_abac": None,
+        "authorized_networks": None,
+        "basic_auth": None,
+        "client_certificate": None,
+        "network_policy": None,
+        "anonymous_bindings": None,
+        "local_accounts": None,
+        "rbac": None,
     }
     unknown = told.keys() - facts.keys()
     if unknown:

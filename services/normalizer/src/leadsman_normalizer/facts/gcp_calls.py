@@ -63,6 +63,11 @@ def _cluster(operation: str, asked: Tree, why: list[str]) -> dict[str, Any]:
             return _logging_service(text(asked, "loggingService", why))
         case "UpdateMaster":
             return {"version": text(asked, "masterVersion", why)}
+        case "SetMasterAuth":
+            told = _master_auth(mapping(asked, "update", why), why)
+            return {**told, "basic_auth": told["basic_auth"] or text(asked, "action", why).endswith("_PASSWORD")}
+        case "SetNetworkPolicy":
+            return {"network_policy": truth(mapping(asked, "networkPolicy", why), "enabled", why) or False}
         case "CreateCluster":
             made = mapping(asked, "cluster", why)
             abac = truth(mapping(made, "legacyAbac", why), "enabled", why)
@@ -71,8 +76,12 @@ def _cluster(operation: str, asked: Tree, why: list[str]) -> dict[str, Any]:
                 "version": text(made, "initialClusterVersion", why),
                 **_logging_service(text(made, "loggingService", why)),
                 **_components(mapping(made, "loggingConfig", why), why),
-                **_networks(mapping(made, "masterAuthorizedNetworksConfig", why), why),
+                **_networks(made, "masterAuthorizedNetworksConfig", why),
                 **_endpoint(mapping(made, "privateClusterConfig", why), why),
+                **_endpoints(mapping(made, "controlPlaneEndpointsConfig", why), why),
+                **_anonymous(made, "anonymousAuthenticationConfig", "rbacBindingConfig", why),
+                **(_master_auth(mapping(made, "masterAuth", why), why) if "masterAuth" in made else {}),
+                "network_policy": truth(mapping(made, "networkPolicy", why), "enabled", why),
             }
         case "UpdateCluster":
             update = mapping(asked, "update", why)
@@ -80,8 +89,10 @@ def _cluster(operation: str, asked: Tree, why: list[str]) -> dict[str, Any]:
                 "version": text(update, "desiredMasterVersion", why),
                 **_logging_service(text(update, "desiredLoggingService", why)),
                 **_components(mapping(update, "desiredLoggingConfig", why), why),
-                **_networks(mapping(update, "desiredMasterAuthorizedNetworksConfig", why), why),
+                **_networks(update, "desiredMasterAuthorizedNetworksConfig", why),
                 **_endpoint(mapping(update, "desiredPrivateClusterConfig", why), why),
+                **_endpoints(mapping(update, "desiredControlPlaneEndpointsConfig", why), why),
+                **_anonymous(update, "desiredAnonymousAuthenticationConfig", "desiredRbacBindingConfig", why),
             }
         case _:
             return {}
@@ -100,14 +111,54 @@ def _components(config: Tree, why: list[str]) -> dict[str, Any]:
     return {"logging_types_on": named} if named else {}
 
 
-def _networks(config: Tree, why: list[str]) -> dict[str, Any]:
+def _networks(asked: Tree, key: str, why: list[str]) -> dict[str, Any]:
+    if not isinstance(asked.get(key), dict):
+        return {}
+    config = asked[key]
     blocks = [text(block, "cidrBlock", why) for block in mappings(config, "cidrBlocks", why)[:MAX_MEMBERS]]
-    return {"cidrs": [block for block in blocks if block]} if blocks else {}
+    return {
+        "authorized_networks": truth(config, "enabled", why) or False,  # false is left out of the JSON
+        "cidrs": [block for block in blocks if block],
+    }
 
 
 def _endpoint(config: Tree, why: list[str]) -> dict[str, Any]:
     private = truth(config, "enablePrivateEndpoint", why)
     return {} if private is None else {"endpoint_private": private, "endpoint_public": not private}
+
+
+def _endpoints(config: Tree, why: list[str]) -> dict[str, Any]:
+    """controlPlaneEndpointsConfig, which says the same since 2024."""
+    by_ip = mapping(config, "ipEndpointsConfig", why)
+    if not by_ip:
+        return {}
+    public = (truth(by_ip, "enabled", why) or False) and (truth(by_ip, "enablePublicEndpoint", why) or False)
+    return {"endpoint_public": public, **_networks(by_ip, "authorizedNetworksConfig", why)}
+
+
+def _anonymous(asked: Tree, authentication: str, bindings: str, why: list[str]) -> dict[str, Any]:
+    """Whether anonymous requests get further than the health paths, and whether bindings to everybody may count."""
+    told: dict[str, Any] = {}
+    mode = text(mapping(asked, authentication, why), "mode", why)
+    if mode in ("ENABLED", "LIMITED"):
+        told["anonymous_auth"] = mode == "ENABLED"
+    insecure = mapping(asked, bindings, why)
+    said = [
+        truth(insecure, f"enableInsecureBindingSystem{group}", why) for group in ("Unauthenticated", "Authenticated")
+    ]
+    if any(value is not None for value in said):
+        told["anonymous_bindings"] = any(said)
+    return told
+
+
+def _master_auth(auth: Tree, why: list[str]) -> dict[str, Any]:
+    """MasterAuth: without a user name no password opens the cluster. False is left out of the JSON."""
+    certificate = mapping(auth, "clientCertificateConfig", why)
+    issued = truth(certificate, "issueClientCertificate", why) or False
+    return {
+        "basic_auth": bool(text(auth, "username", why) or auth.get("password")),
+        "client_certificate": issued if "clientCertificateConfig" in auth else None,
+    }
 
 
 # --- logs ---------------------------------------------------------------------------------------------------------
@@ -151,6 +202,8 @@ def _policy(service: str, identity: str, asked: Tree, extra: Tree, why: list[str
     audited = mappings(delta, "auditConfigDeltas", why)[:MAX_MEMBERS]
     if audited and service == "cloudresourcemanager":
         facts["control_plane"] = _data_access(audited, identity, why)
+    elif not delta and service == "cloudresourcemanager" and "auditConfigs" in str(asked.get("updateMask", "")):
+        facts["control_plane"] = _audit_configs(mapping(asked, "policy", why), identity, why)
     return facts
 
 
@@ -215,6 +268,18 @@ def _data_access(deltas: list[Tree], identity: str, why: list[str]) -> ControlPl
         # an exempted member is a hole in the log as well: an ADD of one takes logs away
         taken = (text(found, "action", why) == "REMOVE") is not bool(text(found, "exemptedMember", why))
         (off if taken else on).append(f"{text(found, 'service', why)}:{text(found, 'logType', why)}")
+    return control_plane(target=identity, logging_types_off=off, logging_types_on=on, logging_off=bool(off))
+
+
+def _audit_configs(policy: Tree, identity: str, why: list[str]) -> ControlPlaneFacts:
+    """The whole of a policy's Data Access settings, where no delta says what changed; without any, all are off."""
+    off: list[str] = []
+    on: list[str] = []
+    for config in mappings(policy, "auditConfigs", why)[:MAX_MEMBERS]:
+        for log in mappings(config, "auditLogConfigs", why)[:MAX_MEMBERS]:
+            named = f"{text(config, 'service', why)}:{text(log, 'logType', why)}"
+            (off if texts(log, "exemptedMembers", why) else on).append(named)
+    off = off if off or on else ["all"]
     return control_plane(target=identity, logging_types_off=off, logging_types_on=on, logging_off=bool(off))
 
 

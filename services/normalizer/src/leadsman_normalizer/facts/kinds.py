@@ -51,7 +51,8 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("route.openshift.io", "routes"): Kind("Route", "ingress"),
     ("", "serviceaccounts"): Kind("ServiceAccount", "service_account"),
     ("", "persistentvolumes"): Kind("PersistentVolume", "pv"),
-    ("", "configmaps"): Kind("ConfigMap", "config_map"),  # aws-auth alone; its name is not known here
+    ("", "configmaps"): Kind("ConfigMap", "config_map"),
+    ("", "namespaces"): Kind("Namespace", "namespace"),
     ("certificates.k8s.io", "certificatesigningrequests"): CSR,
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): Kind("MutatingWebhookConfiguration", "webhook"),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): Kind(

@@ -16,6 +16,8 @@ LISTS = {"containers": "main", "initContainers": "init", "ephemeralContainers": 
 _SINGLE = ("container", "script", "taskSpec")
 _CUSTOM_LISTS = {**LISTS, "steps": "main", "sidecars": "main"}
 _MIRROR = "kubernetes.io/config.mirror"
+# Binary Authorization of GKE, and any ImagePolicyWebhook: alpha.image-policy.k8s.io/break-glass
+_BREAK_GLASS = "image-policy.k8s.io/break-glass"
 MAX_NODES = 20_000
 MAX_DEPTH = 16
 
@@ -30,8 +32,8 @@ def pod_facts(kind: str, path: tuple[str, ...], body: Tree, name: str, why: list
         template = mapping(template, key, why)
     if not spec and isinstance(body.get("ephemeralContainers"), list):
         spec = body  # the EphemeralContainers kind of servers before 1.22
-    labels = text_map(mapping(template, "metadata", why), "labels", why) if len(path) > 1 else {}
-    return _facts(kind, ".".join(path), body, [spec], _containers([spec], template, why), name, labels, why)
+    above = mapping(template, "metadata", why) if len(path) > 1 else {}
+    return _facts(kind, ".".join(path), body, [spec], _containers([spec], template, why), name, above, why)
 
 
 def custom_pod_facts(body: Tree, name: str, why: list[str]) -> PodFacts | None:
@@ -130,7 +132,7 @@ def _facts(
     specs: list[Tree],
     containers: list[ContainerFacts],
     name: str,
-    template_labels: dict[str, str],
+    template_metadata: Tree,
     why: list[str],
 ) -> PodFacts:
     """`specs`: the PodSpec; for a custom resource also the objects around it, since Argo keeps hostNetwork above."""
@@ -139,6 +141,7 @@ def _facts(
     owner_kind, owner_name = outermost(kind, name or text(metadata, "name", why), metadata, found, why)
     security = [mapping(spec, "securityContext", why) for spec in specs]
     annotations = mapping(metadata, "annotations", why)
+    labels = {**text_map(template_metadata, "labels", why), **text_map(metadata, "labels", why)}
 
     def flag(key: str) -> bool:
         return any(truth(spec, key, why) for spec in specs)
@@ -173,12 +176,23 @@ def _facts(
         "seccomp": _profile(security, "seccompProfile", why),
         "containers": containers,
         "volumes": [volume for spec in specs for volume in volumes(spec, containers, why)],
-        "labels": {**template_labels, **text_map(metadata, "labels", why)},
+        "labels": labels,
         "mirror": _MIRROR in annotations,
         "replicas": number(mapping(body, "spec", why), "replicas", why),
         "stdin": any(_wants_stdin(spec) for spec in specs),
         "psa_violations": "",
+        "injected_images": [],
+        "mutated_by": [],
+        "break_glass": any(
+            _breaks_glass(entries) for entries in (labels, annotations, mapping(template_metadata, "annotations", why))
+        ),
     }
+
+
+def _breaks_glass(entries: Tree) -> bool:
+    return any(
+        value == "true" and (key == _BREAK_GLASS or key.endswith(f".{_BREAK_GLASS}")) for key, value in entries.items()
+    )
 
 
 def _profile(security: list[Tree], key: str, why: list[str]) -> str:

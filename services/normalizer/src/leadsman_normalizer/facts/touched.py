@@ -8,7 +8,7 @@ The convention of `facts.touched`:
   segments, or lies below it;
 - an image touches `pod.containers.image` and all that is read from it (`image_repo` and so on), a host path likewise;
 - labels, annotations and status touch nothing, but for those that are facts themselves (`role.aggregate_to`,
-  `service.internal`, `service_account.role_arn`, `ingress.class`);
+  `service.internal`, `service_account.role_arn`, `ingress.class`, `namespace.enforce`);
 - a patch whose body the log does not hold touches [], and so does an update by which a controller of the control plane
   writes a workload's status, scale or revision: the whole object is sent, and what is dangerous about it was there.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from leadsman_normalizer.facts.accounts import AZURE_CLIENT, GCP_ACCOUNT, ROLE_ARN
 from leadsman_normalizer.facts.kinds import Kind
+from leadsman_normalizer.facts.namespaces import LEVELS, POD_SECURITY
 from leadsman_normalizer.facts.pod import LISTS, holds_containers
 from leadsman_normalizer.facts.roles import AGGREGATE_TO
 from leadsman_normalizer.facts.services import EXPOSING_ANNOTATIONS
@@ -109,6 +110,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
     },
     "webhook": {"webhooks": ("configs",)},
     "config_map": {"data": {"mapRoles": ("roles",), "mapUsers": ("users",), "mapAccounts": ("accounts",)}},
+    "namespace": {"metadata": {"labels": {f"{POD_SECURITY}{label}": (fact,) for label, fact in LEVELS.items()}}},
 }
 _META = {
     **dict.fromkeys(EXPOSING_ANNOTATIONS, ("service.internal", "service.source_ranges", "service.exposure")),
@@ -134,7 +136,14 @@ def touched_by(kind: Kind, fragment: Any, whole: frozenset[tuple[str, ...]] = fr
         _leaves("pv.volume.", {"spec": {**_VOLUME, "claimRef": ("claim",)}}, fragment, found, whole, ())
     elif kind.fact in _OBJECTS:
         _leaves(f"{kind.fact}.", _OBJECTS[kind.fact], fragment, found, whole, ())
+    if kind.fact == "namespace" and _sets_labels(fragment):
+        found.add("namespace.labels")
     return sorted(found)[:MAX_TOUCHED]
+
+
+def _sets_labels(fragment: Any) -> bool:
+    metadata = fragment.get("metadata") if isinstance(fragment, dict) else None
+    return isinstance(metadata, dict) and "labels" in metadata
 
 
 def _pod_at(

@@ -114,7 +114,13 @@ def normalize_activity(raw: RawEvent) -> AuditEvent | Dropped:
                 http=_code(record),
             ),
             cloud=cloud,
-            facts=azure_facts(rest, resource_id, _body(properties, "requestbody", reasons), reasons),
+            facts=azure_facts(
+                rest,
+                resource_id,
+                _body(properties, "requestbody", reasons),
+                _body(properties, "responseBody", reasons),
+                reasons,
+            ),
             failed=failed,
             reasons=reasons,
         )
