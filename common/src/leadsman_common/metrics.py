@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 RECEIVED = Counter("leadsman_received", "Records read from upstream", ["service", "source"])
+REFUSED = Counter("leadsman_refused", "Requests answered with an error, by its status", ["service", "source", "status"])
 PRODUCED = Counter("leadsman_produced", "Records acknowledged by Kafka", ["service", "topic"])
 FILTERED = Counter("leadsman_filtered", "Records that are not ours, by reason", ["service", "reason"])
 DEAD_LETTERED = Counter("leadsman_dead_lettered", "Bad records written to a dead-letter topic", ["service", "topic"])
