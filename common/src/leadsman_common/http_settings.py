@@ -20,7 +20,7 @@ class Listening:
     listen_tls_key: str = setting("file of its private key; both are read again when they change", "")
     listen_tls_client_ca: str = setting("file of CA certificates that clients must have one of; empty: none asked", "")
     max_body_bytes: int = setting("a longer body is refused with 413, packed or unpacked", 16 * 1024 * 1024)
-    max_buffered_bytes: int = setting("bodies in hand at most, over all connections", 32 * 1024 * 1024)
+    max_buffered_bytes: int = setting("bodies in hand at most, over all connections", 24 * 1024 * 1024)
     max_connections: int = setting("connections at most; the one that has kept us waiting longest makes room", 1024)
     header_timeout_s: float = setting("seconds for a request's headers", 10.0)
     body_timeout_s: float = setting("seconds for a request's body", 30.0)
