@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from leadsman_common import metrics
 from leadsman_common.errors import TooManyBadRecords
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = MAX_MESSAGE_BYTES + 256 * 1024  # schemas/topics/*.dlq.yaml: the dlq-* headers come on top
+LAG_EVERY_S = 5.0
 Header = tuple[str, bytes]
 
 
@@ -116,6 +118,7 @@ class AckedProducer:
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
+            metrics.failed("kafka")
             self._failed = error
 
     def _raise(self) -> None:
@@ -222,15 +225,20 @@ def consume_loop(
     *,
     batch: int = 500,
     wait_s: float = 0.05,
+    group: str = "",
 ) -> None:
-    """Read batches, hand each to `handle`, then commit what it held.
+    """Read batches, hand each to `handle`, then commit what it held. The lag of `group` is told where it is named.
 
     `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
     the offsets uncommitted, so that the records come again. On return the group is left in good order.
     """
     client.subscribe(list(topics))
+    lag, look_at = metrics.Lag(group), 0.0
     try:
         while not stopping():
+            if group and time.monotonic() >= look_at:
+                lag.tell(_behind(client))
+                look_at = time.monotonic() + LAG_EVERY_S
             messages = client.consume(batch, timeout=wait_s)
             good = [m for m in messages if not _fatal(m)]
             if good:
@@ -238,6 +246,24 @@ def consume_loop(
                 commit(client, good)
     finally:
         client.close()
+        lag.tell({})
+
+
+def _behind(client: Consumer) -> dict[tuple[str, int], int]:
+    """How far each assigned partition's position is behind its end, as the fetches told; unknown ones are left out."""
+    try:
+        places = client.position(client.assignment())
+        if unread := [at for at in places if at.offset < 0]:  # nothing came of it yet: it starts where the group was
+            places = [at for at in places if at.offset >= 0] + client.committed(unread, timeout=2)
+        ends = {(at.topic, at.partition): client.get_watermark_offsets(at, cached=True) for at in places}
+    except KafkaException:
+        return {}
+    found = {}
+    for at in places:
+        low, high = ends[at.topic, at.partition]
+        if high >= 0:
+            found[at.topic, at.partition] = high - max(at.offset, low, 0)
+    return found
 
 
 def commit(client: Consumer, messages: Iterable[Message]) -> None:

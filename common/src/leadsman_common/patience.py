@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from leadsman_common import metrics
+
 
 class Patience:
     """Counts from the first failure after a success. One instance for one thing that may be broken."""
@@ -39,6 +41,7 @@ class Patience:
     def next_wait_s(self, error: Exception) -> float:
         """How long to wait before the next try. Raises `error` when the bound is met, or when asked to stop."""
         now = self._clock()
+        metrics.failed("upstream")
         if self._since is None:
             self._since = now
         if self._stop.is_set() or now - self._since >= self.bound_s:

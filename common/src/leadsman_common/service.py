@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, TypeVar
 
-from leadsman_common import health, logs
+from leadsman_common import health, logs, metrics
 from leadsman_common.settings import Common, SettingError, load, shown
 
 S = TypeVar("S", bound=Common)
@@ -28,13 +29,16 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
     except (SettingError, KeyError) as error:
         sys.stderr.write(f"{service}: {error}\n")
         return MISCONFIGURED
-    log.info("starting", **shown(settings))
+    metrics.Process.service = service
+    metrics.BUILD.info({"service": service, "version": version("leadsman-common")})
+    log.info("starting", version=version("leadsman-common"), **shown(settings))
     try:
         body(settings, log)
     except SettingError as error:
         log.critical("cannot start", reason=str(error))
         return MISCONFIGURED
     except Exception:
+        metrics.failed("fatal")
         log.exception("left: what was not acknowledged is not committed")
         return broken
     log.info("stopped: what was read is acknowledged and committed")

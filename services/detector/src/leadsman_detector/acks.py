@@ -42,6 +42,13 @@ class AckQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def first(self, position: int) -> int:
+        """The first offset that is not handled; `position` where all that was fetched is."""
+        try:
+            return self._waiting[0].first
+        except IndexError:
+            return position
+
     def fetched(self, batch: Batch) -> None:
         """Append a batch. Where the position was rewound, what lies behind it is dropped: it comes again."""
         while self._waiting and self._waiting[-1].first >= batch.first:

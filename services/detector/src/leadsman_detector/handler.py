@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from leadsman_common import metrics
 from leadsman_common.alerts import Alert, iso_time
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
@@ -18,10 +19,11 @@ from leadsman_common.metrics import ALERTS, BATCH_SECONDS, DEAD_LETTERED, PRODUC
 from leadsman_detector.detect import Detector
 from leadsman_detector.match import RuleSet
 from leadsman_detector.runner import Record
-from leadsman_detector.state import CorrelationState
+from leadsman_detector.state import CorrelationState, StateReply, StateRequest
 
 SERVICE = "detector"
 STAGE = "detect"
+LOGGED_EVENTS = 10
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 
 _log = structlog.get_logger()
@@ -58,17 +60,27 @@ class BatchHandler:
             plan = self._detector.plan(records, now_us)
             dead = [(records[index], reason) for index, reason in plan.dead]
             self._count(records, dict(plan.dead))
-            replies = await self._state.exchange(plan.requests) if plan.requests else []
+            replies = await self._exchange(plan.requests) if plan.requests else []
             claims = self._detector.conclude(plan, replies, now_us)
             alerts: list[Alert] = []
             if claims.requests:
-                alerts = claims.granted(await self._state.exchange(claims.requests))
+                alerts = claims.granted(await self._exchange(claims.requests))
             if alerts or dead:
                 await self._send(alerts, dead)
         topic = records[0].topic
         RECEIVED.labels(SERVICE, topic).inc(len(records))
+        metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
+        metrics.hop("detect", topic, min(record.timestamp_ms for record in records), time.time() * 1000)
         ROUTED.labels("decoded").inc(plan.decoded)
         ROUTED.labels("passed").inc(len(records) - plan.decoded - len(dead))
+
+    async def _exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
+        with metrics.STATE_SECONDS.labels(SERVICE).time():
+            try:
+                return await self._state.exchange(requests)
+            except Exception:
+                metrics.failed("redis")
+                raise
 
     def _count(self, records: Sequence[Record], dead: dict[int, str]) -> None:
         """Count bad records in a row, before any is written: past the cap the batch is left as it is."""
@@ -84,7 +96,13 @@ class BatchHandler:
     async def _send(self, alerts: list[Alert], dead: list[tuple[Record, str]]) -> None:
         out = [outgoing(self._alerts_topic, alert) for alert in alerts]
         for record, reason in dead:
-            _log.error("record dead-lettered", partition=record.partition, offset=record.offset, reason=reason)
+            _log.error(
+                "record dead-lettered",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=reason,
+            )
             bad = DeadLetter(
                 record.topic,
                 record.partition,
@@ -99,12 +117,30 @@ class BatchHandler:
         await asyncio.to_thread(self._producer.send, out)
         for alert in alerts:
             ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
+            _log.info("alert", **described(alert))
         if alerts:
             PRODUCED.labels(SERVICE, self._alerts_topic).inc(len(alerts))
         if dead:
             topic = dead[0][0].topic + ".dlq"
             PRODUCED.labels(SERVICE, topic).inc(len(dead))
             DEAD_LETTERED.labels(SERVICE, topic).inc(len(dead))
+
+
+def described(alert: Alert) -> dict[str, object]:
+    """What a log line says of an alert: its id, and its events with their ids and offsets, the first few of many."""
+    evidence = alert["evidence"]
+    return {
+        "alert_id": alert["id"],
+        "revision": alert["revision"],
+        "rule": alert["rule"]["name"],
+        "alert_level": alert["level"],
+        "cluster": alert["cluster"]["id"],
+        "events": [
+            {"event_id": e["event_id"], "topic": e["topic"], "partition": e["partition"], "offset": e["offset"]}
+            for e in evidence[:LOGGED_EVENTS]
+        ],
+        "events_in_all": len(evidence),
+    }
 
 
 def outgoing(topic: str, alert: Alert) -> Outgoing:

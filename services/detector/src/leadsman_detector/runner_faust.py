@@ -13,6 +13,7 @@ import faust
 import structlog
 from faust.exceptions import ConsumerNotStarted
 
+from leadsman_common.metrics import Lag
 from leadsman_common.settings import SettingError
 from leadsman_detector.acks import Batch
 from leadsman_detector.runner import EXIT_BROKEN, Handler, Source
@@ -31,6 +32,7 @@ class FaustRunner:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._app: faust.App | None = None
+        self._lag = Lag(source.group)
 
     def run(self, handler: Handler) -> None:
         """See Runner."""
@@ -85,13 +87,24 @@ class FaustRunner:
         consumer = self._consumer()
         if consumer is None:
             return True
-        if any(len(queue) for queue in list(consumer.queues.values())):
-            return True
+        queued = any(len(queue) for queue in list(consumer.queues.values()))
         subscription = consumer._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
         if subscription is None or subscription.assignment is None:
             return True
-        states = [subscription.assignment.state_value(tp) for tp in subscription.assignment.tps]
-        return any(s is None or s.highwater is None or s.highwater > s.position for s in states)
+        states = {tp: subscription.assignment.state_value(tp) for tp in subscription.assignment.tps}
+        self._tell_lag(consumer, states)
+        return queued or any(s is None or s.highwater is None or s.highwater > s.position for s in states.values())
+
+    def _tell_lag(self, consumer: Consumer, states: dict[Any, Any]) -> None:
+        """What is handled against the end of each partition; the watchdog asks every second or so."""
+        queues = dict(consumer.queues)
+        behind = {}
+        for tp, state in states.items():
+            if state is not None and state.highwater is not None:
+                queue = queues.get(tp)
+                first = queue.first(state.position) if queue is not None else state.position
+                behind[tp.topic, tp.partition] = state.highwater - first
+        self._lag.tell(behind)
 
 
 def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:

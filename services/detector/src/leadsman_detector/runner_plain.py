@@ -62,7 +62,8 @@ class PlainRunner:
             watchdog.start()
             try:
                 wait_s = source.fetch_wait_ms / 1000
-                consume_loop(client, [source.topic], handle, stopping, batch=source.batch, wait_s=wait_s)
+                size, group = source.batch, source.group
+                consume_loop(client, [source.topic], handle, stopping, batch=size, wait_s=wait_s, group=group)
             finally:
                 watchdog.stop()
 

@@ -170,7 +170,8 @@ class Poller:
             return
         now_ms = time.time_ns() // 1_000_000
         if answer["Records"]:
-            self._produce(reading, answer, now_ms)
+            with metrics.BATCH_SECONDS.labels(SERVICE).time():
+                self._produce(reading, answer, now_ms)
         behind_ms = answer.get("MillisBehindLatest", 0)
         metrics.BEHIND.labels(SERVICE, self._settings.stream_name).set(behind_ms / 1000)
         reading.iterator = answer.get("NextShardIterator") or ""
@@ -226,6 +227,7 @@ class Poller:
         # counted once it is true: a failed attempt comes again. In = out + filtered + dead-lettered.
         received = produced + bad + dropped.total()
         metrics.RECEIVED.labels(SERVICE, self._settings.stream_name).inc(received)
+        metrics.LAST_RECEIVED.labels(SERVICE, self._settings.stream_name).set_to_current_time()
         metrics.PRODUCED.labels(SERVICE, self._topic).inc(produced)
         metrics.DEAD_LETTERED.labels(SERVICE, self._topic + DEAD_LETTER_SUFFIX).inc(bad)
         for reason, count in dropped.items():

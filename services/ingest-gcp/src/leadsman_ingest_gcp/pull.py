@@ -94,7 +94,8 @@ class Puller:
         self.last_turn = time.monotonic()
         if batch := self._batch(wait_s):
             try:
-                self._produce(batch)
+                with metrics.BATCH_SECONDS.labels(SERVICE).time():
+                    self._produce(batch)
             except Exception:
                 for taken in batch:
                     taken.nack()
@@ -175,6 +176,7 @@ class Puller:
         self._patience.succeeded()
         for subscription, count in (good + bad).items():
             metrics.RECEIVED.labels(SERVICE, subscription).inc(count)
+            metrics.LAST_RECEIVED.labels(SERVICE, subscription).set_to_current_time()
         metrics.PRODUCED.labels(SERVICE, self._topic).inc(good.total())
         metrics.DEAD_LETTERED.labels(SERVICE, self._topic + DEAD_LETTER_SUFFIX).inc(bad.total())
 

@@ -33,10 +33,12 @@ from leadsman_normalizer.config import Settings
 from leadsman_normalizer.key import partition_key
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.timing import Timing, Told
 
 SERVICE = "normalizer"
 STAGE = "normalize"
 EVENTS = "audit.events"
+LOGGED_A_BATCH = 10  # dead letters, each with its place; the rest is counted
 # room for key and record overhead below what broker and clients take
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
 
@@ -56,13 +58,15 @@ class Stream:
         # the core away from normalizing: a fifth of the service's CPU was switching to and fro
         self._producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, linger_ms=100)
         self._ledger = Ledger(SERVICE, settings.topic_prefix, on=settings.ledger)
+        self._told = Told()
         self.last_turn = time.monotonic()
 
     def run(self) -> None:
         """Read until told to stop. Raises what a broken world raises, with the offsets uncommitted."""
         client = consumer(self._settings.kafka_bootstrap, self._settings.group_id, self._settings.kafka_options)
         topics = [topic_name(base, self._settings.topic_prefix) for base in self._settings.normalizer_topics]
-        consume_loop(client, topics, self.handle, self._turn, batch=self._settings.normalizer_batch)
+        group, batch = self._settings.group_id, self._settings.normalizer_batch
+        consume_loop(client, topics, self.handle, self._turn, batch=batch, group=group)
 
     def ready(self) -> bool:
         """Whether the broker answers."""
@@ -75,13 +79,16 @@ class Stream:
             dropped: Counter[str] = Counter()
             bad: Counter[str] = Counter()
             produced = 0
+            timing = Timing()
             for message in messages:
                 received[message.topic() or ""] += 1
                 raw = _raw(message)
                 try:
-                    record = self._one(raw)
+                    record = self._one(raw, message, timing)
                 except InvalidEvent as error:
                     letter = dead_message(message, error.reason, STAGE)
+                    if bad.total() < LOGGED_A_BATCH:
+                        self._log.warning("record dead-lettered", **_place(message), reason=error.reason)
                     bad[letter.topic] += 1
                     self._producer.enqueue(letter)
                     self._cap.bad(error.reason)
@@ -99,8 +106,9 @@ class Stream:
                 self._producer.enqueue(page)
             self._producer.flush()
         self._count(received, dropped, bad, produced)
+        self._told.tell(timing, time.time() * 1000)
 
-    def _one(self, raw: RawEvent) -> Outgoing | Dropped:
+    def _one(self, raw: RawEvent, message: Message, timing: Timing) -> Outgoing | Dropped:
         event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):
             return event
@@ -110,17 +118,19 @@ class Stream:
             raise InvalidEvent(f"does not fit the schema: {type(error).__name__}: {error}") from error
         if len(data) > MAX_EVENT_BYTES:
             raise InvalidEvent(f"the event has {len(data)} bytes, more than {MAX_EVENT_BYTES}")
+        timing.note(message, event["time"], raw.received_ms, event["cluster"]["id"])
         return Outgoing(self._events, partition_key(event), data)
 
     def _count(self, received: Counter[str], dropped: Counter[str], bad: Counter[str], produced: int) -> None:
         for topic, count in received.items():
             RECEIVED.labels(SERVICE, topic).inc(count)
+            metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
         for reason, count in dropped.items():
             FILTERED.labels(SERVICE, _bounded(reason)).inc(count)
         for topic, count in bad.items():
             DEAD_LETTERED.labels(SERVICE, topic).inc(count)
-        if bad:
-            self._log.warning("bad records dead-lettered", topics=dict(bad))
+        if bad.total() > LOGGED_A_BATCH:
+            self._log.warning("more records dead-lettered", topics=dict(bad))
         if produced:
             PRODUCED.labels(SERVICE, self._events).inc(produced)
 
@@ -141,6 +151,10 @@ def _raw(message: Message) -> RawEvent:
         message.partition() or 0,
         message.offset() or 0,
     )
+
+
+def _place(message: Message) -> dict[str, Any]:
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
 
 
 def _bounded(reason: str) -> str:

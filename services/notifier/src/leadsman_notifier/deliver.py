@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from leadsman_common.alerts import LEVELS, Alert, delivery_key, level_at_least
-from leadsman_common.metrics import DELIVERIES
+from leadsman_common.metrics import DELIVERIES, DELIVERY_SECONDS, failed
 from leadsman_notifier.sink import Refused, Sink, Unavailable
 
 
@@ -94,8 +94,10 @@ class Delivery:
         while True:
             self._pause(self._not_before - self._clock())
             try:
-                self._sink.send(alert)
+                with DELIVERY_SECONDS.labels(self.name).time():
+                    self._sink.send(alert)
             except Unavailable as error:
+                failed("sink")
                 self._note_failure(error)
                 if error.after_s is None:
                     self._pause(self._backoff.wait_s(attempt, self._chance()))

@@ -7,10 +7,12 @@ after the sink has accepted it, or after the alert was dead-lettered for that si
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, Message
 
+from leadsman_common import metrics
 from leadsman_common.alerts import Alert
 from leadsman_common.avro import alert_codec
 from leadsman_common.errors import InvalidEvent
@@ -30,6 +32,7 @@ from leadsman_notifier.sink import Refused
 
 SERVICE = "notifier"
 BATCH = 50
+LOGGED_EVENTS = 10
 # the longest that librdkafka takes for max.poll.interval.ms
 MAX_POLL_MS = 86_400_000
 
@@ -66,7 +69,8 @@ class SinkStream:
         )
         topic = topic_name("alerts", self._settings.topic_prefix)
         try:
-            consume_loop(self._client, [topic], self._handle, self._stop.is_set, batch=BATCH)
+            group = group_id(self._settings, self._delivery.name)
+            consume_loop(self._client, [topic], self._handle, self._stop.is_set, batch=BATCH, group=group)
         except Stopped:
             self._log.info("stopped with an alert undelivered; it comes again at the next start")
 
@@ -77,9 +81,10 @@ class SinkStream:
     def _handle(self, messages: list[Message]) -> None:
         done = 0
         try:
-            for message in messages:
-                self._one(message)
-                done += 1
+            with metrics.BATCH_SECONDS.labels(SERVICE).time():
+                for message in messages:
+                    self._one(message)
+                    done += 1
         except Stopped:
             if done and self._client is not None:
                 commit(self._client, messages[:done])
@@ -87,7 +92,9 @@ class SinkStream:
 
     def _one(self, message: Message) -> None:
         name = self._delivery.name
-        RECEIVED.labels(SERVICE, f"alerts:{name}").inc()
+        source = f"alerts:{name}"
+        RECEIVED.labels(SERVICE, source).inc()
+        metrics.LAST_RECEIVED.labels(SERVICE, source).set_to_current_time()
         try:
             alert = alert_codec().decode(message.value() or b"")
         except InvalidEvent as error:
@@ -100,10 +107,35 @@ class SinkStream:
             self._refused(message, alert, error.reason)
             result = "dead_lettered"
         DELIVERIES.labels(name, result).inc()
+        if result == "delivered":
+            self._delivered(message, alert, source)
+
+    def _delivered(self, message: Message, alert: Alert, source: str) -> None:
+        now_ms = time.time() * 1000
+        newest_us = max((item["time"] for item in alert["evidence"]), default=alert["time"])
+        metrics.hop("notify", source, message.timestamp()[1], now_ms)
+        if newest_us > 0:
+            metrics.ALERT_SECONDS.labels(self._delivery.name).observe(max(0.0, now_ms / 1000 - newest_us / 1e6))
+        self._log.info(
+            "alert delivered",
+            alert_id=alert["id"],
+            alert_level=alert["level"],
+            event_ids=[item["event_id"] for item in alert["evidence"][:LOGGED_EVENTS]],
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+        )
 
     def _refused(self, message: Message, alert: Alert, reason: str) -> None:
         self._dead_letter(message, f"{self._delivery.name}: {reason}", f"notify:{self._delivery.name}")
-        self._log.error("alert dead-lettered", id=alert["id"], level=alert["level"], reason=reason)
+        self._log.error(
+            "alert dead-lettered",
+            alert_id=alert["id"],
+            alert_level=alert["level"],
+            partition=message.partition(),
+            offset=message.offset(),
+            reason=reason,
+        )
 
     def _bad(self, message: Message, reason: str) -> None:
         if not self._keeps_bad:
