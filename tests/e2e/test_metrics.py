@@ -1,0 +1,164 @@
+"""A real Prometheus scrapes every service while records go through, and every panel of the dashboard is asked of it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[2]
+DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text())
+RULES = REPO / "deploy" / "prometheus" / "leadsman.rules.yaml"
+PANELS = {p["title"]: p for p in DASHBOARD["panels"] if p["type"] != "row"}
+# what stays without a series while nothing goes wrong
+QUIET = {"Errors", "Filtered", "Dead letters", "Records lost upstream", "Rules loaded anew"}
+HOPS = {"delivery", "ingest", "normalize", "detect", "notify"}
+
+pytestmark = pytest.mark.e2e
+
+
+class Prometheus:
+    """What is asked of a running one."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+
+    def get(self, path, **arguments):
+        address = f"{self.url}{path}?{urllib.parse.urlencode(arguments)}"
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - of our own
+            return json.load(answer)["data"]
+
+    def query(self, expr):
+        return self.get("/api/v1/query", query=expr)["result"]
+
+    def until(self, condition, what, timeout_s=90):
+        deadline = time.monotonic() + timeout_s
+        while not (found := condition()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"not come about: {what}")
+            time.sleep(0.5)
+        return found
+
+
+@pytest.fixture(scope="module")
+def prometheus(local, run_dir, stream):
+    """Scrapes each service of the pipeline under a job of its own, as deploy/compose/prometheus.yaml does."""
+    processes = local("processes")
+    command = processes.ensure_command("prometheus", {"apt-get": "prometheus"})
+    jobs = [
+        {
+            "job_name": f"leadsman-{name}",
+            "honor_labels": True,
+            "static_configs": [{"targets": [f"127.0.0.1:{stream.services.port(name)}"]}],
+        }
+        for name in stream.service_names()
+    ]
+    config = run_dir / "prometheus.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                "rule_files": [str(RULES)],
+                "scrape_configs": jobs,
+            }
+        )
+    )
+
+    def start_on(port):
+        arguments = [f"--config.file={config}", f"--storage.tsdb.path={run_dir / 'prometheus-data'}"]
+        arguments.append(f"--web.listen-address=127.0.0.1:{port}")
+        return processes.spawn(run_dir, "prometheus", [command, *arguments], port=port, tie_to_parent=True)
+
+    def answers(port):
+        return local("services").http_status(port, "/-/ready") == 200
+
+    process = processes.start_ready(run_dir, start_on, answers, port=None, timeout_s=60)
+    yield Prometheus(process.port)
+    processes.stop(run_dir, [process])
+
+
+@pytest.fixture(scope="module")
+def scraped(prometheus, stream, records):
+    """The same, after records of both clouds went through the stream and were scraped."""
+    services = set(stream.service_names())
+    prometheus.until(
+        lambda: {r["metric"]["service"] for r in prometheus.query("leadsman_build_info")} == services, "up"
+    )
+    # clusters of their own: what the other tests count stays as it is
+    eks, gke = records("eks"), [line.replace(b"shipyard", b"drydock") for line in records("gke")]
+    before = stream.count("raw.aws") + stream.count("raw.gcp")
+    for part in range(3):  # a rate needs more than one look
+        stream.put_cloudwatch("drydock", "111122223333", [line.decode() for line in eks[part::3]])
+        stream.publish(gke[part::3])
+        time.sleep(1.5)
+    stream.wait_through(raw=before + len(eks) + len(gke))
+    prometheus.until(lambda: prometheus.query('leadsman_deliveries_total{result="delivered"} > 0'), "a delivery")
+    time.sleep(2)
+    return prometheus
+
+
+def asked(expr):
+    """The query with what Grafana puts in."""
+    return expr.replace("$job", "leadsman-.*").replace("$__rate_interval", "30s")
+
+
+def test_every_service_is_scraped(scraped, stream):
+    up = {r["metric"]["job"].removeprefix("leadsman-"): r["value"][1] for r in scraped.query("up")}
+    assert up == dict.fromkeys(stream.service_names(), "1")
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_a_panel_shows_something(scraped, panel):
+    for target in panel["targets"]:
+        series = scraped.query(asked(target["expr"]))
+        assert series or panel["title"] in QUIET
+        if series and "leadsman_hop_seconds" not in target["expr"]:
+            assert any(s["value"][1] != "NaN" for s in series)
+
+
+def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
+    def services(expr):
+        return {r["metric"]["service"] for r in scraped.query(f"{expr} > 0")}
+
+    everyone = set(stream.service_names())
+    assert services("leadsman_received_total") == everyone
+    assert services("leadsman_produced_total") == everyone - {"notifier"}
+    assert services("leadsman_batch_seconds_count") == everyone
+    assert services("leadsman_last_received_timestamp_seconds") == everyone
+    groups = {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
+    assert groups == {
+        "leadsman-normalizer",
+        "leadsman-detector",
+        "leadsman-notifier-webhook",
+        "leadsman-notifier-stdout",
+    }
+
+
+def test_latency_is_told_by_hop(scraped):
+    hops = {r["metric"]["hop"] for r in scraped.query("leadsman_hop_seconds_count > 0")}
+    assert hops == HOPS
+    for own in HOPS - {"delivery"}:  # the records are old, the stream is not
+        (slowest,) = scraped.query(f'max(leadsman_hop_seconds_sum{{hop="{own}"}} / leadsman_hop_seconds_count)')
+        assert float(slowest["value"][1]) < 60
+
+
+def test_the_lag_of_what_is_done_is_none(scraped):
+    scraped.until(lambda: scraped.query("sum(leadsman_lag_records) == 0"), "no lag", 30)
+
+
+def test_the_alert_rules_are_loaded_and_well(scraped):
+    groups = scraped.get("/api/v1/rules")["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert rules
+    assert {rule["health"] for rule in rules} == {"ok"}
+    assert not [rule["name"] for rule in rules if rule["state"] == "firing"]
+
+
+def test_clusters_have_an_age(scraped):
+    clusters = {r["metric"]["cluster"] for r in scraped.query("leadsman_last_event_timestamp_seconds")}
+    assert {"aws/111122223333/eu-west-1/drydock", "gcp/example-drydock/europe-west4/drydock"} <= clusters
