@@ -26,7 +26,7 @@ from leadsman_common.kafka import (
     dead_message,
 )
 from leadsman_common.ledger import DEAD, MADE, NOT_OURS, Ledger
-from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, PRODUCED, RECEIVED
+from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, LAST_RECEIVED, PRODUCED, RECEIVED
 from leadsman_common.raw import RawEvent, from_headers
 from leadsman_common.topics import name as topic_name
 from leadsman_normalizer.config import Settings
@@ -124,7 +124,7 @@ class Stream:
     def _count(self, received: Counter[str], dropped: Counter[str], bad: Counter[str], produced: int) -> None:
         for topic, count in received.items():
             RECEIVED.labels(SERVICE, topic).inc(count)
-            metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
+            LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
         for reason, count in dropped.items():
             FILTERED.labels(SERVICE, _bounded(reason)).inc(count)
         for topic, count in bad.items():
