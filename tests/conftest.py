@@ -106,8 +106,29 @@ def _interrupt(*_: object) -> None:
 
 @pytest.fixture(scope="session")
 def stack(run_dir: Path) -> Any:
-    """Give the running Kafka and Redis: .bootstrap, .redis_url, .kafka_pid, .redis_pid, .env(). No topics yet."""
+    """Give the running Kafka and Redis: .bootstrap, .redis_url, .kafka_pid, .redis_pid, .env(). No topics yet.
+
+    LEADSMAN_TEST_KAFKA=HOST:PORT names a broker that runs already (`make up`), so that a run need not wait for one.
+    """
+    if given := os.environ.get("LEADSMAN_TEST_KAFKA"):
+        return SharedBroker(given, load_local("redis_server").start(run_dir, port=None, tie_to_parent=True))
     return load_local("stack").start(run_dir, create_topics=False, tie_to_parent=True)
+
+
+class SharedBroker:
+    """A Redis of this session and a broker that others use too, which no test may stop."""
+
+    def __init__(self, bootstrap: str, redis: Any) -> None:
+        self.bootstrap = bootstrap
+        self.redis_pid = redis.pid
+        self.redis_url = load_local("redis_server").url(redis.port)
+
+    @property
+    def kafka_pid(self) -> int:
+        pytest.fail("this test stops its broker: run it with LEADSMAN_TEST_KAFKA= (empty)", pytrace=False)
+
+    def env(self) -> dict[str, str]:
+        return {"LEADSMAN_KAFKA_BOOTSTRAP": self.bootstrap, "LEADSMAN_REDIS_URL": self.redis_url}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,124 @@
+"""Read what a topic holds now, from somewhere to its present end, outside any consumer group: for the command line."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from leadsman_common.kafka import consumer
+
+TIMEOUT_S = 30.0
+IDLE_S = 60.0  # nothing came for so long though the end is not reached
+BATCH = 1_000
+_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+
+class TopicUnreadableError(RuntimeError):
+    """The broker does not answer, or has no such topic; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is there of a partition: offsets from `start` to before `end`; `low` is where the broker's log begins."""
+
+    low: int
+    start: int
+    end: int
+
+
+class TopicReader:
+    """Reads topics of one broker. `options` are the operator's librdkafka options."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, str] | None = None) -> None:
+        self._bootstrap = bootstrap
+        self._options = dict(options or {})
+
+    def topics(self) -> list[str]:
+        """The names of all topics that the broker shows. Raises TopicUnreadableError."""
+        client = self._client()
+        try:
+            return sorted(client.list_topics(timeout=TIMEOUT_S).topics)
+        except KafkaException as error:
+            raise TopicUnreadableError(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+        finally:
+            client.close()
+
+    def spans(self, topic: str, since_ms: int | None = None) -> dict[int, Span]:
+        """What each partition holds now; `since_ms` (Kafka's timestamps) moves the start.
+
+        Raises TopicUnreadableError.
+        """
+        client = self._client()
+        try:
+            return self._spans(client, topic, since_ms)
+        finally:
+            client.close()
+
+    def read(self, topic: str, since_ms: int | None = None) -> Iterator[Message]:
+        """Every record from `since_ms`, or the first, to the end as it was at the call. Raises TopicUnreadableError."""
+        client = self._client()
+        try:
+            spans = {p: span for p, span in self._spans(client, topic, since_ms).items() if span.start < span.end}
+            yield from self._all(client, topic, {p: (span.start, span.end) for p, span in spans.items()})
+        finally:
+            client.close()
+
+    def read_ranges(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
+        """The records of some offsets: partition -> (start, end). Raises TopicUnreadableError."""
+        client = self._client()
+        try:
+            yield from self._all(client, topic, {p: r for p, r in ranges.items() if r[0] < r[1]})
+        finally:
+            client.close()
+
+    def _client(self) -> Consumer:
+        group = f"leadsman-reader-{secrets.token_hex(4)}"  # assigned by hand: nobody else sees this group
+        return consumer(self._bootstrap, group, {**self._options, "enable.partition.eof": "true"})
+
+    def _spans(self, client: Consumer, topic: str, since_ms: int | None) -> dict[int, Span]:
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return self._spans_now(client, topic, since_ms)
+            except KafkaException as error:
+                # a topic that was just made, or a broker that just left, has no leader for a moment
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise TopicUnreadableError(f"{topic}: {error}") from error
+                time.sleep(0.5)
+
+    def _spans_now(self, client: Consumer, topic: str, since_ms: int | None) -> dict[int, Span]:
+        found = client.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        marks = {p: client.get_watermark_offsets(TopicPartition(topic, p), timeout=TIMEOUT_S) for p in found.partitions}
+        starts = {p: low for p, (low, _) in marks.items()}
+        if since_ms is not None:
+            asked = [TopicPartition(topic, p, since_ms) for p in marks]
+            for at in client.offsets_for_times(asked, timeout=TIMEOUT_S) if asked else []:
+                starts[at.partition] = at.offset if at.offset >= 0 else marks[at.partition][1]
+        return {p: Span(low, max(low, starts[p]), high) for p, (low, high) in marks.items()}
+
+    def _all(self, client: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
+        left = {p: end for p, (_, end) in ranges.items()}
+        client.assign([TopicPartition(topic, p, start) for p, (start, _) in ranges.items()])
+        deadline = time.monotonic() + IDLE_S
+        while left:
+            for message in client.consume(BATCH, timeout=0.5):
+                deadline = time.monotonic() + IDLE_S
+                partition, offset = message.partition() or 0, message.offset() or 0
+                error = message.error()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                        raise TopicUnreadableError(f"{topic}: {error}")
+                    left.pop(partition, None)
+                    continue
+                if offset < left.get(partition, 0):
+                    yield message
+                if offset + 1 >= left.get(partition, 0):
+                    left.pop(partition, None)
+            if time.monotonic() > deadline:
+                raise TopicUnreadableError(f"{topic}: nothing came for {IDLE_S:.0f} s, partitions {sorted(left)}")
