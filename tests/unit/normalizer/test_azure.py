@@ -418,6 +418,7 @@ def test_wrong_types_are_no_exception(key, wrong):
     [
         (record(), "aks-audit"),
         ({"Category": "kube-audit", "log_s": "{}"}, "aks-audit"),
+        ({"category": "kube-audit", "properties": {"log": json.dumps(native())}}, "aks-audit"),
         ({"operationName": ADMIN, "resourceId": CLUSTER}, "azure-activity"),
     ],
 )

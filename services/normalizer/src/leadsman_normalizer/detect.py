@@ -26,6 +26,8 @@ def detect(value: bytes) -> str:
         return "cloudtrail"
     if b'"operationName"' in value or b'"log_s"' in value:
         return "aks-audit" if b'"log"' in value or b'"log_s"' in value else "azure-activity"
+    if b'"properties"' in value and b'"log"' in value and b'"verb"' not in value:
+        return "aks-audit"  # cut down to its category; the event itself is text, its field names escaped
     if b"audit.k8s.io" in value or sum(name in value for name in _NATIVE) > 1:
         return "k8s-audit"
     if b"/authenticate" in value and (b'"msg"' in value or b"msg=" in value):

@@ -70,9 +70,14 @@ def parse_reason(reason: str) -> Allowed:
 
 @lru_cache(maxsize=16384)
 def native(decision: str, reason: str, code: int) -> Outcome:
-    """The outcome of a native record, by its annotations and HTTP code (0 where the record has none)."""
+    """The outcome of a native record, by its annotations and HTTP code (0 where the record has none).
+
+    The API server always writes a code. A record without one was taken apart elsewhere; that it was refused is not told,
+    and to take it for a mere attempt would hide what it did.
+    """
     failed = "error" if reason else "none"  # on an authoriser's error the server writes the reason alone
-    return _outcome(decision if decision in ("allow", "forbid") else failed, reason, code, -1)
+    authz = decision if decision in ("allow", "forbid") else failed
+    return _outcome(authz, reason, code, -1, untold=code == 0)
 
 
 @lru_cache(maxsize=16384)
@@ -112,7 +117,7 @@ def flags_of(outcome: Outcome) -> int:
     return bits
 
 
-def _outcome(authz: str, reason: str, http: int, grpc: int) -> Outcome:
+def _outcome(authz: str, reason: str, http: int, grpc: int, *, untold: bool = False) -> Outcome:
     allowed = parse_reason(reason)
     http = http if -_INT32 <= http < _INT32 else 0  # what no schema's int takes is no code
     grpc = grpc if -_INT32 <= grpc < _INT32 else -1
@@ -128,7 +133,7 @@ def _outcome(authz: str, reason: str, http: int, grpc: int) -> Outcome:
         "subject_kind": allowed.subject_kind,
         "http": http,
         "grpc": grpc,
-        "effective": authz not in ("forbid", "error") and (200 <= http < 300 or http == 101),
+        "effective": authz not in ("forbid", "error") and (untold or 200 <= http < 300 or http == 101),
     }
     return shared(outcome)
 

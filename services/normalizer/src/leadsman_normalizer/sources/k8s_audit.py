@@ -155,6 +155,8 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
         note(reasons, reason)
     if not event.verb:
         note(reasons, "verb: none")
+    if not code:
+        note(reasons, "responseStatus: no code; whether the request was refused is not told")
     ref = _reference(event)
     time, logged = micros(event.requestReceivedTimestamp), micros(event.stageTimestamp)
     if not time:
