@@ -151,7 +151,11 @@ SOURCES: dict[str, tuple[str, str, str]] = {
     "outcome.subject_kind": ("parsed from the reason", SAME, NO),
     "outcome.http": ("responseStatus.code", "as responseStatus.code", "as responseStatus.code"),
     "outcome.grpc": ("-1", "status.code", "status.code on Google Cloud, else -1"),
-    "outcome.effective": ("not forbidden, and 2xx, 101 or no code told", "likewise; 2 counts as 101 for a stream", "no error"),
+    "outcome.effective": (
+        "not forbidden, and 2xx, 101 or no code told",
+        "likewise; 2 counts as 101 for a stream",
+        "no error",
+    ),
     "cloud.service": ("empty", "empty", "eventSource; serviceName; the resource provider"),
     "cloud.operation": ("empty", "empty", "eventName; methodName; the operation without its provider"),
     "cloud.principal": (

@@ -72,8 +72,8 @@ def parse_reason(reason: str) -> Allowed:
 def native(decision: str, reason: str, code: int) -> Outcome:
     """The outcome of a native record, by its annotations and HTTP code (0 where the record has none).
 
-    The API server always writes a code. A record without one was taken apart elsewhere; that it was refused is not told,
-    and to take it for a mere attempt would hide what it did.
+    The API server always writes a code. A record without one was taken apart elsewhere: that it was refused is not
+    told, and to take it for a mere attempt would hide what it did.
     """
     failed = "error" if reason else "none"  # on an authoriser's error the server writes the reason alone
     authz = decision if decision in ("allow", "forbid") else failed
