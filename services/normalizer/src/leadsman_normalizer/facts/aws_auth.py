@@ -53,7 +53,7 @@ def _items(document: str, key: str, why: list[str]) -> list[Any]:
         _within_bounds(document)
         found = yaml.load(document, yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        note(why, f"{key}: {str(error).splitlines()[0] if str(error) else 'malformed YAML'}")
+        note(why, f"{key}: {_said(error)}")
         return []
     if found is None:
         return []
@@ -61,6 +61,13 @@ def _items(document: str, key: str, why: list[str]) -> list[Any]:
         note(why, f"{key}: no list")
         return []
     return found[:MAX_MAPPINGS]
+
+
+def _said(error: Exception) -> str:
+    text = str(error)
+    if "nesting depth" in text:  # libyaml's own bound, which PyYAML has from 6.0.4 on: it reads ahead of ours
+        return "nested too deep"
+    return text.splitlines()[0] if text else "malformed YAML"
 
 
 def _within_bounds(document: str) -> None:
