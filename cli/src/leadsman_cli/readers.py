@@ -2,8 +2,9 @@
 
 A file may be gzip; it may be NDJSON, one JSON document (pretty-printed or not), several, or an array. Each document is
 a record (a native event, a LogEntry) or an envelope that holds records: a CloudWatch subscription document, an
-EventList, a Pub/Sub push body, a file of CloudTrail, a message of Event Hubs, what `aws logs filter-log-events`,
-`aws logs get-query-results` and `gcloud logging read` print.
+EventList, a Pub/Sub push body, a file of CloudTrail, a message of Event Hubs, an answer of Log Analytics, what Lambda
+is given from Kinesis, SQS and SNS, what Firehose posts; what `aws logs filter-log-events`, `aws logs get-query-results`
+and `gcloud logging read` print.
 """
 
 from __future__ import annotations
@@ -78,12 +79,25 @@ class _Marks(msgspec.Struct):
     Records: msgspec.Raw = msgspec.Raw()
     records: msgspec.Raw = msgspec.Raw()
     results: msgspec.Raw = msgspec.Raw()
+    value: msgspec.Raw = msgspec.Raw()
+    tables: msgspec.Raw = msgspec.Raw()
     detail: msgspec.Raw = msgspec.Raw()
+    kinesis: msgspec.Raw = msgspec.Raw()
+    Sns: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class _PushMessage(msgspec.Struct):
     data: msgspec.Raw
     messageId: str = ""
+
+
+class _Carried(msgspec.Struct):
+    """What a record of Lambda's event holds: of Kinesis, or of SNS."""
+
+    data: str = ""
+    Message: str = ""
 
 
 class _LogLine(msgspec.Struct):
@@ -205,24 +219,31 @@ def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield from _subscription(text, base)
     elif bytes(marks.protoPayload) or bytes(marks.auditID):
         yield replace(base, value=text)
-    elif bytes(marks.items):
-        yield from _array(marks.items, base)
-    elif bytes(marks.entries):
-        yield from _array(marks.entries, base)
+    elif bytes(array := _array_in(marks)):
+        yield from _array(array, base)
     elif bytes(marks.events):
         yield from _log_lines(marks.events, base)
-    elif bytes(marks.Records):  # a file of CloudTrail
-        yield from _array(marks.Records, base)
     elif bytes(marks.records):
-        yield from _event_hubs(text, base)
+        yield from _records(azure.split, text, base)
+    elif bytes(marks.tables):
+        yield from _records(azure.rows, text, base)
     elif bytes(marks.results):
         yield from _rows(text, marks.results, base)
     elif bytes(marks.detail):  # EventBridge: {"detail-type", "source", "detail": a CloudTrail record}
         yield replace(base, value=bytes(marks.detail))
     elif bytes(marks.message):
         yield from _pushed(text, marks.message, base)
+    elif bytes(marks.kinesis) or bytes(marks.Sns) or bytes(marks.body) or bytes(marks.data):
+        yield from _carried(text, marks, base)
     else:
         yield replace(base, value=text)
+
+
+def _array_in(marks: _Marks) -> msgspec.Raw:
+    """What holds the records of an EventList, of gcloud's and CloudTrail's files, of Azure's REST API; or nothing."""
+    if bytes(marks.value).startswith(b"["):
+        return marks.value
+    return next((raw for raw in (marks.items, marks.entries, marks.Records) if bytes(raw)), msgspec.Raw())
 
 
 def _array(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
@@ -255,12 +276,35 @@ def _subscription(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield Unreadable(base.file, base.line, result.invalid)
 
 
-def _event_hubs(text: bytes, base: RawEvent) -> Iterator[Item]:
+def _records(split_of: Callable[[bytes], Iterator[bytes]], text: bytes, base: RawEvent) -> Iterator[Item]:
+    """The records of an envelope of Azure's; Firehose's requests look like one: {"records": [{"data": base64}]}."""
     try:
-        for record in azure.split(text):
-            yield replace(base, value=record)
+        for record in split_of(text):
+            yield from _document(record, base)
     except InvalidEvent as error:
         yield Unreadable(base.file, base.line, error.reason)
+
+
+def _carried(text: bytes, marks: _Marks, base: RawEvent) -> Iterator[Item]:
+    """A record of what Lambda is given, or of a Firehose request: base64 of documents, perhaps gzip; or their text.
+
+    {"kinesis": {"data": base64}}, {"data": base64}, {"body": text} from SQS, {"Sns": {"Message": text}}.
+    """
+    try:
+        if bytes(marks.kinesis) or bytes(marks.data):
+            encoded = _carried_in.decode(marks.kinesis).data if bytes(marks.kinesis) else _text.decode(marks.data)
+            inside = base64.b64decode(encoded, validate=True)
+        else:
+            said = _carried_in.decode(marks.Sns).Message if bytes(marks.Sns) else _text.decode(marks.body)
+            inside = said.encode("utf-8", "replace")
+    except _UNDECODABLE:
+        yield replace(base, value=text)
+        return
+    for document in split_documents(inside):
+        if isinstance(document, InvalidEvent):
+            yield Unreadable(base.file, base.line, document.reason)
+        else:
+            yield from _document(document, base)
 
 
 def _log_lines(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
@@ -350,6 +394,7 @@ class _Counted(io.RawIOBase):
 _marks = msgspec.json.Decoder(_Marks)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _push = msgspec.json.Decoder(_PushMessage)
+_carried_in = msgspec.json.Decoder(_Carried)
 _log_events = msgspec.json.Decoder(list[_LogLine])
 _log_event = msgspec.json.Decoder(_LogEvent)
 _results = msgspec.json.Decoder(list[list[_Field]])

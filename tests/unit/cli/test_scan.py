@@ -101,6 +101,45 @@ def aks(number: int = 1) -> dict:
     }
 
 
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def log_analytics() -> dict:
+    """An answer of Log Analytics over AKSAudit: dynamic columns as values, or as their JSON text."""
+    rows = aks_audit_rows()
+    columns = [{"name": name, "type": "string"} for name in rows[0]]
+    return {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": [list(row.values()) for row in rows]}]}
+
+
+def aks_audit_rows() -> list[dict]:
+    rows = []
+    for number, as_text in ((1, False), (2, True)):
+        event = native(number)
+        dynamic = {
+            "User": event["user"],
+            "ObjectRef": event["objectRef"],
+            "ResponseStatus": event["responseStatus"],
+            "SourceIps": event["sourceIPs"],
+            "RequestObject": event["requestObject"],
+            "Annotations": event["annotations"],
+        }
+        row = {
+            "TimeGenerated": "2026-11-20T10:00:02Z",
+            "AuditId": event["auditID"],
+            "Level": event["level"],
+            "Stage": event["stage"],
+            "Verb": event["verb"],
+            "RequestUri": event["requestURI"],
+            "RequestReceivedTime": event["requestReceivedTimestamp"],
+            **({k: json.dumps(v) for k, v in dynamic.items()} if as_text else dynamic),
+            "Type": "AKSAudit",
+            "_ResourceId": aks()["resourceId"].lower(),
+        }
+        rows.append(row)
+    return rows
+
+
 LINE = 'time="2026-11-20T10:00:00Z" level=info msg="access granted" arn="arn:aws:iam::1:role/x" path=/authenticate'
 
 
@@ -137,6 +176,29 @@ FILES = {
         1,
     ),
     "a message of Event Hubs": (dump({"records": [aks(1), aks(2)]}), 2),
+    "an answer of Log Analytics": (dump(log_analytics()), 2),
+    "rows of AKSAudit": (dump(*aks_audit_rows()), 2),
+    "what Azure's REST API lists": (dump({"value": [aks(1), aks(2)]}), 2),
+    "what Lambda is given from Kinesis": (
+        dump({"Records": [{"kinesis": {"data": encoded(gzip.compress(dump(subscription(e))))}} for e in TWO]}),
+        2,
+    ),
+    "what Lambda is given from SQS": (dump({"Records": [{"body": json.dumps(e)} for e in TWO]}), 2),
+    "what Lambda is given from SNS": (dump({"Records": [{"Sns": {"Message": json.dumps(e)}} for e in TWO]}), 2),
+    "what Lambda is given from CloudWatch": (
+        dump({"awslogs": {"data": encoded(gzip.compress(dump(subscription(*TWO))))}}),
+        2,
+    ),
+    "what Firehose posts": (
+        dump(
+            {"requestId": "r", "timestamp": 1, "records": [{"data": encoded(gzip.compress(dump(subscription(*TWO))))}]}
+        ),
+        2,
+    ),
+    "what Firehose posts, unpacked": (
+        dump({"requestId": "r", "timestamp": 1, "records": [{"data": encoded(dump(*TWO, sep=""))}]}),
+        2,
+    ),
     "AKS records, one a line": (dump(aks(1), aks(2)), 2),
     "a logEvent": (dump({"timestamp": 1, "message": json.dumps(native())}), 1),
     "a logEvent whose message was parsed": (dump({"timestamp": 1, "message": native()}), 1),
@@ -200,7 +262,20 @@ def test_records_of_other_logs_are_read(form, data, action):
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"records": {}}', b'{"records": 5}', b'{"Records": 5}', b'{"Records": [{"s3": {}}]}']
+    "data",
+    [
+        b'{"records": {}}',
+        b'{"records": 5}',
+        b'{"Records": 5}',
+        b'{"Records": [{"s3": {}}]}',
+        b'{"tables": 5}',
+        b'{"records": [{"data": "*"}]}',
+        b'{"records": [{"data": "e30="}]}',
+        b'{"records": [{"data": 5}]}',
+        b'{"Records": [{"kinesis": 5}]}',
+        b'{"Records": [{"kinesis": {"data": "bm8="}}]}',
+        b'{"Records": [{"body": "x"}]}',
+    ],
 )
 def test_an_envelope_that_is_none_is_said(tmp_path, capfd, data):
     path = tmp_path / "hello.log"

@@ -424,3 +424,71 @@ def test_wrong_types_are_no_exception(key, wrong):
 )
 def test_the_format_of_a_record_in_a_file(value, found):
     assert detect(json.dumps(value).encode()) == found
+
+
+# --- the tables AKSAudit and AKSAuditAdmin ----------------------------------------------------------------------------
+
+
+def row(as_text=False, **more):
+    event = native()
+    dynamic = {
+        "User": event["user"],
+        "ObjectRef": event["objectRef"],
+        "ResponseStatus": event["responseStatus"],
+        "SourceIps": event["sourceIPs"],
+        "Annotations": {"authorization.k8s.io/decision": "allow"},
+    }
+    return {
+        "TimeGenerated": "2026-11-23T10:00:02Z",
+        "AuditId": event["auditID"],
+        "Level": event["level"],
+        "Stage": event["stage"],
+        "Verb": event["verb"],
+        "RequestUri": event["requestURI"],
+        "RequestReceivedTime": event["requestReceivedTimestamp"],
+        "StageReceivedTime": event["stageTimestamp"],
+        "UserAgent": '{"not": "an object"}',
+        **({key: json.dumps(value) for key, value in dynamic.items()} if as_text else dynamic),
+        "RequestObject": None,
+        "PodName": "kube-apiserver-1",
+        "Type": "AKSAudit",
+        "_ResourceId": RESOURCE_ID.lower(),
+        **more,
+    }
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_row_is_the_event_that_it_was(as_text):
+    told = read(row(as_text))
+    whole = read(record(native(annotations={"authorization.k8s.io/decision": "allow"})))
+    assert told.pop("userAgent") == '{"not": "an object"}'
+    whole.pop("userAgent")
+    assert told == whole
+    assert detect(json.dumps(row()).encode()) == "aks-audit"
+
+
+def test_a_body_that_aks_left_out_is_a_reason():
+    ref = {"resource": "pods", "namespace": "web", "apiVersion": "v1"}
+    told = read(row(Verb="create", RequestUri="/x", ObjectRef=ref, RequestObject="skipped-too-big-size-object"))
+    assert told["facts"] is None
+    assert "requestObject: left out, too large for AKS" in told["coverage"]["reasons"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps(row()).encode()[:-20],
+        json.dumps(row(Verb=None, RequestUri="")).encode(),
+        json.dumps([row()]).encode(),
+    ],
+)
+def test_what_is_no_row_is_invalid(value):
+    with pytest.raises(InvalidEvent):
+        read(value, format="aks-audit")
+
+
+@pytest.mark.parametrize("wrong", [5, "x", "{", "[]", [], {"a": 1}, None, True, "{" * 5000, '"[1]"'])
+def test_wrong_types_in_a_row_are_no_exception(wrong):
+    for column in row():
+        if column not in ("AuditId", "RequestUri", "Verb"):
+            assert read(row(**{column: wrong}), format="aks-audit")["action"]

@@ -22,6 +22,14 @@ CASES = {
         ("io.k8s.core.v1.pods.exec.create", "core/v1/namespaces/web/pods/api-0/exec/api-0"),
         Name("create", "", "v1", "web", "pods", "api-0", "exec"),
     ),
+    "watch by an old path": (
+        ("io.k8s.core.v1.secrets.watch", "core/v1/watch/namespaces/web/secrets"),
+        Name("watch", "", "v1", "web", "secrets"),
+    ),
+    "watch of the whole cluster by an old path": (
+        ("io.k8s.core.v1.secrets.watch", "core/v1/watch/secrets"),
+        Name("watch", "", "v1", "", "secrets"),
+    ),
     "attach by websocket": (
         ("io.k8s.core.v1.pods.attach.get", "core/v1/namespaces/web/pods/api-0/attach"),
         Name("get", "", "v1", "web", "pods", "api-0", "attach"),

@@ -9,6 +9,8 @@ from leadsman_normalizer.jsonpatch import fragment_of
 from leadsman_normalizer.lenient import Truncated, load, note
 
 NOTHING: frozenset[tuple[str, ...]] = frozenset()
+# what stands in the body's place: https://learn.microsoft.com/en-us/azure/azure-monitor/reference/tables/aksaudit
+_TOO_LARGE_FOR_AKS = "skipped-too-big-size-object"
 
 
 class Bodies(NamedTuple):
@@ -61,7 +63,7 @@ def body(data: bytes, name: str, reasons: list[str]) -> Any:
         why.append(str(error))
         found = None
     if found is not None and not isinstance(found, dict | list):
-        why.append("neither object nor list")
+        why.append("left out, too large for AKS" if found == _TOO_LARGE_FOR_AKS else "neither object nor list")
         found = None
     for reason in why:
         note(reasons, f"{name}: {reason}")

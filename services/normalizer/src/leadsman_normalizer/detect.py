@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leadsman_normalizer.sources.aks_tables import is_row
 from leadsman_normalizer.sources.eks_components import KLOG
 
 _HEAD_BYTES = 512
@@ -22,6 +23,8 @@ def detect(value: bytes) -> str:
         return "gke-logentry"
     if b'"auditID"' in value:
         return "k8s-audit"
+    if is_row(value):
+        return "aks-audit"
     if b'"eventSource"' in value and b'"eventName"' in value:
         return "cloudtrail"
     if b'"operationName"' in value or b'"log_s"' in value:

@@ -1,7 +1,8 @@
 """AKS: one record of a diagnostic setting, as Event Hubs, storage and Log Analytics carry it (FORMATS 4).
 
 `properties.log` is a native audit event as text (categories kube-audit and kube-audit-admin), or a line of the guard,
-the webhook that asks Entra ID and Azure RBAC. https://learn.microsoft.com/en-us/azure/aks/monitor-aks-reference
+the webhook that asks Entra ID and Azure RBAC. https://learn.microsoft.com/en-us/azure/aks/monitor-aks-reference. The
+tables AKSAudit and AKSAuditAdmin have the event's fields as columns instead (aks_tables.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from leadsman_normalizer.assemble import cluster_of, endpoint
 from leadsman_normalizer.lenient import Truncated, decode
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.salvage import complete_fields
+from leadsman_normalizer.sources.aks_tables import event_of, is_row, read_row
 from leadsman_normalizer.sources.eks_components import from_line
 from leadsman_normalizer.sources.k8s_audit import from_event, read_event
 from leadsman_normalizer.timestamps import micros
@@ -59,6 +61,9 @@ class Record(msgspec.Struct, gc=False):
 def normalize_aks(raw: RawEvent) -> AuditEvent | Dropped:
     """One record. Dropped for another category; raises InvalidEvent where it holds no log, or no audit event."""
     reasons: list[str] = []
+    if is_row(raw.value):
+        row = read_row(raw.value, reasons)
+        return _from_audit(_inside(raw, event_of(row), row.resource_id), raw, reasons)
     try:
         record, cut = decode(Record, raw.value, reasons), False
     except Truncated:
@@ -69,19 +74,30 @@ def normalize_aks(raw: RawEvent) -> AuditEvent | Dropped:
         raise InvalidEvent("an AKS record without properties.log")
     if category not in _AUDIT and category != _GUARD and not (cut and not category):
         return Dropped(f"not ours: AKS category {category[:64]}")
-    account, name = cluster_of_id(record.resourceId or record.ResourceId or record.resource_id)
-    inner = replace(
-        raw,
-        value=log.strip().encode("utf-8", "replace"),
-        provider=raw.provider or "azure",
-        account=raw.account or account,
-        cluster=raw.cluster or name,
-    )
+    resource_id = record.resourceId or record.ResourceId or record.resource_id
+    inner = _inside(raw, log.strip().encode("utf-8", "replace"), resource_id)
     if category == _GUARD and not log.lstrip().startswith("{"):
         logged = micros(record.time or record.TimeGenerated)
         return from_line(
             inner, log.strip(), _GUARD, cluster_of(inner, "azure"), FORMAT, logged // 1000 or raw.received_ms
         )
+    return _from_audit(inner, raw, reasons)
+
+
+def _inside(raw: RawEvent, value: bytes, resource_id: str) -> RawEvent:
+    """What a record holds, with what its transport and its resource id say of the cluster."""
+    account, name = cluster_of_id(resource_id)
+    return replace(
+        raw,
+        value=value,
+        provider=raw.provider or "azure",
+        account=raw.account or account,
+        cluster=raw.cluster or name,
+    )
+
+
+def _from_audit(inner: RawEvent, raw: RawEvent, reasons: list[str]) -> AuditEvent | Dropped:
+    """The event of a native event; `inner` holds its text."""
     event, truncated = read_event(inner.value, reasons)
     if event.stage == "RequestReceived":
         return Dropped("stage RequestReceived")

@@ -78,6 +78,8 @@ def parse_name(method: str, resource_name: str) -> Name:
         return Name(verb=verb, path="/" + resource_name.lstrip("/"))
     group, version = _group(parts[0]), parts[1]
     of_method = _resource_of(words)
+    if parts[2] == "watch" and len(parts) > 3 and of_method != "watch":
+        del parts[2]  # the paths of old clients: /api/v1/watch/namespaces/ns/secrets
     if (
         parts[2] == "namespaces"
         and len(parts) > 4
