@@ -37,6 +37,13 @@ def test_our_records(slug, cloud):
     assert agree(record(slug, cloud)) is (cloud in ("native", "eks"))
 
 
+@pytest.mark.parametrize("body", [{}, {"requestObject": {"dryRun": ["All"]}}])
+def test_a_dry_delete_needs_the_whole_record(body):
+    given = native("delete", "pods", requestURI="/x?dryRun=All", **body)
+    assert not agree(RawEvent(json.dumps(given).encode(), format="k8s-audit"))
+    assert agree(RawEvent(json.dumps(native("delete", "pods")).encode(), format="k8s-audit"))
+
+
 MORE = [
     native("get", "pods"),
     native("get", "pods", stage="RequestReceived"),

@@ -126,10 +126,55 @@ def test_dry_runs(verb, resource, group, sub, value, dry):
     assert bool(event["flags"] & Flag.DRY_RUN) is dry
 
 
+OPTIONS = {"kind": "DeleteOptions", "apiVersion": "v1"}
+
+
+@pytest.mark.parametrize("verb", ["delete", "deletecollection"])
+@pytest.mark.parametrize(
+    ("uri", "body", "level", "dry"),
+    [
+        ("/x", {**OPTIONS, "dryRun": ["All"]}, "Request", True),  # kubectl delete --dry-run=server
+        ("/x?dryRun=All", OPTIONS, "Request", False),  # the server does not look at the query beside a body
+        ("/x?dryRun=All", {**OPTIONS, "dryRun": []}, "Request", False),
+        ("/x?dryRun=All", {**OPTIONS, "dryRun": "All"}, "Request", False),
+        ("/x?dryRun=All", None, "Request", True),
+        ("/x?dryRun=All", None, "Metadata", False),  # nobody can tell
+        ("/x", OPTIONS, "Request", False),
+    ],
+)
+def test_the_body_of_a_delete_decides(verb, uri, body, level, dry):
+    bodies = {} if body is None else {"requestObject": body}
+    event = event_of(native(verb, "secrets", requestURI=uri, level=level, **bodies))
+    assert event["dryRun"] is dry
+    assert bool(event["flags"] & Flag.DRY_RUN) is dry
+    unknown = "dryRun: the body of a delete decides, and the log holds none"
+    assert (unknown in event["coverage"]["reasons"]) is (level == "Metadata")
+
+
+def test_the_body_of_a_delete_decides_on_gke():
+    entry = json.loads(record("privileged-container", "gke").value)
+    entry["protoPayload"] |= {"methodName": "io.k8s.core.v1.pods.delete", "response": None}
+    for label, body, dry in (
+        ("All", {"@type": "core.k8s.io/v1.DeleteOptions"}, False),
+        ("", {"@type": "core.k8s.io/v1.DeleteOptions", "dryRun": ["All"]}, True),
+        ("All", None, True),
+    ):
+        entry["labels"]["command.gke.io/dryRun"] = label
+        entry["protoPayload"]["request"] = body
+        assert normalize(RawEvent(json.dumps(entry).encode()))["dryRun"] is dry
+
+
 def test_a_dry_run_on_gke():
     entry = json.loads(record("privileged-container", "gke").value)
     entry["labels"]["command.gke.io/dryRun"] = "All"
     assert normalize(RawEvent(json.dumps(entry).encode()))["dryRun"]
+
+
+def test_the_only_time_of_v1alpha1():
+    old = native("get", "pods", apiVersion="audit.k8s.io/v1alpha1", timestamp="2017-11-02T09:00:00Z")
+    del old["requestReceivedTimestamp"], old["stageTimestamp"]
+    assert event_of(old)["time"] == event_of(old)["loggedTime"] == 1509613200_000000
+    assert event_of(old)["id"] != event_of({**old, "timestamp": "2017-11-02T09:00:01Z"})["id"]
 
 
 WRONG = {

@@ -31,7 +31,7 @@ from leadsman_normalizer.facts import Asked, empty, flags_of, read_facts
 from leadsman_normalizer.facts.components import component, tells_version
 from leadsman_normalizer.facts.exec import STREAMS
 from leadsman_normalizer.facts.kinds import WRITES, kind_of, may_be_custom
-from leadsman_normalizer.lenient import note
+from leadsman_normalizer.lenient import decoder, note
 from leadsman_normalizer.redact import audit_annotations, body_text, mask, mask_uri
 
 # plain numbers: an IntFlag takes a microsecond for each |
@@ -49,6 +49,7 @@ NO_REF: Final[ObjectRef] = {
     "resourceVersion": "",
     "subresource": "",
 }
+DELETES = frozenset({"delete", "deletecollection"})
 # dryRun is honoured for the stored objects of these groups; exec, tokens and reviews act regardless (DETECTIONS 1.3)
 _ACTS_REGARDLESS = frozenset({"exec", "attach", "portforward", "proxy", "token", "eviction", "binding"})
 _REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
@@ -103,6 +104,12 @@ class Request(msgspec.Struct, gc=False):
     gke_command: str = ""
     truncated: bool = False
     reasons: list[str] = msgspec.field(default_factory=list)
+
+
+class _DeleteOptions(msgspec.Struct, gc=False):
+    """metav1.DeleteOptions, as far as it is read."""
+
+    dryRun: list[str] = []
 
 
 def assemble(request: Request) -> AuditEvent:
@@ -184,12 +191,28 @@ def is_dry_run(verb: str, ref: ObjectRef, value: str) -> bool:
     """
     return (
         value == "All"
-        and verb in ("create", "update", "patch", "delete", "deletecollection")
+        and (verb in WRITES or verb in DELETES)
         and ref["resource"] != ""
         and ref["subresource"] not in _ACTS_REGARDLESS
         and ref["apiGroup"] not in _REVIEWS
         and not may_be_custom(ref["apiGroup"])
     )
+
+
+def dry_run_of_delete(request: bytes, asked: str) -> str:
+    """The dryRun that the server heeds for a delete: its body's, where it has one, and only else the query's `asked`.
+
+    kubectl sends a body; who adds `?dryRun=All` beside an empty one deletes all the same
+    (k8s.io/apiserver pkg/endpoints/handlers/delete.go).
+    """
+    if request in (b"", b"null"):
+        return asked
+    if b"dryRun" not in request:
+        return ""
+    try:
+        return ",".join(decoder(_DeleteOptions).decode(request).dryRun)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def cluster_of(raw: RawEvent, provider: str) -> Cluster:

@@ -16,7 +16,7 @@ from leadsman_common.events import Flag, ObjectRef, action_of
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
-from leadsman_normalizer.assemble import is_dry_run
+from leadsman_normalizer.assemble import DELETES, is_dry_run
 from leadsman_normalizer.facts import FLAG_OF
 from leadsman_normalizer.facts.components import tells_version
 from leadsman_normalizer.facts.exec import STREAMS
@@ -119,6 +119,8 @@ def peek(raw: RawEvent) -> Head | None:
         return None
     if event.stage == "RequestReceived":
         return _DROPPED
+    if event.verb in DELETES and b"dryRun" in value:
+        return None  # the body decides
     ref = event.objectRef or _NO_REFERENCE
     annotations = event.annotations or _NO_ANNOTATIONS
     code = (event.responseStatus or _NO_STATUS).code

@@ -318,14 +318,13 @@ def redact(tree: Any, resource: str, depth: int = 0) -> Any:
         return _redact_list(tree, resource, depth)
     if not isinstance(tree, dict):
         return tree
-    hidden = _hides_data(tree, resource)
     kept: dict[str, Any] = {}
     for key, value in tree.items():
         if _is_ordinary(key):
             kept[key] = mask(value) if isinstance(value, str) else redact(value, resource, depth + 1)
         elif key in _DROPPED_KEYS or key in _COPIES:
             continue
-        elif (hidden and key in _DATA) or (key in _SECRET_KEYS and isinstance(value, str)):
+        elif (key in _DATA and _hides_data(tree, resource)) or (key in _SECRET_KEYS and isinstance(value, str)):
             kept[key] = (
                 MASK if isinstance(value, str) else dict.fromkeys(value, MASK) if isinstance(value, dict) else None
             )

@@ -14,7 +14,15 @@ from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, Response
 from leadsman_common.raw import RawEvent
 from leadsman_common.shared import shared
 from leadsman_normalizer.actor import ANONYMOUS, actor_of, groups_of
-from leadsman_normalizer.assemble import Request, assemble, cluster, is_dry_run, status_of
+from leadsman_normalizer.assemble import (
+    DELETES,
+    Request,
+    assemble,
+    cluster,
+    dry_run_of_delete,
+    is_dry_run,
+    status_of,
+)
 from leadsman_normalizer.calls import NOBODY
 from leadsman_normalizer.lenient import Truncated, decode, decoder, note
 from leadsman_normalizer.outcome import DECISION, REASON, gke
@@ -119,6 +127,9 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
     request, response = bytes(payload.request), bytes(payload.response)
     audit_id = operation.id or entry.insertId
     ip = metadata.callerIp or metadata.callerIP
+    dry_run = _dry_run(labels.get(DRY_RUN, ""))
+    if name.verb in DELETES:
+        dry_run = dry_run_of_delete(request, dry_run)
     return assemble(
         Request(
             raw=raw,
@@ -147,7 +158,7 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
             ref=ref,
             status={**answer, "code": outcome["http"]},
             annotations={**labels, COMMAND: mask(labels[COMMAND])} if COMMAND in labels else labels,
-            dry_run=is_dry_run(name.verb, ref, _dry_run(labels.get(DRY_RUN, ""))),
+            dry_run=is_dry_run(name.verb, ref, dry_run),
             cluster=in_cluster,
             actor=actor,
             ip=ip,

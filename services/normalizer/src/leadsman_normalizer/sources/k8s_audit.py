@@ -15,7 +15,17 @@ from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, User, ev
 from leadsman_common.raw import RawEvent
 from leadsman_common.shared import shared
 from leadsman_normalizer.actor import actor_of
-from leadsman_normalizer.assemble import NO_REF, NO_STATUS, Request, assemble, cluster_of, is_dry_run, status_of
+from leadsman_normalizer.assemble import (
+    DELETES,
+    NO_REF,
+    NO_STATUS,
+    Request,
+    assemble,
+    cluster_of,
+    dry_run_of_delete,
+    is_dry_run,
+    status_of,
+)
 from leadsman_normalizer.facts.kinds import kind_of
 from leadsman_normalizer.lenient import NO_BODY, Truncated, build, decode, decoder, load, note
 from leadsman_normalizer.outcome import DECISION, REASON, native
@@ -78,6 +88,7 @@ class Event(msgspec.Struct, gc=False):
     responseObject: msgspec.Raw = NO_BODY
     requestReceivedTimestamp: str = ""
     stageTimestamp: str = ""
+    timestamp: str = ""  # v1alpha1 had this one alone
     annotations: dict[str, str] = {}
 
 
@@ -158,7 +169,8 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
     if not code:
         note(reasons, "responseStatus: no code; whether the request was refused is not told")
     ref = _reference(event)
-    time, logged = micros(event.requestReceivedTimestamp), micros(event.stageTimestamp)
+    received = event.requestReceivedTimestamp or event.timestamp
+    time, logged = micros(received), micros(event.stageTimestamp)
     if not time:
         note(reasons, "requestReceivedTimestamp: none")
         time = logged or raw.received_ms * 1000
@@ -169,7 +181,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
             id=event_id(
                 cluster["id"],
                 event.auditID,
-                event.requestReceivedTimestamp,
+                received,
                 event.verb,
                 event.requestURI,
                 user["username"],
@@ -188,7 +200,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
             ref=ref,
             status=NO_STATUS if status is None else status_of(code, status.status, status.reason, status.message),
             annotations=annotations,
-            dry_run="dryRun" in event.requestURI and is_dry_run(event.verb, ref, dry_run_of(event.requestURI)),
+            dry_run=_is_dry_run(event, ref, reasons, truncated=truncated),
             cluster=cluster,
             actor=actor,
             ip=event.sourceIPs[-1] if event.sourceIPs else "",
@@ -200,6 +212,17 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
             reasons=reasons,
         )
     )
+
+
+def _is_dry_run(event: Event, ref: ObjectRef, reasons: list[str], *, truncated: bool) -> bool:
+    asked = dry_run_of(event.requestURI) if "dryRun" in event.requestURI else ""
+    if event.verb in DELETES:
+        request = bytes(event.requestObject)
+        if asked and not request and (truncated or event.level == "Metadata"):
+            note(reasons, "dryRun: the body of a delete decides, and the log holds none")
+            return False
+        asked = dry_run_of_delete(request, asked)
+    return asked != "" and is_dry_run(event.verb, ref, asked)
 
 
 def dry_run_of(uri: str) -> str:
