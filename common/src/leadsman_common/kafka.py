@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from leadsman_common import metrics
 from leadsman_common.errors import TooManyBadRecords
+from leadsman_common.kafka_tokens import for_librdkafka
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = MAX_MESSAGE_BYTES + 256 * 1024  # schemas/topics/*.dlq.yaml: the dlq-* headers come on top
@@ -36,13 +37,12 @@ class DeliveryFailed(RuntimeError):
     """The broker did not acknowledge a record in time: the world is broken, nothing may be acknowledged upstream."""
 
 
-def client_options(bootstrap: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Options that producer, consumer and admin share; `extra` is the operator's own map and wins."""
+def _client_options(bootstrap: str) -> dict[str, Any]:
+    """Options that producer and consumer share; the operator's own come last and win."""
     return {
         "bootstrap.servers": bootstrap,
         "log.connection.close": False,
         "reconnect.backoff.ms": 250,  # by default it tries, and logs, ten times a second while a broker is away
-        **(extra or {}),
     }
 
 
@@ -61,7 +61,7 @@ class AckedProducer:
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
-                **client_options(bootstrap),
+                **_client_options(bootstrap),
                 "acks": "all",
                 "enable.idempotence": True,
                 "compression.type": "lz4",
@@ -72,7 +72,7 @@ class AckedProducer:
                 # flush() waits for every record; to be told of each that arrived would cost a call a record
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
-                **(extra or {}),
+                **for_librdkafka(extra or {}, bootstrap),
             }
         )
 
@@ -197,7 +197,7 @@ def consumer(
     """A consumer that commits nothing by itself and starts a new group at the earliest record."""
     return Consumer(
         {
-            **client_options(bootstrap),
+            **_client_options(bootstrap),
             "group.id": group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -212,7 +212,7 @@ def consumer(
             "fetch.message.max.bytes": 4 * MAX_MESSAGE_BYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 64 * 1024,
-            **(extra or {}),
+            **for_librdkafka(extra or {}, bootstrap),
         }
     )
 

@@ -23,6 +23,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     ResourceType,
 )
 
+from leadsman_common.kafka_tokens import for_librdkafka
+
 _log = logging.getLogger(__name__)
 
 DEAD_LETTER_SUFFIX = ".dlq"
@@ -98,7 +100,7 @@ def create(
     max_partitions: int | None = None,
     replication: int = -1,
     env: Mapping[str, str] | None = None,
-    client: Mapping[str, Any] | None = None,
+    client: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> list[str]:
     """Create the missing topics and bring the settings of the others up to date; returns the names created.
@@ -109,7 +111,7 @@ def create(
     """
     wanted = {name(topic.name, prefix): topic for topic in topics}
     settings = {full: topic.config(os.environ if env is None else env) for full, topic in wanted.items()}
-    admin = AdminClient({"bootstrap.servers": bootstrap, **(client or {})})
+    admin = AdminClient({"bootstrap.servers": bootstrap, **for_librdkafka(client or {}, bootstrap)})
     present = admin.list_topics(timeout=timeout_s).topics
     new = [
         NewTopic(

@@ -11,8 +11,11 @@ from typing import Any, cast
 
 import faust
 import structlog
+from aiokafka.abc import AbstractTokenProvider
+from faust.auth import OAuthCredentials
 from faust.exceptions import ConsumerNotStarted
 
+from leadsman_common.kafka_tokens import TokenSource, source_of
 from leadsman_common.metrics import Lag
 from leadsman_common.settings import SettingError
 from leadsman_detector.acks import Batch
@@ -21,6 +24,7 @@ from leadsman_detector.transport import SCHEME, Consumer
 from leadsman_detector.watchdog import Watchdog
 
 DRAIN_S = 30.0
+SASL = ("sasl_plaintext", "sasl_ssl")
 MAX_FETCH_BYTES = 4 * 1024 * 1024  # above the largest batch of the topic, or aiokafka passes over what does not fit
 
 _log = structlog.get_logger()
@@ -114,7 +118,7 @@ def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
     app: Any = faust.App(
         source.group,
         broker=[f"{SCHEME}://{host}" for host in source.bootstrap.split(",")],
-        broker_credentials=credentials(source.kafka_options),
+        broker_credentials=credentials(source.kafka_options, source.bootstrap),
         processing_guarantee="at_least_once",
         web_enabled=False,
         datadir=str(data / "faust"),
@@ -159,9 +163,10 @@ def _broken(what: str, error: BaseException | None) -> None:
     os._exit(EXIT_BROKEN)
 
 
-def credentials(options: dict[str, str]) -> Any:
+def credentials(options: dict[str, str], bootstrap: str = "") -> Any:
     """Faust's form of librdkafka's security options; None for plain text. Raises SettingError for what it lacks."""
     protocol = options.get("security.protocol", "plaintext").lower()
+    tokens = source_of(options, bootstrap)
     if protocol == "plaintext":
         return None
     context = None
@@ -175,8 +180,10 @@ def credentials(options: dict[str, str]) -> Any:
             )
     if protocol == "ssl":
         return faust.SSLCredentials(context)
+    if protocol in SASL and tokens is not None:
+        return OAuthCredentials(oauth_cb=TokenProvider(tokens), ssl_context=context)
     mechanism = options.get("sasl.mechanism", options.get("sasl.mechanisms", "PLAIN")).upper()
-    if protocol not in ("sasl_plaintext", "sasl_ssl") or mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+    if protocol not in SASL or mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
         raise SettingError(f"LEADSMAN_RUNNER=faust cannot do {protocol} with {mechanism}; use LEADSMAN_RUNNER=plain")
     return faust.SASLCredentials(
         username=options.get("sasl.username"),
@@ -184,3 +191,14 @@ def credentials(options: dict[str, str]) -> Any:
         mechanism=mechanism,
         ssl_context=context,
     )
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka publishes no types
+    """What aiokafka asks for a token at each connection; fetching one must not hold up its loop."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+
+    async def token(self) -> str:
+        """See AbstractTokenProvider."""
+        return (await asyncio.to_thread(self._source)).value
