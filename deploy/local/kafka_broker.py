@@ -27,7 +27,7 @@ from processes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache"
@@ -44,12 +44,22 @@ _JAVA = {"apt-get": "openjdk-17-jre-headless", "dnf": "java-17-openjdk-headless"
 _MAVEN = {"apt-get": "maven", "dnf": "maven", "apk": "maven"}
 
 
-def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: float = 120.0) -> Process:
-    """Start the broker and return once it answers metadata and would create a topic; raises StackError."""
+def start(
+    run_dir: Path,
+    *,
+    port: int | None,
+    tie_to_parent: bool,
+    timeout_s: float = 120.0,
+    more: Mapping[str, str] | None = None,
+) -> Process:
+    """Start the broker and return once it answers metadata and would create a topic; raises StackError.
+
+    `more` goes over its settings; listeners in it are added to the plain one.
+    """
     libs = ensure_jars()
 
     def start_on(chosen: int) -> Process:
-        config = _write_config(run_dir, chosen, free_port())
+        config = _write_config(run_dir, chosen, free_port(), more or {})
         _format(run_dir, libs, config)
         command = _java(run_dir, libs, _JVM, "kafka.Kafka", str(config))
         return spawn(run_dir, "kafka", command, port=chosen, tie_to_parent=tie_to_parent)
@@ -131,8 +141,8 @@ def _format(run_dir: Path, libs: Path, config: Path) -> None:
     marker.touch()
 
 
-def _write_config(run_dir: Path, port: int, controller_port: int) -> Path:
-    settings = {
+def _write_config(run_dir: Path, port: int, controller_port: int, more: Mapping[str, str]) -> Path:
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
@@ -162,6 +172,9 @@ def _write_config(run_dir: Path, port: int, controller_port: int) -> Path:
         "num.io.threads": 4,
         "num.recovery.threads.per.data.dir": 2,
     }
+    for key, value in more.items():
+        added = key.endswith(("listeners", "listener.security.protocol.map"))
+        settings[key] = f"{settings[key]},{value}" if added else value
     path = run_dir / "server.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
     return path

@@ -131,12 +131,7 @@ def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
     assert services("leadsman_batch_seconds_count") == everyone
     assert services("leadsman_last_received_timestamp_seconds") == everyone
     groups = {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
-    assert groups == {
-        "leadsman-normalizer",
-        "leadsman-detector",
-        "leadsman-notifier-webhook",
-        "leadsman-notifier-stdout",
-    }
+    assert groups == {"leadsman-normalizer", "leadsman-detector", "leadsman-notifier-webhook"}
 
 
 def test_latency_is_told_by_hop(scraped):

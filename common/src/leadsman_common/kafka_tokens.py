@@ -141,8 +141,9 @@ def _google() -> Token:
     import urllib3  # noqa: PLC0415
     from google.auth.transport.urllib3 import Request  # noqa: PLC0415
 
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    credentials.refresh(Request(urllib3.PoolManager()))
+    credentials: Any = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
+    request: Any = Request
+    credentials.refresh(request(urllib3.PoolManager()))
     expires_s = credentials.expiry.replace(tzinfo=UTC).timestamp()
     principal = str(getattr(credentials, "service_account_email", "") or getattr(credentials, "account", ""))
     head = {"typ": "JWT", "alg": "GOOG_OAUTH2_TOKEN"}
