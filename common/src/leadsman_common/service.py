@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from leadsman_common import health, logs, metrics
+from leadsman_common.rotation import Rotation, may_start_anew, secret_files, start_anew
 from leadsman_common.settings import Common, SettingError, load, shown
 
 S = TypeVar("S", bound=Common)
@@ -19,6 +21,8 @@ MISCONFIGURED = 2  # a setting: restarting will not help
 
 def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *, broken: int = BROKEN) -> int:
     """Load the settings, run `body(settings, log)` and return the process's exit code.
+
+    Where secrets changed in their files the body is ended in good order and the process starts anew (rotation.py).
 
     0 where it returned after a signal, MISCONFIGURED for a setting, `broken` for anything else that it raised: what was
     not acknowledged is then not committed, and comes again.
@@ -32,6 +36,8 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
     metrics.Process.service = service
     metrics.BUILD.info({"service": service, "version": version("leadsman-common")})
     log.info("starting", version=version("leadsman-common"), **shown(settings))
+    rotation = Rotation(secret_files(os.environ, settings), lambda: load(settings_class), log, settings.secrets_look_s)
+    rotation.start()
     try:
         body(settings, log)
     except SettingError as error:
@@ -42,6 +48,8 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
         log.exception("left: what was not acknowledged is not committed")
         return broken
     log.info("stopped: what was read is acknowledged and committed")
+    if may_start_anew(rotation):
+        start_anew()
     return 0
 
 

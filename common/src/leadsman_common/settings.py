@@ -109,3 +109,6 @@ class Common:
     http_host: str = setting("address for /healthz, /readyz and /metrics", "127.0.0.1")
     http_port: int = setting("port for /healthz, /readyz and /metrics; 0 chooses a free one, -1 none", -1)
     log_level: str = setting("debug, info, warning or error", "info")
+    secrets_look_s: float = setting(
+        "how often files of secrets and certificates are looked at for changes, in seconds; 0: never", 30.0
+    )

@@ -12,6 +12,7 @@ from leadsman_detector.config import Settings
 from leadsman_detector.handler import SERVICE
 from leadsman_detector.reload import RulesWatch
 from leadsman_detector.runner import EXIT_BROKEN
+from leadsman_detector.state_redis import eviction_of
 from leadsman_detector.stream import load_rules, make_handler, make_runner, rules_folders, source_of
 
 
@@ -27,6 +28,8 @@ def _run(settings: Settings, log: Any) -> None:
     if not rules.rules:
         raise SettingError("LEADSMAN_RULES_DIR holds no rule that can be used")
     log.info("rules", count=len(rules.rules), correlations=len(rules.correlations), digest=rules.digest)
+    if complaint := eviction_of(settings.redis_url, cluster=settings.redis_cluster, log=log):
+        raise SettingError(complaint)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     runner = make_runner(settings.runner, source_of(settings))
     watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s)

@@ -18,6 +18,7 @@ from faust.exceptions import ConsumerNotStarted
 from leadsman_common.kafka_tokens import TokenSource, source_of
 from leadsman_common.metrics import Lag
 from leadsman_common.settings import SettingError
+from leadsman_common.stopping import note
 from leadsman_detector.acks import Batch
 from leadsman_detector.runner import EXIT_BROKEN, Handler, Source
 from leadsman_detector.transport import SCHEME, Consumer
@@ -56,7 +57,7 @@ class FaustRunner:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, _asked, number, stop)
         watchdog.start()
         started = asyncio.create_task(app.start())
         asked = asyncio.create_task(stop.wait())
@@ -155,6 +156,11 @@ async def _handle(batch: Batch, handler: Handler) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not handled
         _broken("the handler raised", error)
     batch.handled = True
+
+
+def _asked(number: int, stop: asyncio.Event) -> None:
+    note(number)
+    stop.set()
 
 
 def _broken(what: str, error: BaseException | None) -> None:

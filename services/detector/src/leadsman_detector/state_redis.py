@@ -17,9 +17,10 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from leadsman_common.eviction import complaint, policies
 from leadsman_common.metrics import STATE_EVICTED
 from leadsman_detector.state import Claim, Keyed, Put, Range, StateReply, StateRequest
 
@@ -123,6 +124,30 @@ def connect(url: str, *, cluster: bool = False) -> Redis | RedisCluster:
     kind: Any = RedisCluster if cluster else Redis
     client: Redis | RedisCluster = kind.from_url(url, **options)
     return client
+
+
+def eviction_of(url: str, *, cluster: bool, log: Any) -> str:
+    """Why the Redis there may not hold the state, or "". Raises redis.RedisError where it stays away.
+
+    An account that may not ask (ACL), and a server that does not tell, are no reason to stay away.
+    """
+
+    async def ask() -> str:
+        client: Any = connect(url, cluster=cluster)
+        try:
+            info = await (client.info("memory", target_nodes="primaries") if cluster else client.info("memory"))
+        except NoPermissionError as error:
+            log.warning(
+                "Redis does not let us see its eviction policy: make sure that it is noeviction", error=str(error)
+            )
+            return ""
+        finally:
+            await client.aclose()
+        if not policies(info):
+            log.warning("Redis does not tell its eviction policy: make sure that it is noeviction")
+        return complaint(info)
+
+    return asyncio.run(ask())
 
 
 def key_of(namespace: str, request: Keyed) -> bytes:

@@ -45,6 +45,8 @@ def _deliver(settings: Settings, sinks: dict[str, Sink], stop: threading.Event, 
     )
     if redis is None:
         log.warning("no Redis configured: deliveries are forgotten at a restart")
+    elif complaint := redis.complaint():
+        log.warning("deliveries may be repeated", reason=complaint)
     delivered = redis or MemoryDelivered()
     streams = [
         SinkStream(settings, Delivery(name, sink, delivered, backoff, stop), stop, log, keeps_bad=at == 0)

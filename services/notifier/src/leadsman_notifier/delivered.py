@@ -13,6 +13,8 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from leadsman_common.eviction import complaint
+
 
 class RedisDelivered:
     """Shared by all workers, kept over restarts. What Redis raises after five tries is a broken world."""
@@ -41,6 +43,13 @@ class RedisDelivered:
             return bool(self._redis.ping())
         except redis.RedisError:
             return False
+
+    def complaint(self) -> str:
+        """Why this Redis may forget deliveries, which repeats them; "" where it keeps them or cannot be asked."""
+        try:
+            return complaint(self._redis.info("memory"))
+        except redis.RedisError:
+            return ""
 
     def _key(self, sink: str, key: str) -> str:
         return f"{self._prefix}leadsman:delivered:{sink}:{key}"
