@@ -1,6 +1,6 @@
-"""The tables of docs/operations.md: settings, topics and metrics, as the code has them.
+"""The tables of docs/configuration.md (settings) and docs/operations.md (topics, metrics), as the code has them.
 
-`.venv/bin/python docs/tables.py` rewrites them; a test holds the file to what this makes.
+`.venv/bin/python docs/tables.py` rewrites them; a test holds the files to what this makes.
 """  # noqa: INP001 - a script, no package
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from leadsman_common import metrics, topics
+from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, variable
 from leadsman_notifier.sinks import SINKS
 
 REPO = Path(__file__).resolve().parents[1]
-PAGE = REPO / "docs" / "operations.md"
-SERVICES = ("ingest-aws", "ingest-gcp", "normalizer", "detector", "notifier")
+CONFIGURATION, OPERATIONS = REPO / "docs" / "configuration.md", REPO / "docs" / "operations.md"
+_ORDER = ("ingest-", "normalizer", "detector", "notifier")  # the way of a record
+SERVICES = sorted(
+    (path.parent.name for path in REPO.glob("services/*/pyproject.toml")),
+    key=lambda name: (next(at for at, start in enumerate(_ORDER) if name.startswith(start)), name),
+)
 
 
 def settings_of(service: str) -> type[Common]:
@@ -36,24 +41,25 @@ def settings_tables() -> str:
     """What all services share, then each service's own, then each sink's."""
     shared = {field.name for field in dataclasses.fields(Common)}
     parts = [_settings("All services", Common, set())]
-    parts += [_settings(service, settings_of(service), shared) for service in SERVICES]
+    listening = {field.name for field in dataclasses.fields(Listening)}
+    parts += [_settings("Services that take requests over HTTP", Listening, set())]
+    parts += [_settings(service, settings_of(service), shared | listening) for service in SERVICES]
     parts += [_settings(f"notifier, sink {name}", sink, set()) for name, sink in SINKS.items()]
     return "\n\n".join(parts)
 
 
 def topics_table() -> str:
-    """Every topic with its partitions, retention and the setting that changes it."""
-    rows = [
-        (
-            f"`{t.name}`",
-            t.owner,
-            str(t.partitions),
-            _duration(t.retention_ms, t.cleanup_policy),
-            f"`{t.retention_setting}`",
-        )
-        for t in topics.load(REPO / "schemas" / "topics").values()
-    ]
-    return _table(("topic", "owner", "partitions", "kept", "setting, in milliseconds"), rows)
+    """Every topic with its owner, partitions and retention."""
+    declared = topics.load(REPO / "schemas" / "topics").values()
+    rows = [(f"`{t.name}`", t.owner, str(t.partitions), _duration(t.retention_ms, t.cleanup_policy)) for t in declared]
+    return _table(("topic", "owner", "partitions", "kept"), rows)
+
+
+def retentions_table() -> str:
+    """What changes the retention of each topic."""
+    declared = topics.load(REPO / "schemas" / "topics").values()
+    rows = [(f"`{t.retention_setting}`", _duration(t.retention_ms, t.cleanup_policy), f"`{t.name}`") for t in declared]
+    return _table(("setting, in milliseconds", "default", "topic"), rows)
 
 
 def metrics_table() -> str:
@@ -69,22 +75,33 @@ def metrics_table() -> str:
     return _table(("metric", "labels", "meaning"), rows)
 
 
-def render(page: str) -> str:
-    """The page with the tables put between their marks."""
-    for name, made in (("settings", settings_tables()), ("topics", topics_table()), ("metrics", metrics_table())):
+MADE = {
+    CONFIGURATION: {"settings": settings_tables, "retentions": retentions_table},
+    OPERATIONS: {"topics": topics_table, "metrics": metrics_table},
+}
+
+
+def render(path: Path) -> str:
+    """The page with its tables put between their marks."""
+    page = path.read_text(encoding="utf-8")
+    for name, make in MADE[path].items():
         begin, end = f"<!-- {name}: made by docs/tables.py -->", f"<!-- end of {name} -->"
         head, _, rest = page.partition(begin)
         _, mark, tail = rest.partition(end)
         if not mark:
-            raise ValueError(f"{PAGE}: no marks for {name}")
-        page = f"{head}{begin}\n\n{made}\n\n{mark}{tail}"
+            raise ValueError(f"{path}: no marks for {name}")
+        page = f"{head}{begin}\n\n{make()}\n\n{mark}{tail}"
     return page
 
 
 def _settings(title: str, cls: type[Any], left_out: set[str]) -> str:
     kinds = get_type_hints(cls)
     rows = [
-        (f"`{variable(field.name)}`", _default(field, kinds[field.name]), field.metadata["meaning"])
+        (
+            f"`{variable(field.name)}`",
+            _default(field, kinds[field.name]),
+            field.metadata["meaning"] + (" (*secret*)" if field.metadata["secret"] else ""),
+        )
         for field in dataclasses.fields(cls)
         if field.name not in left_out
     ]
@@ -119,8 +136,9 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def main() -> int:
-    """Rewrite the page."""
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the pages."""
+    for path in MADE:
+        path.write_text(render(path), encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code says: its tables are made from settings, topics and metrics."""
+"""docs/configuration.md and docs/operations.md say what the code says: their tables are made from it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 REPO = Path(__file__).parents[2]
-PAGE = REPO / "docs" / "operations.md"
+DOCS = REPO / "docs"
 NO_SETTINGS = {"LEADSMAN_NAME_FILE", "LEADSMAN_KEYS"}  # a form of names, and a constant of the code
 
 
 def load_tables():
-    spec = importlib.util.spec_from_file_location("docs_tables", PAGE.parent / "tables.py")
+    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_tables_of_operations_are_those_of_the_code():
-    page = PAGE.read_text(encoding="utf-8")
-    assert load_tables().render(page) == page, "run: .venv/bin/python docs/tables.py"
+@pytest.mark.parametrize("name", ["configuration.md", "operations.md"])
+def test_the_tables_are_those_of_the_code(name):
+    page = (DOCS / name).read_text(encoding="utf-8")
+    assert load_tables().render(DOCS / name) == page, "run: .venv/bin/python docs/tables.py"
 
 
 def test_every_setting_that_the_sources_name_is_in_it():
     """Also one that stands in no settings class. A name that ends in _ is the beginning of a family's."""
-    page = PAGE.read_text(encoding="utf-8")
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
     sources = [p for part in ("common", "services", "cli") for p in (REPO / part).rglob("src/**/*.py")]
     assert len(sources) > 30
     named = {name for p in sources for name in re.findall(r"\bLEADSMAN_[A-Z0-9_]+", p.read_text(encoding="utf-8"))}

@@ -181,7 +181,7 @@ def _next(screen: Screen) -> None:
         ("your own log, in one process:", ".venv/bin/leadsman scan audit.log"),
         ("your own log, through this stream:", "make demo ARGS='--from audit.log'"),
         ("the rules, one file each:", "rules/, and docs/writing-rules.md on how to write one"),
-        ("what each service is told:", "docs/operations.md"),
+        ("what each service is told:", "docs/configuration.md"),
     ):
         screen.line(f"  {what:<36}{how}")
 
