@@ -7,6 +7,7 @@ import sys
 import click
 
 from leadsman_cli.coverage_command import coverage
+from leadsman_cli.dlq import dlq
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
@@ -23,6 +24,7 @@ cli.add_command(scan)
 cli.add_command(rules)
 cli.add_command(coverage)
 cli.add_command(topics)
+cli.add_command(dlq)
 rules.add_command(test_rules)
 
 

@@ -9,9 +9,9 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
+from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_common import topics as declared
 from leadsman_common.schemas import schemas_dir
-from leadsman_common.settings import Common, SettingError, load
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -41,10 +41,7 @@ def create_topics(replication: int, wait_s: float) -> int:
     Reads LEADSMAN_KAFKA_BOOTSTRAP, LEADSMAN_KAFKA_OPTIONS, LEADSMAN_TOPIC_PREFIX and LEADSMAN_RETENTION_*_MS as the
     services do. May be run again at any time: data and partitions of a topic that exists are left alone.
     """
-    try:
-        settings = load(Common)
-    except SettingError as error:
-        raise click.UsageError(str(error)) from error
+    settings = kafka_settings()
     wanted = declared.load(schemas_dir() / "topics").values()
     until = time.monotonic() + wait_s
     while True:

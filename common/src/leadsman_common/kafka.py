@@ -171,6 +171,14 @@ def dead_message(message: Message, reason: str, stage: str) -> Outgoing:
     )
 
 
+WHAT_NEXT = (
+    "Stopped before they flood the dead letters; nothing of this batch is committed. Look at them with "
+    "`leadsman dlq ls` and `leadsman dlq show`. Mend the source, or the format it is said to have, and start again; "
+    "or raise the cap on bad records in a row (0: none), let them pass, and send them again later with "
+    "`leadsman dlq redrive`"
+)
+
+
 class BadRecordCap:
     """Counts bad records in a row and stops the consumer past the cap, so that no flood is dead-lettered unseen."""
 
@@ -186,7 +194,7 @@ class BadRecordCap:
         """A record was bad. Raises TooManyBadRecords past the cap."""
         self.in_a_row += 1
         if self.cap and self.in_a_row >= self.cap:
-            raise TooManyBadRecords(f"{self.in_a_row} bad records in a row, the last one: {reason}")
+            raise TooManyBadRecords(f"{self.in_a_row} bad records in a row, the last one: {reason}. {WHAT_NEXT}")
 
 
 def consumer(

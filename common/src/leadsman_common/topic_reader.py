@@ -68,10 +68,15 @@ class TopicReader:
             client.close()
 
     def read_ranges(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
-        """The records of some offsets: partition -> (start, end). Raises TopicUnreadableError."""
+        """The records of some offsets, partition -> (start, end), as far as they are there.
+
+        Raises TopicUnreadableError.
+        """
         client = self._client()
         try:
-            yield from self._all(client, topic, {p: r for p, r in ranges.items() if r[0] < r[1]})
+            spans = self._spans(client, topic, None)
+            there = {p: (max(a, spans[p].low), min(b, spans[p].end)) for p, (a, b) in ranges.items() if p in spans}
+            yield from self._all(client, topic, {p: r for p, r in there.items() if r[0] < r[1]})
         finally:
             client.close()
 

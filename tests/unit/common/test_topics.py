@@ -34,7 +34,13 @@ def write(folder: Path, **changes: object) -> Path:
 def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
-    assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), "state", "ledger"}
+    assert TOPICS.keys() == {
+        *with_dead_letters,
+        *(f"{name}.dlq" for name in with_dead_letters),
+        "state",
+        "ledger",
+        "dlq.decisions",
+    }
 
 
 @pytest.mark.parametrize(
