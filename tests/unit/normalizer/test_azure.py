@@ -154,7 +154,34 @@ def test_a_line_of_the_guard_is_an_event_of_the_control_plane():
     assert found["time"] == 1795428002_000001
     facts = found["facts"]["control_plane"]
     assert (facts["component"], facts["severity"]) == ("guard", "warning")
-    assert read(record("no line", "guard")) == Dropped("aks-audit: no klog line")
+
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
+ASKED = {"kind": "SubjectAccessReview", "spec": {"user": "alice@example.com", "resourceAttributes": {"verb": "get"}}}
+TOKEN_REVIEW = {"kind": "TokenReview", "spec": {"token": TOKEN}}
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "message"),
+    [
+        ('time="2026-11-23T10:00:02Z" level=warning msg="denied"', "warning", 'level=warning msg="denied"'),
+        ('{"level":"error","msg":"denied"}', "error", "denied"),
+        (json.dumps(ASKED), "", "alice@example.com"),
+        (json.dumps(TOKEN_REVIEW), "", "TokenReview"),
+        ("no line", "", "no line"),
+    ],
+)
+def test_another_line_of_the_guard_is_one_too(text, severity, message):
+    found = read(record(text, "guard"))
+    facts = found["facts"]["control_plane"]
+    assert (facts["component"], facts["severity"]) == ("guard", severity)
+    assert message in facts["message"]
+    assert found["time"] == 1795428002_000000
+    assert TOKEN not in json.dumps(found)
+
+
+def test_an_audit_event_in_the_category_of_the_guard_is_one():
+    assert read(record(category="guard"))["action"] == "get pods/exec"
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,12 @@ def test_what_is_not_ours_is_dropped(service, name, asked, identity):
     assert call(service, name, asked, identity=identity) == Dropped(f"not ours: {service}.amazonaws.com")
 
 
+def test_an_insight_is_no_call():
+    assert call("eks", "ListClusters", eventType="AwsCloudTrailInsight") == Dropped(
+        "not ours: a CloudTrail Insight, which is no call"
+    )
+
+
 def test_a_sensitive_call_with_a_sessions_key_is_ours():
     found = call("secretsmanager", "GetSecretValue", {"secretId": "db"}, identity=session("x"))
     assert found["action"] == "secretsmanager:GetSecretValue"

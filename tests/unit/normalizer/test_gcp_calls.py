@@ -387,6 +387,20 @@ def test_elsewhere_no_caller_is_no_credentials():
     assert call("k8s.io", *POD, authenticationInfo=None)["actor"]["unauthenticated"] is True
 
 
+@pytest.mark.parametrize("wrong", ["x", 5, {"principalEmail": ["a@b.c"]}, {"principalEmail": {"a": 1}}])
+def test_a_caller_of_a_wrong_type_is_unknown_rather_than_without_credentials(wrong):
+    found = call("k8s.io", *POD, authenticationInfo=wrong)
+    assert (found["actor"]["class"], found["actor"]["unauthenticated"]) == ("unknown", False)
+    assert found["user"]["username"] == ""
+    assert any(reason.startswith("protoPayload.authenticationInfo") for reason in found["coverage"]["reasons"])
+
+
+@pytest.mark.parametrize("key", ["callerIp", "callerIP"])
+def test_the_callers_address_in_both_spellings(key):
+    for service, method in (("container", f"{MANAGER}SetLegacyAbac"), ("k8s.io", POD[0])):
+        assert call(service, method, requestMetadata={key: "8.8.4.4"})["src_endpoint"]["ip"] == "8.8.4.4"
+
+
 @pytest.mark.parametrize("log", ["policy", "activity"])
 @pytest.mark.parametrize("status", [{}, {"code": 7}])
 def test_an_entry_of_policy_denied_is_refused(log, status):

@@ -22,13 +22,15 @@ from leadsman_normalizer.lenient import Truncated, decode
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.salvage import complete_fields
 from leadsman_normalizer.sources.aks_tables import event_of, is_row, read_row
-from leadsman_normalizer.sources.eks_components import from_line
+from leadsman_normalizer.sources.eks_components import MAX_LINE_BYTES, from_line, from_text
 from leadsman_normalizer.sources.k8s_audit import from_event, read_event
 from leadsman_normalizer.timestamps import micros
 
 FORMAT: Final = "aks-audit"
 _AUDIT = frozenset({"kube-audit", "kube-audit-admin"})
 _GUARD = "guard"
+# fields of an audit event; a review of the guard has none of them
+_OF_AUDIT = (b'"auditID"', b'"requestURI"', b'"objectRef"')
 _RESOURCE = re.compile(
     r"/subscriptions/([^/]+)/(?:.*/)?(?:managedclusters|connectedclusters)/([^/]+)", re.IGNORECASE | re.DOTALL
 )
@@ -76,12 +78,17 @@ def normalize_aks(raw: RawEvent) -> AuditEvent | Dropped:
         return Dropped(f"not ours: AKS category {category[:64]}")
     resource_id = record.resourceId or record.ResourceId or record.resource_id
     inner = _inside(raw, log.strip().encode("utf-8", "replace"), resource_id)
-    if category == _GUARD and not log.lstrip().startswith("{"):
-        logged = micros(record.time or record.TimeGenerated)
-        return from_line(
-            inner, log.strip(), _GUARD, cluster_of(inner, "azure"), FORMAT, logged // 1000 or raw.received_ms
-        )
+    if category == _GUARD and sum(name in inner.value for name in _OF_AUDIT) < 2:
+        return _from_guard(inner, micros(record.time or record.TimeGenerated) // 1000 or raw.received_ms)
     return _from_audit(inner, raw, reasons)
+
+
+def _from_guard(inner: RawEvent, time_ms: int) -> AuditEvent:
+    """What the guard says: klog lines, and in other forms the reviews that it is asked for and answers."""
+    text = inner.value[:MAX_LINE_BYTES].decode("utf-8", "replace")
+    cluster = cluster_of(inner, "azure")
+    found = from_line(inner, text, _GUARD, cluster, FORMAT, time_ms)
+    return from_text(inner, text, _GUARD, cluster, FORMAT, time_ms) if isinstance(found, Dropped) else found
 
 
 def _inside(raw: RawEvent, value: bytes, resource_id: str) -> RawEvent:

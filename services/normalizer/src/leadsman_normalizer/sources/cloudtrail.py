@@ -105,6 +105,8 @@ def normalize_cloudtrail(raw: RawEvent) -> AuditEvent | Dropped:
         raise InvalidEvent(f"truncated CloudTrail record: {error}") from error
     if not record.eventSource or not record.eventName:
         raise InvalidEvent("a CloudTrail record without eventSource or eventName")
+    if record.eventType == "AwsCloudTrailInsight":
+        return Dropped("not ours: a CloudTrail Insight, which is no call")
     identity = record.userIdentity or _NO_IDENTITY
     service = record.eventSource.removesuffix(_DOMAIN)
     if not _may_be_ours(record, identity, service):

@@ -35,6 +35,9 @@ KLOG = re.compile(
 _SEVERITIES = {"I": "info", "W": "warning", "E": "error", "F": "fatal"}
 _FLAG = re.compile(r'FLAG: --([a-z0-9][a-z0-9.-]*)="(.*)"\s*\Z', re.DOTALL)
 _VERSION = re.compile(r'"?(?i:version)(?: info)?"?:? *(?:version=)?"?(v\d+\.\d+\.\d+[\w.+-]*)')
+# logrus, as text and as JSON
+_LEVEL = re.compile(r'(?:^|[\s,{])"?level"?[=:]\s?"?([A-Za-z]{1,10})\b')
+_HEAD_CHARS = 1024
 _DAY = timedelta(days=1)
 _LAST_MS = 100_000_000_000_000  # the year 5138: what is later is no time
 
@@ -61,6 +64,28 @@ def from_line(
     time = _micros([int(part) for part in found.groups()[1:7]], near_ms)
     if not time:
         note(reasons, "time: klog writes no year, and when the line was received is not known")
+    return _event(raw, text, component, cluster, source_format, time, facts, reasons)
+
+
+def from_text(
+    raw: RawEvent, text: str, component: str, cluster: Cluster, source_format: str, time_ms: int
+) -> AuditEvent:
+    """The event of a line in another form: all of it is the message, and its time the record's (Unix ms)."""
+    found = _LEVEL.search(text[:_HEAD_CHARS])
+    facts = _facts(component, found[1].lower() if found else "", "", text)
+    return _event(raw, text, component, cluster, source_format, time_ms * 1000, facts, [])
+
+
+def _event(
+    raw: RawEvent,
+    text: str,
+    component: str,
+    cluster: Cluster,
+    source_format: str,
+    time: int,
+    facts: ControlPlaneFacts,
+    reasons: list[str],
+) -> AuditEvent:
     return assemble_call(
         Call(
             raw=raw,

@@ -115,7 +115,7 @@ def _event(
             user=user,
             actor=actor_of(user, None, "gcp", refused=rpc.code == 16),
             user_agent=metadata.callerSuppliedUserAgent,
-            ip=metadata.callerIp,
+            ip=metadata.callerIp or metadata.callerIP,
             status=status_of(outcome["http"], "Failure" if failed else "", "", rpc.message),
             outcome=outcome,
             cloud=cloud,

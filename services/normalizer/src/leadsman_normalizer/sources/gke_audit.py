@@ -61,7 +61,8 @@ class _Status(msgspec.Struct, gc=False):
     message: str = ""
 
 
-_SYSTEM: Actor = {**actor_of(NOBODY, None, "gcp", refused=False), "class": "managed_cloud"}
+_UNREADABLE = actor_of(NOBODY, None, "gcp", refused=False)
+_SYSTEM: Actor = {**_UNREADABLE, "class": "managed_cloud"}
 
 
 def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
@@ -101,6 +102,10 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
     log = _log_of(entry.logName)
     code = rpc.code or (7 if log == POLICY_DENIED else 0)
     user, impersonated, actor, cloud = who(payload.authenticationInfo or NO_AUTHENTICATION, refused=code == 16)
+    if user["username"] == ANONYMOUS and any(
+        reason.startswith("protoPayload.authenticationInfo") for reason in reasons
+    ):
+        user, actor = NOBODY, _UNREADABLE  # who asked stands there in a wrong type: nobody says that it was anonymous
     if log == SYSTEM_EVENT and actor["class"] == "unauthenticated" and not impersonated:
         user, actor = NOBODY, _SYSTEM  # Google's own action: it has no caller, rather than one without credentials
     ref = _reference(name, bytes(payload.response))
