@@ -376,6 +376,10 @@ def test_without_both_bodies_nothing_is_injected():
         {"requestObject": {"kind": "Pod", "spec": SPEC}},
         {"responseObject": {"kind": "Pod", "spec": SPEC}},
         {"requestObject": {"kind": "Pod", "spec": "x"}, "responseObject": {"kind": "Pod", "spec": SPEC}},
+        {
+            "requestObject": {"kind": "Pod", "spec": {**SPEC, "initContainers": [{"image": []}, 5]}},
+            "responseObject": {"kind": "Pod", "spec": SPEC},
+        },
     ):
         assert event_of(native("create", "pods", **bodies))["facts"]["pod"]["injected_images"] == []
 

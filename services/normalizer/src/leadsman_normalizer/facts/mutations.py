@@ -8,6 +8,7 @@ import msgspec
 
 from leadsman_common.events import PodFacts
 from leadsman_normalizer.facts.pod import LISTS
+from leadsman_normalizer.facts.values import mappings, text
 
 _MUTATION: Final = "mutation.webhook.admission.k8s.io/"
 MAX_WEBHOOKS: Final = 50
@@ -38,7 +39,6 @@ def injected_images(path: tuple[str, ...], request: dict[str, Any], stored: PodF
         spec = spec.get(key) if isinstance(spec, dict) else None
     if not isinstance(spec, dict):
         return []
-    lists = (spec.get(key) for key in LISTS)
-    asked = {c.get("image") for items in lists if isinstance(items, list) for c in items if isinstance(c, dict)}
+    asked = {text(container, "image", []) for key in LISTS for container in mappings(spec, key, [])}
     images = (c["image_raw"] for c in stored["containers"] if c["list"] in LISTS.values())
     return list(dict.fromkeys(image for image in images if image and image not in asked))
