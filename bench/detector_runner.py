@@ -81,7 +81,7 @@ def child(args: argparse.Namespace) -> int:
     batches = 0
     waits: list[float] = []
 
-    async def handler(records: list[Record]) -> None:
+    async def handler(records: list[Record]) -> bool:
         nonlocal seen, first, last, batches
         now_ms = time.time() * 1000
         seen += len(records)
@@ -93,6 +93,7 @@ def child(args: argparse.Namespace) -> int:
             waits.extend(now_ms - r.timestamp_ms for r in records)
         if seen >= args.events:
             os.kill(os.getpid(), signal.SIGTERM)
+        return True
 
     with tempfile.TemporaryDirectory() as data:
         make_runner(args.child, Source(args.bootstrap, args.topic, args.topic, data)).run(handler)

@@ -90,14 +90,15 @@ def child(arguments: argparse.Namespace) -> int:
         marks: list[tuple[int, float, float]] = []
         batches = 0
 
-        async def handler(records: list[Record]) -> None:
+        async def handler(records: list[Record]) -> bool:
             nonlocal batches
-            await wrapped(records)
+            done = await wrapped(records)
             batches += 1
             seen = (marks[-1][0] if marks else 0) + len(records)
             marks.append((seen, time.perf_counter(), time.process_time()))
             if seen >= arguments.events:
                 os.kill(os.getpid(), signal.SIGTERM)
+            return done
 
         make_runner(arguments.child, source_of(settings)).run(handler)
     first = next(mark for mark in marks if mark[0] >= arguments.events / 10)
@@ -112,8 +113,9 @@ def child(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _nothing(_records: list[Record]) -> None:
+async def _nothing(_records: list[Record]) -> bool:
     """Handle a batch by doing nothing."""
+    return True
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
-"""One table of cases for every CorrelationState: memory, Redis, and Redis Cluster (one node, all slots)."""
+"""One table of cases for every CorrelationState, and what hypothesis thinks of: memory, Redis, a Redis Cluster of six.
+
+What a Redis that lost data says is in test_state_guard.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from dataclasses import replace
 
 import pytest
 import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from leadsman_detector.state import CLOCK, Claim, Done, Due, MemoryState, Put, Range, Timer
 
@@ -47,6 +53,7 @@ def due(upto_ms, limit=10, cluster="c", source="audit"):
     return Due(cluster, source, T + upto_ms, limit)
 
 
+SHARDS = 6
 BINARY = [b"", b"\x00", b"\x00\xff\r\n", bytes(range(256)), "ü".encode()]
 
 # each case: exchanges, each a list of (request, reply)
@@ -62,7 +69,7 @@ CASES = {
         [(put(5, b"a"), None)],
         [(put(50, b"a"), None), (span(0, 10), [b"a"]), (span(11, 99), [])],
     ],
-    "by time, then by member, whatever the order of arrival": [
+    "by time, then by name, whatever the order of arrival": [
         [(put(9, b"a"), None), (put(1, b"z"), None), (put(5, b"c"), None), (put(5, b"b"), None)],
         [(span(0, 10), [b"z", b"b", b"c", b"a"])],
     ],
@@ -78,7 +85,7 @@ CASES = {
         [(span(0, 10), [b"\x03", b"\x04", b"\x05"])],
         [(put(1, b"\x01", cap=3), None), (span(0, 10), [b"\x03", b"\x04", b"\x05"])],
     ],
-    "the cap drops by member where times are equal": [
+    "the cap drops by name where times are equal": [
         [(put(1, m, cap=2), None) for m in (b"c", b"a", b"b")],
         [(span(0, 10), [b"b", b"c"])],
     ],
@@ -135,8 +142,6 @@ CASES = {
         [(put(1, b"%d" % n, cluster=f"c{n}"), None) for n in range(40)],
         [(span(0, 9, cluster=f"c{n}"), [b"%d" % n]) for n in range(40)],
     ],
-}
-TIMED_CASES = {
     "of one name the first put stays": [
         [(named(5, b"a", b"one"), None), (named(5, b"a", b"two"), None), (named(3, b"b", b"two"), None)],
         [(span(0, 10), [b"two", b"one"]), (named(7, b"a", b"three"), None)],
@@ -202,34 +207,45 @@ def exchange(request):
 
 
 @pytest.fixture(scope="module")
-def cluster_node(local, run_dir):
-    """Start a Redis Cluster of one node that holds all slots: it refuses a script whose keys lie apart."""
+def shards(local, run_dir):
+    """Start a Redis Cluster of six shards: it refuses a script whose keys lie apart."""
     processes, redis_server = local("processes"), local("redis_server")
+    bus = {}
 
     def start_on(port):
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
         # the bus' port is by default 10,000 above, where the kernel may have given it to some client
+        bus[port] = str(processes.free_port())
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
         command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf"]
-        command += ["--cluster-port", str(processes.free_port())]
-        return processes.spawn(run_dir, "redis-cluster", command, port=port, tie_to_parent=True)
+        command += ["--cluster-port", bus[port]]
+        return processes.spawn(run_dir, f"redis-cluster-{port}", command, port=port, tie_to_parent=True)
 
-    process = processes.start_ready(run_dir, start_on, redis_server.answers, timeout_s=30)
-    port = process.port
-    with redis.Redis(port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 50)) as client:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        for _ in range(100):
-            if client.cluster("info")["cluster_state"] == "ok":
-                break
-            time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}"
-    processes.stop(run_dir, [process], grace_s=2)
+    started = [processes.start_ready(run_dir, start_on, redis_server.answers, timeout_s=30) for _ in range(SHARDS)]
+    clients = [redis.Redis(port=p.port, decode_responses=True) for p in started]
+    for n, client in enumerate(clients):
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 16384 * n // SHARDS, 16384 * (n + 1) // SHARDS - 1)
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+    for client in clients[1:]:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", started[0].port, bus[started[0].port])
+    deadline = time.monotonic() + 60
+    while any(
+        c.cluster("info")["cluster_state"] != "ok" or c.cluster("info")["cluster_known_nodes"] != str(SHARDS)
+        for c in clients
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield clients, f"redis://127.0.0.1:{started[0].port}"
+    for client in clients:
+        client.close()
+    processes.stop(run_dir, started, grace_s=2)
 
 
 @pytest.fixture
-def cluster_url(cluster_node):
-    with redis.Redis.from_url(cluster_node) as client:
+def cluster_url(shards):
+    clients, url = shards
+    for client in clients:
         client.flushdb()
-    return cluster_node
+    return url
 
 
 def on_redis(url, *exchanges, namespace="test:", cluster=False, between=lambda _n: None):
@@ -256,13 +272,6 @@ def test_state(exchange, case):
     assert exchange(*requests) == [[reply for _, reply in step] for step in case]
 
 
-@pytest.mark.parametrize("case", TIMED_CASES.values(), ids=TIMED_CASES.keys())
-def test_names_groups_and_timers(case):
-    state = MemoryState()
-    for step in case:
-        assert state.exchange_now([request for request, _ in step]) == [reply for _, reply in step]
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_repeated_exchange_gives_the_same_answers(exchange, case):
     """What a crash after the exchange and before the commit does; nobody else came in between."""
@@ -280,31 +289,138 @@ def test_namespaces_are_apart(redis_url):
     assert on_redis(redis_url, [span(0, 9), claim(2, "i")], namespace="replay:") == [[[], True]]
     with redis.Redis.from_url(redis_url) as client:
         assert sorted(client.keys()) == [
-            b"live:{c=c}:c:k",
-            b"live:{c=c}:s:s",
-            b"replay:{c=c}:c:k",
+            b"{live%3A0}c:c::k",
+            b"{live%3A0}s:c::s",
+            b"{replay%3A0}c:c::k",
         ]
 
 
 @pytest.mark.integration
 def test_every_key_expires(redis_url):
-    on_redis(redis_url, [put(1, b"a"), replace(claim(1, "h"), ttl_ms=9_000), span(0, 9, series="never put")])
+    on_redis(
+        redis_url,
+        [put(1, b"a"), replace(claim(1, "h"), ttl_ms=9_000), span(0, 9, series="never put")],
+        [replace(named(1, b"n", b"m"), series="n"), timer(1, b"t")],
+    )
     with redis.Redis.from_url(redis_url) as client:
-        assert 0 < client.pttl(b"test:{c=c}:s:s") <= HOUR
-        assert 0 < client.pttl(b"test:{c=c}:c:k") <= 9_000
-        assert len(client.keys()) == 2
+        assert 0 < client.pttl(b"{test%3A0}c:c::k") <= 9_000
+        for key in (b"s:c::s", b"s:c::n", b"s:c::n\x00m"):
+            assert 0 < client.pttl(b"{test%3A0}" + key) <= HOUR
+        assert len(client.keys()) == 5
+        assert all(client.pttl(key) > 0 for key in client.scan_iter())
 
 
 @pytest.mark.integration
-def test_one_evalsha_a_cluster_and_batch(redis_url):
+def test_one_evalsha_a_batch(redis_url):
     batch = [put(n, b"%d" % n, cluster=f"c{n % 2}") for n in range(100)] + [span(0, 200, cluster="c0"), claim(1, "h")]
     with redis.Redis.from_url(redis_url) as client:
         on_redis(redis_url, batch)  # loads the script
         client.config_resetstat()
         on_redis(redis_url, batch)
         stats = client.info("commandstats")
-    assert stats["cmdstat_evalsha"]["calls"] == 3  # c0, c1, c
+    assert stats["cmdstat_evalsha"]["calls"] == 1
     assert "cmdstat_eval" not in stats
+
+
+@pytest.mark.integration
+def test_groups_are_spread_over_the_shards(shards, cluster_url):
+    puts = [replace(put(1, b"a"), group=f"x/{n}", series=f"s{n}") for n in range(200)]
+    on_redis(cluster_url, puts, cluster=True)
+    held = [len(client.keys()) for client in shards[0]]
+    assert sum(held) == 200
+    assert max(held) < 100, held
+
+
+@pytest.mark.integration
+def test_a_quota_drops_the_group_that_expires_first_and_counts_it(redis_url):
+    from leadsman_common.metrics import STATE_GROUPS_EVICTED
+    from leadsman_detector.state_redis import LONG_LIVED, RedisState, connect
+
+    counted = STATE_GROUPS_EVICTED.labels("flood")
+    before = counted._value.get()
+    day = 24 * HOUR
+
+    async def run():
+        state = RedisState(connect(redis_url), "test:", groups=5)
+        for n in range(12):
+            name = replace(named(1, b"n", b"m"), series=f"flood{n}", group=f"flood/{n}", ttl_ms=HOUR + n * 1000)
+            await state.exchange([name, replace(put(1, b"a"), series=f"calm{n % 3}", group=f"calm/{n % 3}")])
+            await state.exchange([replace(put(1, b"a"), series=f"long{n}", group=f"long/{n}", ttl_ms=2 * day)])
+        await state.close()
+
+    asyncio.run(run())
+    with redis.Redis.from_url(redis_url) as client:
+        left = sorted(k.decode().rpartition(":")[2] for k in client.keys("*}s:*"))
+    assert [k for k in left if k.startswith("flood")] == sorted(
+        f"flood{n}{more}" for n in range(7, 12) for more in ("", "\0m")
+    )
+    assert [k for k in left if k.startswith("calm")] == ["calm0", "calm1", "calm2"]
+    assert len([k for k in left if k.startswith("long")]) == min(12, 5 * LONG_LIVED)
+    assert counted._value.get() - before == 7
+
+
+# --- whatever hypothesis thinks of -----------------------------------------------------------------------------
+
+_names = st.sampled_from([b"a", b"ab", b"b", b"c\0m", b"\xff"])
+_times = st.integers(-3, 6)
+_groups = st.sampled_from(["", "x/1", "x/2", "y:1"])
+_keeps = {"first": "latest", "early": "earliest", "late": "last"}
+
+
+def _puts(draw):
+    series = draw(st.sampled_from(["plain", *_keeps]))
+    name = b"" if series == "plain" else draw(_names)
+    member = draw(_names) if series == "plain" else name + b"%d" % draw(_times)
+    keep = _keeps.get(series, "latest")
+    return Put(
+        series, "c", T + draw(_times), member, HOUR, draw(st.sampled_from([2, 3, 50])), draw(_groups), keep, name
+    )
+
+
+@st.composite
+def _requests(draw):
+    kind = draw(st.integers(0, 8))
+    if kind <= 3:
+        return _puts(draw)
+    if kind == 4:
+        series = draw(st.sampled_from(["plain", *_keeps]))
+        return Range(series, "c", T + draw(_times), T + draw(_times), draw(_groups))
+    if kind == 5:
+        who = draw(st.sampled_from("hij"))
+        return Claim(draw(st.sampled_from("kl")), "c", draw(st.integers(-1, 3)), who, HOUR, draw(_groups))
+    if kind == 6:
+        return timer(draw(_times), draw(_names), source=draw(st.sampled_from(["", "audit"])))
+    if kind == 7:
+        return due(draw(_times), draw(st.integers(1, 3)), source=draw(st.sampled_from(["", "audit"])))
+    return Done("c", draw(st.sampled_from(["", "audit"])), draw(_names))
+
+
+_exchanges = st.lists(st.lists(_requests(), max_size=8), max_size=5)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", ["redis", "cluster"])
+def test_redis_answers_as_memory_does(request, kind):
+    from leadsman_detector.state_redis import RedisState, connect
+
+    url = request.getfixturevalue("redis_url" if kind == "redis" else "cluster_url")
+    loop = asyncio.Runner()
+    client = connect(url, cluster=kind == "cluster")
+    numbers = itertools.count()
+
+    @settings(max_examples=300 if kind == "redis" else 60, deadline=None, derandomize=True)
+    @given(_exchanges)
+    def check(exchanges):
+        memory, real = MemoryState(), RedisState(client, f"h{next(numbers)}:")
+        for requests in exchanges:
+            assert loop.run(real.exchange(requests)) == memory.exchange_now(requests)
+        assert real.evicted == memory.evicted
+
+    try:
+        check()
+    finally:
+        loop.run(client.aclose())
+        loop.close()
 
 
 @pytest.mark.integration

@@ -192,14 +192,46 @@ def test_too_many_bad_records_stop_it_with_offsets_uncommitted(detector):
     assert detector.read("audit.events.dlq", 1, wait_s=0) == []
 
 
-def test_without_redis_it_leaves_and_with_redis_again_the_alert_comes(detector, local):
-    detector.put(event("one"))
-    process = detector.start(redis_url=f"redis://127.0.0.1:{local('processes').free_port()}/0")
-    assert process.wait(60) == EXIT_BROKEN, detector.log()
+def test_without_redis_single_events_alert_and_nothing_is_committed_until_it_is_there(detector, local, tmp_path):
+    server, processes = local("redis_server"), local("processes")
+    port = processes.free_port()
+    detector.put(event("one"), b"bad")
+    process = detector.start(redis_url=server.url(port), state_wait_s=0.5)
+    assert names(detector.read("alerts", 1)) == {"one"}, detector.log()
+    detector.put(event("two"))
+    assert names(detector.read("alerts", 2)) == {"one", "two"}, detector.log()
     assert detector.committed() == {}
-    process = detector.start()
-    assert [alert_codec().decode(m.value())["objectRef"]["name"] for m in detector.read("alerts", 1)] == ["one"]
-    assert stop(process) == 0
+    started = server.start(tmp_path, port=port, tie_to_parent=True)
+    try:
+        wait_for(lambda: detector.committed() == {0: 3})
+        detector.put(event("three"))
+        wait_for(lambda: names(detector.read("alerts", 4)) == {"one", "two", "three"})
+        assert len(detector.read("audit.events.dlq", 1)) == 1  # once, when it was handled
+        assert process.poll() is None
+        assert stop(process) == 0
+    finally:
+        processes.stop(tmp_path, [started], grace_s=5)
+
+
+def names(alerts):
+    return {alert_codec().decode(m.value())["objectRef"]["name"] for m in alerts}
+
+
+@pytest.mark.parametrize("detector", ["plain"], indirect=True)
+def test_a_redis_that_evicts_is_refused(detector, redis_url):
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert detector.start().wait(30) == 2
+            assert "maxmemory-policy allkeys-lru" in detector.log()
+            allowed = detector.start(redis_eviction_allowed="true")
+            detector.put(event("one"))
+            assert names(detector.read("alerts", 1)) == {"one"}
+            assert stop(allowed) == 0
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
 
 
 @pytest.mark.parametrize("detector", ["faust"], indirect=True)

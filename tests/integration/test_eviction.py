@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import redis
 import structlog
 
-from leadsman_detector.state_redis import eviction_of
+from leadsman_detector.state_redis import RedisState, connect
 
 pytestmark = pytest.mark.integration
 
@@ -27,6 +28,17 @@ def evicting(local, tmp_path_factory):
     processes.stop(folder, [process], grace_s=3)
 
 
+def eviction_of(url):
+    async def ask():
+        state = RedisState(connect(url), "t:")
+        try:
+            return await state.eviction()
+        finally:
+            await state.close()
+
+    return asyncio.run(ask())
+
+
 def test_the_detector_does_not_start(evicting):
     env = {**os.environ, "LEADSMAN_REDIS_URL": evicting, "LEADSMAN_HTTP_PORT": "-1"}
     command = [sys.executable, "-m", "leadsman_detector"]
@@ -39,7 +51,7 @@ def test_one_that_keeps_is_taken(evicting):
     client = redis.Redis.from_url(evicting)
     client.config_set("maxmemory-policy", "noeviction")
     try:
-        assert eviction_of(evicting, cluster=False, log=structlog.get_logger()) == ""
+        assert eviction_of(evicting) == ""
     finally:
         client.config_set("maxmemory-policy", "volatile-lru")
 
@@ -49,5 +61,5 @@ def test_an_account_that_may_not_ask_is_warned(evicting, capsys):
     client.acl_setuser("poor", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all"], commands=["-info"])
     url = evicting.replace("redis://", "redis://poor:pw@")
     structlog.reset_defaults()
-    assert eviction_of(url, cluster=False, log=structlog.get_logger()) == ""
+    assert eviction_of(url) == ""
     assert "does not let us see" in capsys.readouterr().out

@@ -228,7 +228,7 @@ def consumer(
 def consume_loop(
     client: Consumer,
     topics: Sequence[str],
-    handle: Callable[[list[Message]], None],
+    handle: Callable[[list[Message]], bool | None],
     stopping: Callable[[], bool],
     *,
     batch: int = 500,
@@ -238,7 +238,8 @@ def consume_loop(
     """Read batches, hand each to `handle`, then commit what it held. The lag of `group` is told where it is named.
 
     `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
-    the offsets uncommitted, so that the records come again. On return the group is left in good order.
+    the offsets uncommitted, so that the records come again. Where it returns False it has committed what
+    may be. On return the group is left in good order.
     """
     client.subscribe(list(topics))
     lag, look_at = metrics.Lag(group), 0.0
@@ -249,8 +250,7 @@ def consume_loop(
                 look_at = time.monotonic() + LAG_EVERY_S
             messages = client.consume(batch, timeout=wait_s)
             good = [m for m in messages if not _fatal(m)]
-            if good:
-                handle(good)
+            if good and handle(good) is not False:
                 commit(client, good)
     finally:
         client.close()
@@ -278,6 +278,8 @@ def commit(client: Consumer, messages: Iterable[Message]) -> None:
     """Commit the offset after the last record of each partition. Partitions taken away meanwhile are passed over."""
     last = {(m.topic(), m.partition()): m.offset() for m in messages}
     offsets = [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()]
+    if not offsets:
+        return
     for attempt in range(5):
         try:
             client.commit(offsets=offsets, asynchronous=False)

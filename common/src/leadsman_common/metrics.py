@@ -66,6 +66,19 @@ STATE_EVICTED = Counter("leadsman_state_evicted", "Members that a full series of
 BUILD = Info("leadsman_build", "The release that runs: service, version")
 RULES = Info("leadsman_rules", "The rules in force: digest, rules, correlations")
 RULES_RELOADS = Counter("leadsman_rules_reloads", "Changed rules folders, loaded or refused as a whole", ["result"])
+STATE_GROUPS_EVICTED = Counter(
+    "leadsman_state_groups_evicted", "Groups that a correlation or kind of state dropped over its quota", ["owner"]
+)
+STATE_DEGRADED = Gauge(
+    "leadsman_state_degraded", "1 while events are judged without the correlation state, their offsets uncommitted"
+)
+STATE_TROUBLES = Counter(
+    "leadsman_state_troubles", "Times that the state was lost, fell_back, was away or full, or had a gap", ["kind"]
+)
+STATE_REBUILDS = Counter("leadsman_state_rebuilds", "Rebuilds of the state from Kafka, by result", ["result"])
+STATE_REBUILD_SECONDS = Gauge("leadsman_state_rebuild_seconds", "How long the last rebuild took")
+STATE_REBUILD_RECORDS = Gauge("leadsman_state_rebuild_records", "Records read by the rebuild that runs or ran last")
+RULES_DIFFER = Gauge("leadsman_rules_differ", "Workers whose rules in force are others than this one's")
 
 MOST_CLUSTERS = 1000
 

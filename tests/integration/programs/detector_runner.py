@@ -37,7 +37,7 @@ def main() -> int:
     producer = AckedProducer(args.bootstrap, linger_ms=0)
     failed = Path(args.data) / "failed"
 
-    async def handler(records: list[Record]) -> None:
+    async def handler(records: list[Record]) -> bool:
         if args.hang == "block":
             time.sleep(1000)  # noqa: ASYNC251 - that is the point
         await asyncio.sleep(1000 if args.hang else args.delay_s)
@@ -47,6 +47,7 @@ def main() -> int:
             raise RuntimeError("the handler broke, as it was told")
         out = [Outgoing(args.out, None, name.encode()) for name in names]
         await asyncio.to_thread(producer.send, out)
+        return True
 
     source = Source(
         args.bootstrap,

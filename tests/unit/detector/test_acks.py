@@ -81,6 +81,23 @@ def test_a_batch_that_overlaps_the_rewound_position_keeps_its_first_part():
     assert queue.end == 25
 
 
+def test_what_is_to_be_read_again_is_dropped_at_once_and_what_was_handled_stays():
+    queue = AckQueue()
+    done, held, later = fetch(queue, (0, 9), (10, 19), (20, 29))
+    handle(done)
+    held.ack()  # handled is False: its handler could not
+    handle(later)
+    assert queue.end == 10
+    queue.drop_from(10)
+    assert (done.dropped, held.dropped, later.dropped, len(queue)) == (False, True, True, 0)
+    handle(held)
+    assert queue.end == 10
+    again, last = fetch(queue, (10, 19), (20, 29))
+    handle(again)
+    handle(last)
+    assert queue.end == 30
+
+
 def test_a_rewind_behind_what_was_handled_takes_it_back():
     queue = AckQueue()
     (done,) = fetch(queue, (0, 9))

@@ -20,9 +20,13 @@ def test_the_versions_it_was_read_against():
     assert (version("faust-streaming"), version("aiokafka")) == ("0.15.3", "0.14.0")
 
 
+OURS = {"rewind", "_rewind"}
+
+
 def test_each_override_overrides_something():
     for cls in (transport.Consumer, transport.ConsumerThread):
-        own = [name for name, value in vars(cls).items() if inspect.isfunction(value) and name != "__init__"]
+        own = [name for name, value in vars(cls).items() if inspect.isfunction(value)]
+        own = [name for name in own if name not in OURS | {"__init__"}]
         assert own
         for name in own:
             theirs = getattr(cls.__mro__[1], name, None)

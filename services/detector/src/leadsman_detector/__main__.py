@@ -12,8 +12,14 @@ from leadsman_detector.config import Settings
 from leadsman_detector.handler import SERVICE
 from leadsman_detector.reload import RulesWatch
 from leadsman_detector.runner import EXIT_BROKEN
-from leadsman_detector.state_redis import eviction_of
-from leadsman_detector.stream import load_rules, make_handler, make_runner, rules_folders, source_of
+from leadsman_detector.stream import (
+    load_rules,
+    make_handler,
+    make_runner,
+    refuse_eviction,
+    rules_folders,
+    source_of,
+)
 
 
 def main() -> int:
@@ -28,13 +34,13 @@ def _run(settings: Settings, log: Any) -> None:
     if not rules.rules:
         raise SettingError("LEADSMAN_RULES_DIR holds no rule that can be used")
     log.info("rules", count=len(rules.rules), correlations=len(rules.correlations), digest=rules.digest)
-    if complaint := eviction_of(settings.redis_url, cluster=settings.redis_cluster, log=log):
-        raise SettingError(complaint)
+    refuse_eviction(settings)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     runner = make_runner(settings.runner, source_of(settings))
     watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s)
     with listening(settings, log, ready=lambda: runner.ready() and producer.ready()), watch:
-        runner.run(make_handler(settings, rules, producer, watch))
+        handler = make_handler(settings, rules, producer, watch)
+        runner.run(handler, handler.tick)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from leadsman_detector.runner import Record
 class Batch:
     """Records of one partition and one fetch, in order; what a Faust agent gets as one message."""
 
-    __slots__ = ("acked", "first", "handled", "last", "queue", "records")
+    __slots__ = ("acked", "dropped", "first", "handled", "last", "queue", "records")
 
     def __init__(self, records: list[Record]) -> None:
         self.records = records
@@ -22,6 +22,7 @@ class Batch:
         self.last = records[-1].offset
         self.handled = False
         self.acked = False
+        self.dropped = False  # it comes again: what is still on its way need not be handled
         self.queue: AckQueue | None = None
 
     def ack(self) -> None:
@@ -59,6 +60,12 @@ class AckQueue:
             self.end = None
         batch.queue = self
         self._waiting.append(batch)
+
+    def drop_from(self, offset: int) -> None:
+        """Drop what was fetched from `offset` on and is not handled: the position is about to be rewound to it."""
+        while self._waiting and self._waiting[-1].first >= offset:
+            batch = self._waiting.pop()
+            batch.queue, batch.dropped = None, True
 
     def advance(self) -> None:
         """Take the acked batches off the front."""

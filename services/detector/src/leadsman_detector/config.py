@@ -18,6 +18,13 @@ class Settings(Common):
     redis_url: str = setting("Redis that holds the correlations' state", "redis://127.0.0.1:6379/0", secret=True)
     redis_cluster: bool = setting("whether that is a Redis Cluster", False)
     state_namespace: str = setting("put in front of every key, after the topic prefix; a replay has its own", "live:")
+    redis_eviction_allowed: bool = setting("start though that Redis would evict keys when its memory is full", False)
+    state_wait_s: float = setting("how long a batch waits for a state that is away; then it is judged without", 2.0)
+    state_history_h: float = setting("hours of audit.events that bring a lost state back", 24.0)
+    state_groups: int = setting(
+        "groups of each correlation in a cluster, four times as many of what lives longer than a day; 0: no bound",
+        50_000,
+    )
     rules_dir: tuple[str, ...] = setting("folders of rules, comma-separated; empty: those that come with it", ())
     rules_reload_s: float = setting("how often the rules folders are looked at for changes; 0: never", 10.0)
     runner: str = setting("what reads audit.events: faust or plain", "faust")
@@ -38,6 +45,8 @@ class Settings(Common):
             raise SettingError(f"LEADSMAN_RUNNER={self.runner!r}: faust or plain")
         if self.rules_reload_s < 0:
             raise SettingError("LEADSMAN_RULES_RELOAD_S must not be negative")
+        if self.state_wait_s < 0 or self.state_history_h < 0 or self.state_groups < 0:
+            raise SettingError("LEADSMAN_STATE_WAIT_S, _HISTORY_H and _GROUPS must not be negative")
         if self.batch < 1:
             raise SettingError("LEADSMAN_BATCH must be positive")
         if not 0 < self.stall_s <= self.stall_exit_s:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -15,11 +15,25 @@ from leadsman_common import metrics
 from leadsman_common.alerts import Alert, iso_time
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
-from leadsman_common.metrics import ALERTS, BATCH_SECONDS, DEAD_LETTERED, PRODUCED, RECEIVED, ROUTED
-from leadsman_detector.detect import Detector
+from leadsman_common.metrics import (
+    ALERTS,
+    BATCH_SECONDS,
+    DEAD_LETTERED,
+    GAPS,
+    PRODUCED,
+    RECEIVED,
+    ROUTED,
+    STATE_TROUBLES,
+)
+from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.guard import Guard, StateUnavailable
 from leadsman_detector.match import RuleSet
+from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
-from leadsman_detector.state import CorrelationState, StateReply, StateRequest
+from leadsman_detector.state import Put, StateReply, StateRequest
+from leadsman_detector.state_redis import Exchanged, Span, StateGap
+from leadsman_detector.state_topic import Topics, outlives_a_day
+from leadsman_detector.state_topic import outgoing as outgoing_state
 
 SERVICE = "detector"
 STAGE = "detect"
@@ -30,57 +44,135 @@ _log = structlog.get_logger()
 
 
 class BatchHandler:
-    """A Handler (see runner.py)."""
+    """A Handler and its Tick (see runner.py)."""
 
     def __init__(
         self,
         detector: Detector,
-        state: CorrelationState,
+        guard: Guard,
         producer: AckedProducer,
-        alerts_topic: str,
+        topics: Topics,
         cap: BadRecordCap,
+        *,
+        earliest: Callable[[int], int],
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_rules: Callable[[], RuleSet | None] | None = None,
     ) -> None:
-        """Set up; `new_rules` gives rules to be put in force from this batch on, asked before each."""
+        """Set up.
+
+        `new_rules` gives rules to be put in force from this batch on, asked before each; `earliest` tells the first
+        offset that a partition of audit.events still has.
+        """
         self._detector = detector
         self._new_rules = new_rules
-        self._state = state
+        self._guard = guard
         self._producer = producer
-        self._alerts_topic = alerts_topic
+        self._topics = topics
         self._cap = cap
+        self._earliest = earliest
         self._clock_us = clock_us
+        self._positions = Positions()
 
-    async def __call__(self, records: list[Record]) -> None:
-        """Handle a batch. Raises TooManyBadRecords past the cap, and what a broken Kafka or Redis raises."""
+    @property
+    def digest(self) -> str:
+        """Of the rules in force."""
+        return self._detector.rules.digest
+
+    async def __call__(self, records: list[Record]) -> bool:
+        """Handle a batch. Raises TooManyBadRecords past the cap, and what a broken Kafka raises.
+
+        False where the state could not be asked: what needs no state was raised, and the batch must come again.
+        """
         with BATCH_SECONDS.labels(SERVICE).time():
             if self._new_rules is not None and (rules := self._new_rules()) is not None:
                 self._detector = Detector(rules)
             now_us = self._clock_us()
             plan = self._detector.plan(records, now_us)
+            try:
+                alerts, kept = await self._judge(plan, records, now_us)
+            except StateUnavailable:
+                await self._judge_alone(plan, records)
+                return False
             dead = [(records[index], reason) for index, reason in plan.dead]
             self._count(records, dict(plan.dead))
-            replies = await self._exchange(plan.requests) if plan.requests else []
-            claims = self._detector.conclude(plan, replies, now_us)
-            alerts: list[Alert] = []
-            if claims.requests:
-                alerts = claims.granted(await self._exchange(claims.requests))
-            if alerts or dead:
-                await self._send(alerts, dead)
+            if alerts or dead or kept:
+                await self._send(alerts, dead, kept)
         topic = records[0].topic
         RECEIVED.labels(SERVICE, topic).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
         metrics.hop("detect", topic, min(record.timestamp_ms for record in records), time.time() * 1000)
         ROUTED.labels("decoded").inc(plan.decoded)
-        ROUTED.labels("passed").inc(len(records) - plan.decoded - len(dead))
+        ROUTED.labels("passed").inc(len(records) - plan.decoded - len(plan.dead))
+        return True
 
-    async def _exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
-        with metrics.STATE_SECONDS.labels(SERVICE).time():
+    async def tick(self) -> Mapping[int, int]:
+        """See runner.Tick: ask the state how it is, and give what must come again once it is well."""
+        untold = self._positions.untold()
+        try:
+            if not await self._guard.check(untold):
+                return {}
+        except StateGap as gap:
+            self._missed(gap.partition, gap.stored, await asyncio.to_thread(self._earliest, gap.partition))
+            return self._positions.again() if self._guard.good else {}
+        self._positions.handled(untold, told=True)
+        return self._positions.again()
+
+    async def _judge(self, plan: Plan, records: Sequence[Record], now_us: int) -> tuple[list[Alert], list[Outgoing]]:
+        """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""
+        spans = self._positions.spans(records)
+        replies: list[StateReply] = []
+        kept: list[Outgoing] = []
+        told = False
+        if plan.requests:
+            done = await self._exchange(plan.requests, spans)
+            told, replies = True, done.replies
+            puts = ((place, plan.requests[place]) for place in sorted(done.changed))
+            kept = [outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r)]
+        claims = self._detector.conclude(plan, replies, now_us)
+        alerts: list[Alert] = []
+        if claims.requests:
+            alerts = claims.granted((await self._exchange(claims.requests, () if told else spans)).replies)
+            told = True
+        self._positions.handled(spans, told=told)
+        return alerts, kept
+
+    async def _judge_alone(self, plan: Plan, records: Sequence[Record]) -> None:
+        """Raise what needs no state. The detector starts afresh: it may remember what the state never got."""
+        alone = list({raised.alert["id"]: raised.alert for raised in plan.raised}.values())
+        if alone:
+            await self._send(alone, [], [])
+        self._detector = Detector(self._detector.rules)
+        for span in self._positions.spans(records):
+            self._positions.missed(span.partition, span.first)
+
+    async def _exchange(self, requests: Sequence[StateRequest], spans: Sequence[Span]) -> Exchanged:
+        """Ask the state. Records that it has not seen and nobody can read any more are passed over, loudly."""
+        while True:
             try:
-                return await self._state.exchange(requests)
-            except Exception:
-                metrics.failed("redis")
-                raise
+                with metrics.STATE_SECONDS.labels(SERVICE).time():
+                    return await self._guard.exchange(requests, spans)
+            except StateGap as gap:
+                partition, stored = gap.partition, gap.stored
+            earliest = await asyncio.to_thread(self._earliest, partition)
+            first = next(span.first for span in spans if span.partition == partition)
+            if first > earliest:
+                self._missed(partition, stored, earliest)
+                raise StateUnavailable
+            GAPS.labels(SERVICE, self._topics.events).inc()
+            _log.error(
+                "records are gone that were never judged",
+                partition=partition,
+                from_offset=stored,
+                to_offset=first,
+                count=first - stored,
+            )
+            spans = [span._replace(take=True) if span.partition == partition else span for span in spans]
+
+    def _missed(self, partition: int, stored: int, earliest: int) -> None:
+        """Have a partition read again from where the state ends, or from its beginning."""
+        STATE_TROUBLES.labels("gap").inc()
+        _log.info("the state has not seen these records", partition=partition, stored=stored, earliest=earliest)
+        self._positions.missed(partition, max(stored, earliest))
 
     def _count(self, records: Sequence[Record], dead: dict[int, str]) -> None:
         """Count bad records in a row, before any is written: past the cap the batch is left as it is."""
@@ -93,8 +185,8 @@ class BatchHandler:
             else:
                 self._cap.good()
 
-    async def _send(self, alerts: list[Alert], dead: list[tuple[Record, str]]) -> None:
-        out = [outgoing(self._alerts_topic, alert) for alert in alerts]
+    async def _send(self, alerts: list[Alert], dead: list[tuple[Record, str]], kept: list[Outgoing]) -> None:
+        out = [*kept, *(outgoing(self._topics.alerts, alert) for alert in alerts)]
         for record, reason in dead:
             _log.error(
                 "record dead-lettered",
@@ -119,7 +211,9 @@ class BatchHandler:
             ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
             _log.info("alert", **described(alert))
         if alerts:
-            PRODUCED.labels(SERVICE, self._alerts_topic).inc(len(alerts))
+            PRODUCED.labels(SERVICE, self._topics.alerts).inc(len(alerts))
+        if kept:
+            PRODUCED.labels(SERVICE, self._topics.state).inc(len(kept))
         if dead:
             topic = dead[0][0].topic + ".dlq"
             PRODUCED.labels(SERVICE, topic).inc(len(dead))

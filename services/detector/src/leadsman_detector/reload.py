@@ -40,6 +40,7 @@ class RulesWatch:
         self._every_s = every_s
         self._sleep = sleep
         self._digest = in_force.digest
+        self.in_force = in_force
         self._seen = fingerprint(self._folders)
         self._ready: RuleSet | None = None
         self._lock = threading.Lock()  # over _ready, which the thread sets and the handler takes
@@ -64,6 +65,7 @@ class RulesWatch:
         with self._lock:
             ready, self._ready = self._ready, None
         if ready is not None:
+            self.in_force = ready
             tell(ready)
             _log.info("rules in force", count=len(ready.rules), digest=ready.digest)
         return ready

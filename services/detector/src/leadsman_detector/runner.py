@@ -5,7 +5,7 @@ Two runners keep it, Faust's and a plain consumer loop; the same tests drive bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -22,9 +22,20 @@ class Record(NamedTuple):
     timestamp_ms: int
 
 
-# Returns only when everything that came of the batch is acknowledged by Kafka and kept in the state.
+# Returns only when everything that came of the batch is acknowledged by Kafka and kept in the state. False: not all of
+# it is, so nothing of its partitions from it on is committed, and a Tick will ask for it again.
 # What it raises ends the process with the batch's offsets uncommitted, so that the records come again.
-Handler: TypeAlias = Callable[[list[Record]], Coroutine[Any, Any, None]]
+Handler: TypeAlias = Callable[[list[Record]], Coroutine[Any, Any, bool]]
+
+# Asked every TICK_S, also while nothing comes; gives the offset from which partitions are to be read again.
+Tick: TypeAlias = Callable[[], Coroutine[Any, Any, Mapping[int, int]]]
+TICK_S = 0.5
+
+
+async def no_tick() -> Mapping[int, int]:
+    """Nothing is to be read again."""
+    return {}
+
 
 EXIT_BROKEN = 70  # EX_SOFTWARE: what a handler's exception or a stall ends the process with
 
@@ -48,8 +59,10 @@ class Source:
 class Runner(Protocol):
     """Reads the topic until SIGTERM or SIGINT."""
 
-    def run(self, handler: Handler) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
         """Hand every record over at least once, in the order of its partition.
+
+        Partitions that `tick` names are read again from there, if they are this runner's.
 
         Returns after a signal, the batch in hand handled and committed. Raises, or leaves the process with
         EXIT_BROKEN, when the handler raises, Kafka stays unreachable, or nothing moves though records wait.

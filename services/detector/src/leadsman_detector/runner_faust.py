@@ -14,13 +14,14 @@ import structlog
 from aiokafka.abc import AbstractTokenProvider
 from faust.auth import OAuthCredentials
 from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
 
 from leadsman_common.kafka_tokens import TokenSource, source_of
 from leadsman_common.metrics import Lag
 from leadsman_common.settings import SettingError
 from leadsman_common.stopping import note
 from leadsman_detector.acks import Batch
-from leadsman_detector.runner import EXIT_BROKEN, Handler, Source
+from leadsman_detector.runner import EXIT_BROKEN, TICK_S, Handler, Record, Source, Tick, no_tick
 from leadsman_detector.transport import SCHEME, Consumer
 from leadsman_detector.watchdog import Watchdog
 
@@ -38,10 +39,11 @@ class FaustRunner:
         self._source = source
         self._app: faust.App | None = None
         self._lag = Lag(source.group)
+        self._held: set[int] = set()  # partitions of which nothing is committed until they are read again
 
-    def run(self, handler: Handler) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
         """See Runner."""
-        asyncio.run(self._serve(handler))
+        asyncio.run(self._serve(handler, tick))
 
     def ready(self) -> bool:
         """See Runner."""
@@ -51,14 +53,15 @@ class FaustRunner:
         except ConsumerNotStarted:
             return False
 
-    async def _serve(self, handler: Handler) -> None:
+    async def _serve(self, handler: Handler, tick: Tick) -> None:
         watchdog = Watchdog(self.waiting, self._source.stall_s, self._source.stall_exit_s)
-        app = self._app = make_app(self._source, handler, watchdog)
+        app = self._app = make_app(self._source, self._noting(handler), watchdog)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _asked, number, stop)
         watchdog.start()
+        ticking = asyncio.create_task(self._tick(tick, watchdog))
         started = asyncio.create_task(app.start())
         asked = asyncio.create_task(stop.wait())
         await asyncio.wait({started, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,6 +70,7 @@ class FaustRunner:
             crashed = asyncio.create_task(app.wait_until_stopped())
             await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
         watchdog.stop()
+        ticking.cancel()
         if app.crashed:
             _broken("the stream crashed", app.crash_reason)
         try:
@@ -75,6 +79,32 @@ class FaustRunner:
             _broken("could not drain", error)
         if app.crashed:
             _broken("the stream crashed while stopping", app.crash_reason)
+
+    def _noting(self, handler: Handler) -> Handler:
+        """The handler, with the partitions noted that it holds back."""
+
+        async def handle(records: list[Record]) -> bool:
+            done = await handler(records)
+            if not done:
+                self._held.add(records[0].partition)
+            return done
+
+        return handle
+
+    async def _tick(self, tick: Tick, watchdog: Watchdog) -> None:
+        again: dict[int, int] = {}
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                again.update(await tick())
+            except Exception as error:  # noqa: BLE001 - as with the handler
+                _broken("the state broke", error)
+            if again and (consumer := self._consumer()) is not None:
+                consumer.rewind({TP(self._source.topic, partition): offset for partition, offset in again.items()})
+                self._held.difference_update(again)
+                again.clear()
+            if self._held:
+                watchdog.progress()  # nothing may be new, and what is held waits for the state
 
     def _consumer(self) -> Consumer | None:
         """The app's consumer once it is there and settled, for threads other than the app's.
@@ -151,11 +181,14 @@ def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
 
 async def _handle(batch: Batch, handler: Handler) -> None:
     """Run the handler. Faust would swallow what it raises and acknowledge the batch: leave the process instead."""
+    if batch.dropped:
+        return
     try:
-        await handler(batch.records)
+        batch.handled = await handler(batch.records)
     except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not handled
         _broken("the handler raised", error)
-    batch.handled = True
+    if not batch.handled:
+        batch.records = []  # it holds the commits back until it is read again, which may be long
 
 
 def _asked(number: int, stop: asyncio.Event) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from leadsman_common.kafka import consume_loop, consumer
+from leadsman_common.kafka import commit, consume_loop, consumer
 from leadsman_common.stopping import on_signals
-from leadsman_detector.runner import Handler, Record, Source
+from leadsman_detector.runner import TICK_S, Handler, Record, Source, Tick, no_tick
 from leadsman_detector.watchdog import Watchdog
 
 LOOK_S = 0.5
@@ -28,9 +29,11 @@ class PlainRunner:
         self._assigned = False
         self._behind = True
         self._looked = 0.0
+        self._ticked = 0.0
+        self._held: set[int] = set()  # partitions of which nothing is committed until they are read again
         self._read: dict[int, int] = {}  # partition without a position -> high watermark up to which all is committed
 
-    def run(self, handler: Handler) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
         """See Runner."""
         source = self._source
         stop = on_signals()
@@ -50,14 +53,23 @@ class PlainRunner:
             if now - self._looked >= LOOK_S:
                 self._look(client)
                 self._looked = now
+            if now - self._ticked >= TICK_S:
+                self._rewind(client, loop.run(tick()))
+                self._ticked = time.monotonic()
+                if self._held:
+                    watchdog.progress()  # nothing may be new, and what is held waits for the state
             return stop.is_set()
 
         with asyncio.Runner() as loop:
 
-            def handle(messages: list[Message]) -> None:
+            def handle(messages: list[Message]) -> bool:
                 self._behind = True
-                loop.run(handler([_record(m) for m in messages]))
+                done = loop.run(handler([record_of(m) for m in messages]))
                 watchdog.progress()
+                if not done:
+                    self._held.update(m.partition() or 0 for m in messages)
+                commit(client, [m for m in messages if m.partition() not in self._held])
+                return False
 
             watchdog.start()
             try:
@@ -74,6 +86,16 @@ class PlainRunner:
     def waiting(self) -> bool:
         """Whether records wait, as of the last look; while a batch is in hand they do."""
         return self._behind
+
+    def _rewind(self, client: Consumer, offsets: Mapping[int, int]) -> None:
+        """Read partitions again. One that is not ours starts at its committed offset where it is."""
+        if not offsets:
+            return
+        assigned = {at.partition for at in client.assignment()}
+        for partition, offset in offsets.items():
+            if partition in assigned:
+                client.seek(TopicPartition(self._source.topic, partition, offset))
+            self._held.discard(partition)
 
     def _look(self, client: Consumer) -> None:
         try:
@@ -100,7 +122,7 @@ class PlainRunner:
         return False
 
 
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
     return Record(
         message.topic() or "",
         message.partition() or 0,

@@ -42,7 +42,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Ask for the members of a series between two event times, both included, by time and then by member."""
+    """Ask for the members of a series between two event times, both included, by time and then by name."""
 
     series: str
     cluster: str
@@ -173,12 +173,12 @@ class MemoryState:
 
 
 class _Series:
-    """Members by time and then by member; where each one's name stands."""
+    """Members by time and then by name; where each name stands."""
 
     __slots__ = ("_named", "_sorted")
 
     def __init__(self) -> None:
-        self._sorted: list[tuple[int, bytes, bytes]] = []  # time, member, name
+        self._sorted: list[tuple[int, bytes, bytes]] = []  # time, name, member
         self._named: dict[bytes, tuple[int, bytes, bytes]] = {}
 
     def put(self, time_ms: int, member: bytes, name: bytes, keep: str) -> None:
@@ -188,7 +188,7 @@ class _Series:
             if keep == "latest" or not better:
                 return
             del self._sorted[bisect.bisect_left(self._sorted, kept)]
-        entry = self._named[name] = (time_ms, member, name)
+        entry = self._named[name] = (time_ms, name, member)
         bisect.insort(self._sorted, entry)
 
     def cut(self, cap: int) -> int:
@@ -196,7 +196,7 @@ class _Series:
         over = len(self._sorted) - cap
         if over <= 0:
             return 0
-        for _, _, name in self._sorted[:over]:
+        for _, name, _ in self._sorted[:over]:
             del self._named[name]
         del self._sorted[:over]
         return over
@@ -204,4 +204,4 @@ class _Series:
     def between(self, from_ms: int, to_ms: int) -> list[bytes]:
         first = bisect.bisect_left(self._sorted, (from_ms,))
         last = bisect.bisect_left(self._sorted, (to_ms + 1,))
-        return [entry[1] for entry in self._sorted[first:last]]
+        return [member for _, _, member in self._sorted[first:last]]

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import structlog
+from redis.exceptions import RedisError
+
 from leadsman_common.kafka import AckedProducer, BadRecordCap
+from leadsman_common.metrics import STATE_REBUILDS
 from leadsman_common.settings import SettingError
 from leadsman_common.topics import name as topic_name
 from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
+from leadsman_detector.guard import Guard
 from leadsman_detector.handler import BatchHandler
 from leadsman_detector.match import RuleSet, load
+from leadsman_detector.rebuild import Rebuild, earliest_offset
 from leadsman_detector.reload import RulesWatch
 from leadsman_detector.rules import default_rules_dir
-from leadsman_detector.runner import Handler, Runner, Source
+from leadsman_detector.runner import Runner, Source
 from leadsman_detector.state_redis import RedisState, connect
+from leadsman_detector.state_topic import Topics
+
+_log = structlog.get_logger()
 
 
 def rules_folders(settings: Settings) -> list[Path]:
@@ -29,17 +39,73 @@ def load_rules(settings: Settings) -> RuleSet:
 
 def make_handler(
     settings: Settings, rules: RuleSet, producer: AckedProducer, watch: RulesWatch | None = None
-) -> Handler:
+) -> BatchHandler:
     """What handles each batch. It connects to Redis at the first request, on the loop that runs it."""
-    namespace = f"{settings.topic_prefix}{settings.state_namespace}"
+    source, topics = source_of(settings), topics_of(settings)
+
+    def rebuild() -> None:
+        asyncio.run(_rebuild(settings, watch.in_force if watch else rules))
+
     return BatchHandler(
         Detector(rules),
-        RedisState(connect(settings.redis_url, cluster=settings.redis_cluster), namespace),
+        Guard(
+            make_state(settings),
+            rebuild,
+            wait_s=settings.state_wait_s,
+            eviction_allowed=settings.redis_eviction_allowed,
+        ),
         producer,
-        topic_name("alerts", settings.topic_prefix),
+        topics,
         BadRecordCap(settings.max_bad_in_a_row),
+        earliest=lambda partition: earliest_offset(source, partition),
         new_rules=watch.take if watch else None,
     )
+
+
+def make_state(settings: Settings) -> RedisState:
+    """The state in Redis, not connected yet."""
+    namespace = f"{settings.topic_prefix}{settings.state_namespace}"
+    client = connect(settings.redis_url, cluster=settings.redis_cluster)
+    return RedisState(client, namespace, groups=settings.state_groups)
+
+
+def topics_of(settings: Settings) -> Topics:
+    """The topics that are read and written."""
+    events, alerts, state = (topic_name(base, settings.topic_prefix) for base in ("audit.events", "alerts", "state"))
+    return Topics(events, alerts, state)
+
+
+def refuse_eviction(settings: Settings) -> None:
+    """Raise SettingError where Redis answers and would evict. One that is away is asked when it answers."""
+
+    async def look() -> str:
+        state = make_state(settings)
+        try:
+            return await state.eviction()
+        finally:
+            await state.close()
+
+    try:
+        complaint = asyncio.run(look())
+    except (RedisError, OSError) as error:
+        _log.warning("Redis does not answer yet", reason=str(error))
+        return
+    if complaint and not settings.redis_eviction_allowed:
+        raise SettingError(complaint)
+
+
+async def _rebuild(settings: Settings, rules: RuleSet) -> None:
+    """Rebuild the state, or leave it to another worker. What is wrong is logged: it is tried again."""
+    state = make_state(settings)
+    history_ms = int(settings.state_history_h * 3_600_000)
+    try:
+        await Rebuild(state, Detector(rules), source_of(settings), topics_of(settings), history_ms).run()
+    except Exception:  # noqa: BLE001 - a broken Kafka or Redis, and whatever else: the guard asks for it anew
+        STATE_REBUILDS.labels("failed").inc()
+        _log.exception("the state could not be rebuilt; it is tried again")
+        await asyncio.sleep(1)
+    finally:
+        await state.close()
 
 
 def source_of(settings: Settings) -> Source:

@@ -82,13 +82,28 @@ class Consumer(AIOKafkaConsumer):
         super().__init__(*args, **kwargs)
         self.queues: defaultdict[TP, AckQueue] = defaultdict(AckQueue)
         self.batch_size: int = source_of(self.app).batch
+        self._again: dict[TP, int] = {}  # what is to be read again, and from where
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Batch]]:  # noqa: ASYNC109
+        if self._again:
+            await self._rewind()
         fetched = await super()._getmany(active_partitions, timeout)
         return {tp: list(coalesce(self.queues[tp], records, self.batch_size)) for tp, records in fetched.items()}
+
+    def rewind(self, offsets: Mapping[TP, int]) -> None:
+        """Read partitions again from these offsets, before the next fetch: then none is under way."""
+        self._again.update(offsets)
+
+    async def _rewind(self) -> None:
+        again, self._again = self._again, {}
+        again = {tp: offset for tp, offset in again.items() if tp in self.assignment()}
+        for tp, offset in again.items():
+            self.queues[tp].drop_from(offset)
+        if again:
+            await self.seek_wait(again)
 
     def _to_message(self, tp: TP, batch: Batch) -> BatchMessage:
         return BatchMessage(
@@ -134,6 +149,7 @@ class Consumer(AIOKafkaConsumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start afresh: every partition is read again from its committed offset."""
         self.queues.clear()
+        self._again.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
 
