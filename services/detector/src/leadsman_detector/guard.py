@@ -124,4 +124,3 @@ class Guard:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._rebuild, name="state-rebuild", daemon=True)
             self._thread.start()
-
