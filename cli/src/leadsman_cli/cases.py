@@ -74,6 +74,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     object_annotations: dict[str, str] = {}
     owner: Owner | None = None
     at: float | None = None  # seconds after the first request; 10 after the one before it
+    cluster: str = ""  # another cluster than the case's own
+    again: Annotated[int, Meta(ge=0)] = 0  # how many times more its record is delivered
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +86,8 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
     request: Request | None = None
     requests: list[Request] = []
     records: dict[Cloud, str] = {}
+    before: dict[Cloud, str] = {}  # records that arrive before the requests: what a cloud's API logs of calls to it
+    after: dict[Cloud, str] = {}  # and those that arrive after them, as late as they come in life
     clouds: list[Cloud] | None = None
     proof: dict[Cloud, Proof] = {}
     also: dict[str, Expect] = {}  # other rule -> what it must give
@@ -194,7 +198,9 @@ def _wrong(case: Case, folder: Path) -> Iterator[str]:
             yield f"nothing to run on {cloud}"
         if isinstance(case.expect, dict) and cloud not in case.expect:
             yield f"expect says nothing of {cloud}"
-    for cloud, name in case.records.items():
+    if (case.before or case.after) and not case.steps:
+        yield "before and after go with requests"
+    for cloud, name in (*case.records.items(), *case.before.items(), *case.after.items()):
         if not (folder / RECORDS / name).is_file():
             yield f"{cloud}: no such file: {RECORDS}/{name}"
     for request in case.steps:

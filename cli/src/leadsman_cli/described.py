@@ -52,20 +52,28 @@ _HTTP_REASONS = {
 
 
 def events_of(name: str, requests: Sequence[Request]) -> list[Event]:
-    """The events of a case's requests, in order of arrival. `name` keeps ids apart from those of other cases.
+    """The events of a case's requests, in order of arrival. `name` keeps ids apart from those of other cases."""
+    return [event for _, found in runs_of(name, requests) for event in found]
+
+
+def runs_of(name: str, requests: Sequence[Request]) -> list[tuple[str, list[Event]]]:
+    """The same with the cluster that they come from (empty: the case's own), a run for each change of it.
 
     A stream that was opened (exec, attach, portforward with code 101) gives two, ResponseStarted and
     ResponseComplete, as the server writes them.
     """
-    found: list[Event] = []
+    runs: list[tuple[str, list[Event]]] = []
     at = -float(STEP_S)
     for index, request in enumerate(requests):
         at = at + STEP_S if request.at is None else request.at
         event = _event(name, index, request, START + timedelta(seconds=at))
+        events = [event]
         if (event.get("objectRef") or {}).get("subresource") in STREAMS and event["responseStatus"]["code"] == 101:
-            found.append({**event, "stage": "ResponseStarted"})
-        found.append(event)
-    return found
+            events.insert(0, {**event, "stage": "ResponseStarted"})
+        if not runs or runs[-1][0] != request.cluster:
+            runs.append((request.cluster, []))
+        runs[-1][1].extend(events * (1 + request.again))
+    return runs
 
 
 def _event(name: str, index: int, request: Request, when: datetime) -> Event:

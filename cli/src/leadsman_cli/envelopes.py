@@ -39,12 +39,12 @@ class Enveloped:
     notes: tuple[str, ...] = ()
 
 
-def native(events: Sequence[Event]) -> Enveloped:
+def native(events: Sequence[Event], _cluster: str = CLUSTER) -> Enveloped:
     """A self-managed API server's log file: one event a line."""
     return Enveloped(_lines(events))
 
 
-def eks(events: Sequence[Event]) -> Enveloped:
+def eks(events: Sequence[Event], cluster: str = CLUSTER) -> Enveloped:
     """A CloudWatch Logs subscription document of the stream kube-apiserver-audit.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html
@@ -54,7 +54,7 @@ def eks(events: Sequence[Event]) -> Enveloped:
     document = {
         "messageType": "DATA_MESSAGE",
         "owner": ACCOUNT,
-        "logGroup": f"/aws/eks/{CLUSTER}/cluster",
+        "logGroup": f"/aws/eks/{cluster}/cluster",
         "logStream": _STREAM,
         "subscriptionFilters": ["leadsman"],
         "logEvents": [
@@ -65,7 +65,7 @@ def eks(events: Sequence[Event]) -> Enveloped:
     return Enveloped(_lines([document]), found.withheld)
 
 
-def gke(events: Sequence[Event]) -> Enveloped:
+def gke(events: Sequence[Event], cluster: str = CLUSTER) -> Enveloped:
     """LogEntries of Cloud Audit Logs, one a line (https://cloud.google.com/kubernetes-engine/docs/how-to/audit-logging).
 
     Shapes as in entries of real clusters: what stands in no entry (groups, URI, HTTP code, level) is not there.
@@ -73,18 +73,18 @@ def gke(events: Sequence[Event]) -> Enveloped:
     found = logged(events, "gke", "GKE")
     withheld = list(found.withheld)
     notes: list[str] = []
-    entries = [_entry(event, withheld, notes) for event in found.events]
+    entries = [_entry(event, cluster, withheld, notes) for event in found.events]
     return Enveloped(_lines(entries), tuple(dict.fromkeys(withheld)), tuple(dict.fromkeys(notes)))
 
 
-def aks(events: Sequence[Event]) -> Enveloped:
+def aks(events: Sequence[Event], cluster: str = CLUSTER) -> Enveloped:
     """Records of the diagnostic category kube-audit: the event as text in properties.log.
 
     https://learn.microsoft.com/en-us/azure/aks/monitor-aks-reference. The API server sees an inner address last.
     """
     resource = (
         "/SUBSCRIPTIONS/00000000-0000-4000-8000-000000000001/RESOURCEGROUPS/DOCK"
-        "/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/" + CLUSTER.upper()
+        "/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/" + cluster.upper()
     )
     found = logged(events, "aks", "AKS")
     records = [
@@ -107,7 +107,7 @@ def aks(events: Sequence[Event]) -> Enveloped:
     return Enveloped(_lines(records), found.withheld)
 
 
-ENVELOPES: Mapping[Cloud, Callable[[Sequence[Event]], Enveloped]] = {
+ENVELOPES: Mapping[Cloud, Callable[..., Enveloped]] = {
     "native": native,
     "eks": eks,
     "gke": gke,
@@ -133,7 +133,7 @@ def _with_iam(event: Event) -> Event:
     return {**event, "user": {"uid": uid, **user, "extra": extra}}
 
 
-def _entry(event: Event, withheld: list[str], notes: list[str]) -> dict[str, Any]:
+def _entry(event: Event, cluster: str, withheld: list[str], notes: list[str]) -> dict[str, Any]:
     ref = event.get("objectRef")
     verb, code = event["verb"], event["responseStatus"]["code"]
     method, name = _method(event, ref), _resource_name(event, ref)
@@ -174,7 +174,7 @@ def _entry(event: Event, withheld: list[str], notes: list[str]) -> dict[str, Any
         "receiveTimestamp": event["stageTimestamp"],
         "resource": {
             "type": "k8s_cluster",
-            "labels": {"cluster_name": CLUSTER, "location": "europe-west4", "project_id": PROJECT},
+            "labels": {"cluster_name": cluster, "location": "europe-west4", "project_id": PROJECT},
         },
         "timestamp": event["requestReceivedTimestamp"],
     }

@@ -22,7 +22,6 @@ from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
-from leadsman_detector import known, members
 from leadsman_detector.alert import Where, object_text
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.explain import Looked, Part, Step, explain
@@ -88,13 +87,11 @@ class Explainer:
             return None
         plan = Plan()
         self._detector.judge(plan, event, Where())
-        replies = self._state.exchange_now(plan.requests)
-        claims = self._detector.conclude(plan, replies)
-        alerts = claims.granted(self._state.exchange_now(claims.requests))
+        alerts = self._state.settle(self._detector.evaluate(plan))
         if self.rule not in self._rules.candidates(event["action"], event["flags"]):
             return None
         for asked in plan.asking:
-            event = known.answered(event, members.of(replies[asked.first]))
+            event = asked.event
         match = self.rule.match(event)
         raised = [a for a in alerts if a["rule"]["name"] == self.rule.rule.name]
         level, modifiers = (match.level, match.modifiers) if match else ("", ())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from leadsman_cli.cases import RECORDS, Case, CaseFile, Cloud, Expect
-from leadsman_cli.described import events_of
+from leadsman_cli.described import runs_of
 from leadsman_cli.envelopes import CLUSTER, ENVELOPES, Enveloped
 from leadsman_cli.readers import Identity, read
 from leadsman_cli.scan import Scanned, Scanner
@@ -34,21 +34,44 @@ class Result:
     took_s: float = 0.0
 
 
-def records_of(file: CaseFile, case: Case, cloud: Cloud) -> Enveloped:
-    """The bytes of the case as the cloud's log would hold them: a file by hand, or made from the description."""
+def arrivals_of(file: CaseFile, case: Case, cloud: Cloud) -> list[tuple[str, Enveloped]]:
+    """What arrives in a case, in order: the cluster that it comes from, and the bytes as the cloud's log has them.
+
+    A file by hand, or made from the description; beside that, what the cloud's own API logged.
+    """
     if cloud in case.records:
-        return Enveloped((file.path.parent / RECORDS / case.records[cloud]).read_bytes())
-    return ENVELOPES[cloud](events_of(f"{file.rule}/{case.name}", case.steps))
+        return [(CLUSTER, Enveloped(_file(file, case.records[cloud])))]
+    found = []
+    for cluster, events in runs_of(f"{file.rule}/{case.name}", case.steps):
+        found.append((cluster or CLUSTER, ENVELOPES[cloud](events, cluster or CLUSTER)))
+    if cloud in case.before:
+        found.insert(0, (CLUSTER, Enveloped(_file(file, case.before[cloud]))))
+    if cloud in case.after:
+        found.append((CLUSTER, Enveloped(_file(file, case.after[cloud]))))
+    return found
+
+
+def _file(file: CaseFile, name: str) -> bytes:
+    return (file.path.parent / RECORDS / name).read_bytes()
+
+
+def records_of(file: CaseFile, case: Case, cloud: Cloud) -> Enveloped:
+    """The same as one."""
+    found = [enveloped for _, enveloped in arrivals_of(file, case, cloud)]
+    withheld = dict.fromkeys(w for e in found for w in e.withheld)
+    return Enveloped(
+        b"".join(e.data for e in found), tuple(withheld), tuple(dict.fromkeys(n for e in found for n in e.notes))
+    )
 
 
 def scanned(rules: RuleSet, file: CaseFile, case: Case, cloud: Cloud) -> tuple[Scanned, Enveloped]:
     """All that a scan of the case's records finds."""
-    enveloped = records_of(file, case, cloud)
     scanner = Scanner(rules)
-    identity = Identity(cluster=CLUSTER) if cloud == "native" else Identity()
     name = f"{file.path.name}: {case.name} ({cloud})"
-    scanner.take(read(name, io.BytesIO(enveloped.data), "auto", identity, lambda _size: None))
-    return scanner.found, enveloped
+    for cluster, enveloped in arrivals_of(file, case, cloud):
+        identity = Identity(cluster=cluster) if cloud == "native" else Identity()
+        scanner.take(read(name, io.BytesIO(enveloped.data), "auto", identity, lambda _size: None))
+    return scanner.found, records_of(file, case, cloud)
 
 
 def judge(rules: RuleSet, file: CaseFile, case: Case, cloud: Cloud) -> Result:

@@ -95,8 +95,7 @@ class Scanner:
         self._detector.judge(plan, event, NOWHERE)
         if plan.empty:
             return
-        claims = self._detector.conclude(plan, self._state.exchange_now(plan.requests))
-        for alert in claims.granted(self._state.exchange_now(claims.requests)):
+        for alert in self._state.settle(self._detector.evaluate(plan)):
             self.found.alerts[alert["id"]] = alert
 
 

@@ -33,8 +33,7 @@ def test_in_every_order_of_arrival(order, make_event, record):
         event = make_event(verb, resource, name=name, actor=actor, actor_class=actor_class, facts={"pod": pod})
         plan = Plan()
         detector.judge(plan, event, Where())
-        claims = detector.conclude(plan, state.exchange_now(plan.requests))
-        raised += claims.granted(state.exchange_now(claims.requests))
+        raised += state.settle(detector.evaluate(plan))
     mining = [alert for alert in raised if alert["rule"]["name"] == "crypto-mining-image"]
     assert len({alert["id"] for alert in mining}) == 1
     assert mining[-1]["actor"]["name"] == "bob"

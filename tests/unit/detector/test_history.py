@@ -67,8 +67,7 @@ def arrive(detector, *batches, state=None):
         plan = Plan()
         for event in batch:
             detector.judge(plan, event, Where())
-        claims = detector.conclude(plan, state.exchange_now(plan.requests))
-        raised += claims.granted(state.exchange_now(claims.requests))
+        raised += state.settle(detector.evaluate(plan))
     return raised
 
 

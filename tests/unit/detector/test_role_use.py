@@ -72,8 +72,7 @@ def arrive(events, state=None, detector=None):
     for event in events:
         plan = Plan()
         detector.judge(plan, event, Where("audit.events", 0, 1))
-        claims = detector.conclude(plan, state.exchange_now(plan.requests))
-        for alert in claims.granted(state.exchange_now(claims.requests)):
+        for alert in state.settle(detector.evaluate(plan)):
             if alert["rule"]["name"] == "exec-by-new-role":
                 found[alert["id"]] = alert
     return found

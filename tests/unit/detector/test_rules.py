@@ -182,14 +182,82 @@ def test_most_actions_have_no_candidates():
     assert rules.candidates("get /", Flag.EFFECTIVE | Flag.UNAUTHENTICATED)
 
 
-def test_a_correlation_that_nothing_evaluates_is_a_problem(tmp_path):
-    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
-    (tmp_path / "many.yml").write_text(
-        "title: Many\nname: many\nid: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad099\n"
-        "correlation: {type: event_count, rules: [one], group-by: [actor.name], timespan: 5m, condition: {gte: 10}}\n"
+def correlation(folder, text, own="", name="many"):
+    (folder / f"{name}.yml").write_text(
+        f"title: Many\nname: {name}\nleadsman: {{{own}}}\n"
+        f"correlation: {{rules: [one, two], group-by: [actor.name], timespan: 5m, {text}}}\n"
     )
+
+
+# what stands in a correlation, what Leadsman's own part says -> what is said of it
+WRONG = {
+    "a key that Sigma has not": ("type: event_count, condition: {gte: 2}, window: 5m", "", "unknown window"),
+    "a type that Sigma has not": ("type: sequence", "", "sequence"),
+    "no threshold": ("type: event_count", "", "without condition"),
+    "a count of nothing": ("type: value_count, condition: {gte: 2}", "", "field"),
+    "a field no event has": ("type: value_count, condition: {gte: 2, field: actor.x}", "", "no such field: actor.x"),
+    "a threshold of none": ("type: event_count, condition: {gte: 0}", "", "threshold"),
+    "a condition on a rule that is not there": ("type: temporal, condition: one and three", "", "three"),
+    "an order that leaves out": ("type: temporal_ordered, condition: one and not two", "", "not"),
+    "an alias for one rule alone": ("type: temporal, aliases: {who: {one: actor.name}}", "", "no field for two"),
+    "an anchor elsewhere": ("type: temporal", "anchor: three", "none of the rules"),
+    "an incident of no time": ("type: temporal", "incident: soon", "soon"),
+    "an unknown key of ours": ("type: temporal", "windowing: true", "unknown windowing"),
+    "a level that comes and goes": ("type: temporal", "levels: [{level: high, when: not one}]", "goes down"),
+    "another join": ("type: temporal", "join: magic", "role-use"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "own", "reason"), WRONG.values(), ids=WRONG)
+def test_a_correlation_that_cannot_be_evaluated_is_a_problem(tmp_path, text, own, reason):
+    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
+    write(tmp_path, "two", "a: {verb: list}\ncondition: a", number=2)
+    correlation(tmp_path, text, own)
     (problem,) = load([tmp_path]).problems
-    assert "role-use" in problem.reason
+    assert reason in problem.reason
+    assert problem.line
+
+
+def test_correlations_of_correlations_that_lead_back_are_problems(tmp_path):
+    write(tmp_path, "one", "a: {verb: get}\ncondition: a")
+    correlation(tmp_path, "type: temporal", name="two")
+    correlation(tmp_path, "type: temporal", name="fine", own="alert: false")
+    (tmp_path / "fine.yml").write_text((tmp_path / "fine.yml").read_text().replace("[one, two]", "[one]"))
+    problems = load([tmp_path]).problems
+    assert len([p for p in problems if "leads back" in p.reason]) == 1
+    assert all(p.line for p in problems)
+
+
+# generate of the correlation, leadsman.alert of the rule, in one file -> whether the rule alerts
+GENERATE = {
+    "not said, in its file": ("", "", True, False),
+    "not said, in another file": ("", "", False, True),
+    "not said, in its file, where the rule says so": ("", "alert: true", True, True),
+    "false": ("generate: false", "", False, False),
+    "false, where the rule says so": ("generate: false", "alert: true", False, True),
+    "true": ("generate: true", "", True, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("generate", "own", "one_file", "expected"), GENERATE.values(), ids=GENERATE)
+def test_generate(tmp_path, generate, own, one_file, expected):
+    rule = (
+        f"title: One\nname: one\nlogsource: {{product: kubernetes}}\nleadsman: {{{own}}}\n"
+        "detection: {a: {verb: get}, condition: a}\n"
+    )
+    both = (
+        "title: Both\nname: both\ncorrelation: {type: event_count, rules: [one], group-by: [actor.name], "
+        f"timespan: 5m, condition: {{gte: 2}}, {generate}}}\n"
+    )
+    if one_file:
+        (tmp_path / "both.yml").write_text(f"{rule}---\n{both}")
+    else:
+        (tmp_path / "one.yml").write_text(rule)
+        (tmp_path / "both.yml").write_text(both)
+    rules = load([tmp_path])
+    assert not rules.problems
+    assert [r.rule.alert for r in rules.rules] == [expected]
+    assert rules.fed == {"one"}
 
 
 def test_every_join_that_loads_is_evaluated():
@@ -266,7 +334,7 @@ def test_role_use_joins_three_rules(tmp_path):
     write(tmp_path, "one", "a: {verb: get}\ncondition: a")
     (tmp_path / "c.yml").write_text(
         "title: c\nname: c\nid: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad099\nlevel: high\n"
-        "correlation: {type: temporal_ordered, rules: [one, one], group-by: [cluster.id], timespan: 1h}\n"
+        "correlation: {type: temporal_ordered, rules: [one, two], group-by: [cluster.id], timespan: 1h}\n"
         "leadsman: {join: role-use}\n"
     )
     rules = load([tmp_path])

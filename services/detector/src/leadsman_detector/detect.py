@@ -1,17 +1,17 @@
-"""The detector's core in two pure steps, with the state's exchange between them.
+"""The detector's core: pure steps, with exchanges with the state between them.
 
-    plan = detector.plan(records)              routing, decoding, rules; what the state is asked
-    replies = await state.exchange(plan.requests)
-    claims = detector.conclude(plan, replies, now)   alerts that want to be raised, each with its claim
-    replies = await state.exchange(claims.requests)
-    alerts = claims.granted(replies)
+    plan = detector.plan(records)          routing, decoding, rules; what the state is asked first
+    alerts = await settle(detector.evaluate(plan, now), state.exchange)
 
-A shell around it reads, exchanges and sends (handler.py for the stream, the command line's scan for files).
+`evaluate` is a generator: it yields the requests of one exchange after the other and is sent the replies. First come
+the plan's own; then what follows from them (rules that look at what is known, correlations of correlations); at last
+the claim of each alert. A shell around it reads, exchanges and sends (handler.py for the stream, the command line's
+scan for files).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,9 +22,10 @@ from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
+from leadsman_detector.correlate_sigma import Arrival, build_all
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
-from leadsman_detector.state import Claim, Put, Range, StateReply, StateRequest
+from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 WRITES = ("create", "update", "patch")
@@ -53,6 +54,7 @@ class Raised:
     holder: str
     ttl_ms: int = CLAIM_TTL_MS
     part: str = ""  # what of the alert is claimed; empty: the alert as a whole
+    cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,12 @@ class Writing:
     children: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asking:
-    """A request on a pod, for rules that want to know what is known of it; the reply stands at `first`."""
+    """A request on a pod, for rules that want to know what is known of it; the reply stands at `first`.
+
+    Once it is answered, the event holds what is known.
+    """
 
     event: AuditEvent
     where: Where
@@ -85,9 +90,17 @@ class Asking:
     first: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """An event on its way into a group of a correlation, and where the replies of its cells stand."""
+
+    arrival: Arrival
+    places: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Plan:
-    """What came of a batch so far. `dead` holds (index in the batch, reason)."""
+    """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason)."""
 
     requests: list[StateRequest] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
@@ -95,25 +108,32 @@ class Plan:
     joining: list[Joining] = field(default_factory=list)
     writing: list[Writing] = field(default_factory=list)
     asking: list[Asking] = field(default_factory=list)
+    arriving: list[Arriving] = field(default_factory=list)
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
+    cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
     decoded: int = 0
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to conclude."""
+        """Whether there is nothing to evaluate."""
         return not self.raised and not self.requests
 
+    def ask(self, question: Range) -> int:
+        """Ask for a series once; gives where the reply stands."""
+        if question not in self.asked:
+            self.asked[question] = len(self.requests)
+            self.requests.append(question)
+        return self.asked[question]
 
-@dataclass(slots=True)
-class Claims:
-    """Alerts that want to be raised, and what the state must grant."""
-
-    alerts: list[Alert]
-    requests: list[StateRequest]
-
-    def granted(self, replies: Sequence[StateReply]) -> list[Alert]:
-        """The alerts whose claim was granted, one an id: the last one, which is the best explained."""
-        return list({a["id"]: a for a, ok in zip(self.alerts, replies, strict=True) if ok}.values())
+    def arrive(self, arrival: Arrival) -> None:
+        """Put an event into its group and have the cells around it looked at, each once a batch."""
+        correlation = arrival.correlation
+        self.requests += correlation.puts(arrival)
+        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
+        if cell in self.cells and not correlation.whole:
+            return
+        self.cells.add(cell)
+        self.arriving.append(Arriving(arrival, tuple(self.ask(r) for r in correlation.ranges(arrival))))
 
 
 class Detector:
@@ -123,6 +143,8 @@ class Detector:
         self.rules = rules
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
+        self._windowed, _ = build_all(rules.correlations)
+        self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
         self._asks = any(r.uses_known for r in rules.rules)
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
@@ -205,8 +227,7 @@ class Detector:
                     alerts[match.rule.id] = alert
                 else:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
-            if match.rule.name in self.rules.fed and match.fresh:
-                self._join(plan, match, where)
+            self._feed(plan, match, where)
         # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
         shows = route.changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
         if key is not None and versioned and (event["verb"] == "delete" or shows):
@@ -221,38 +242,66 @@ class Detector:
                 plan.asking.append(Asking(event, where, asking, len(plan.requests)))
                 plan.requests.append(question)
 
-    def conclude(self, plan: Plan, replies: Sequence[StateReply], now_us: int = 0) -> Claims:
-        """Complete the correlations and the objects' stories with the state's replies, and claim every alert."""
-        raised = list(plan.raised)
+    def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
+        """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
+        raised: list[Raised] = []
+        while not plan.empty:
+            replies = (yield plan.requests) if plan.requests else []
+            following = Plan()
+            raised += plan.raised
+            raised += self._concluded(plan, replies, following, now_us)
+            plan = following
+        if not raised:
+            return []
+        claims: list[StateRequest] = []
+        for one in raised:
+            key = f"{one.alert['id']}/{one.part}" if one.part else one.alert["id"]
+            cluster = one.cluster or one.alert["cluster"]["id"]
+            claims.append(Claim(key, cluster, one.rank, one.holder, one.ttl_ms, f"claims/{one.alert['id']}"))
+        granted = yield claims
+        return list({r.alert["id"]: r.alert for r, ok in zip(raised, granted, strict=True) if ok}.values())
+
+    def _concluded(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What the replies to a plan's requests complete; what must be asked further goes into the following plan."""
         for part in plan.joining:
             found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
-            raised += [Raised(f.alert, f.rank, f.holder) for f in found]
+            yield from (Raised(f.alert, f.rank, f.holder) for f in found)
         for writing in plan.writing:
             own, children = members.of(replies[writing.own]), members.of(replies[writing.children])
-            raised += [
-                Raised({**told.alert, "detected_time": now_us}, 0, writing.version.event_id, history.TTL_MS, told.key)
-                for told in history.told(own, children, writing.version, writing.child)
-            ]
+            for told in history.told(own, children, writing.version, writing.child):
+                alert: Alert = {**told.alert, "detected_time": now_us}
+                yield Raised(alert, 0, writing.version.event_id, history.TTL_MS, told.key)
         for asked in plan.asking:
-            event = known.answered(asked.event, members.of(replies[asked.first]))
-            raised += [
-                Raised(alert_of(m, None, asked.where, self.rules.digest, now_us), rank_of(m), event["id"])
-                for m in self.rules.match(event, asked.rules)
-                if m.rule.alert
-            ]
-        claims: list[StateRequest] = [
-            Claim(f"{r.alert['id']}/{r.part}" if r.part else r.alert["id"], r.alert["cluster"]["id"], *_claimed(r))
-            for r in raised
-        ]
-        return Claims([r.alert for r in raised], claims)
+            event = asked.event = known.answered(asked.event, members.of(replies[asked.first]))
+            for match in self.rules.match(event, asked.rules):
+                if match.rule.alert:
+                    yield Raised(
+                        alert_of(match, None, asked.where, self.rules.digest, now_us), rank_of(match), event["id"]
+                    )
+                self._feed(following, match, asked.where)
+        for arriving in plan.arriving:
+            arrival = arriving.arrival
+            answers = [replies[place] for place in arriving.places]
+            hot, upwards = arrival.correlation.complete(arrival, answers, self.rules.digest, now_us)
+            ttl_ms = max(CLAIM_TTL_MS, 2 * arrival.correlation.form.incident_s * 1000)
+            for one in hot:
+                yield Raised(one.alert, 0, arrival.member.id, ttl_ms, one.part, arrival.cluster)
+            for up in upwards:
+                following.arrive(up)
 
-    def _join(self, plan: Plan, match: Match, where: Where) -> None:
+    def _feed(self, plan: Plan, match: Match, where: Where) -> None:
+        """Hand a match on to the correlations that it is a part of."""
+        if match.rule.name not in self.rules.fed or not match.fresh:
+            return
         for join in self._joins:
             member = join.member(match, where) if join.takes(match) else None
             if member is not None:
                 first = len(plan.requests)
                 plan.requests += join.requests(member)
                 plan.joining.append(Joining(join, member, first, len(plan.requests)))
+        for correlation in self._windowed.get(match.rule.name, ()):
+            for arrival in correlation.arrivals(match, where, self._minds_outcome[match.rule.name]):
+                plan.arrive(arrival)
 
     def _write(
         self,
@@ -269,25 +318,14 @@ class Detector:
         child = history.encode_child(found) if key.child else b""
         cluster, at = event["cluster"]["id"], event["time"] // 1000
         series, member = (key.children, child) if key.child else (key.series, history.encode(version))
-        plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS))
+        plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group))
         own, children = (
-            self._ask(plan, Range(name, cluster, *history.ALL_TIME_MS)) for name in (key.series, key.children)
+            plan.ask(Range(name, cluster, *history.ALL_TIME_MS, key.group)) for name in (key.series, key.children)
         )
         plan.writing.append(Writing(version, child, own, children))
-
-    def _ask(self, plan: Plan, question: Range) -> int:
-        """Ask for a series once a batch; gives where the reply stands."""
-        if question not in plan.asked:
-            plan.asked[question] = len(plan.requests)
-            plan.requests.append(question)
-        return plan.asked[question]
 
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         found = self._routes[key] = self.route(*read_routing(key))
         return found
-
-
-def _claimed(raised: Raised) -> tuple[int, str, int]:
-    return raised.rank, raised.holder, raised.ttl_ms

@@ -125,6 +125,48 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class AllOf:
+    """A correlation's condition: all of them."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Any of them."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Not this."""
+
+    part: Expression
+
+
+Expression: TypeAlias = str | AllOf | AnyOf | NoneOf  # a str is a rule's name
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedBy:
+    """The alert has at least this level where `when` holds of the rules that its events met, or from `count` on."""
+
+    level: str
+    when: Expression | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """An alert for each event of `after` that none of `rules` follows within the time."""
+
+    after: str
+    rules: tuple[str, ...]
+    within_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Correlation:
     """A Sigma correlation. `join` names the way its events belong together where group-by cannot say it."""
 
@@ -133,15 +175,28 @@ class Correlation:
     title: str
     level: str
     type: str
-    rules: tuple[str, ...]
+    rules: tuple[str, ...]  # names
     timespan_s: int
     file: str = ""
     group_by: tuple[str, ...] = ()
     join: str = ""
     tags: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()  # of its rules; those that none speaks of are sights
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)  # alias -> rule -> field
+    op: str = "gte"
+    threshold: float = 0
+    fields: tuple[str, ...] = ()  # whose values are counted or summed
+    percentile: int = 50
+    condition: Expression | None = None  # in place of the threshold
+    incident_s: int = 0  # hot windows within one are one alert; a multiple of the timespan
+    anchor: str = ""  # a rule: an alert for each of its events that takes part, in place of incidents
+    scope: str = "cluster"  # what is never mixed
+    attempts: tuple[str, ...] = ()  # rules of which refused requests count too
+    levels: tuple[RaisedBy, ...] = ()
+    absence: Absence | None = None
+    alert: bool = True  # False: it only feeds other correlations
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from leadsman_detector.guard import Guard, StateUnavailable
 from leadsman_detector.match import RuleSet
 from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
-from leadsman_detector.state import Put, StateReply, StateRequest
+from leadsman_detector.state import Put, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Exchanged, Span, StateGap
 from leadsman_detector.state_topic import Topics, outlives_a_day
 from leadsman_detector.state_topic import outgoing as outgoing_state
@@ -120,19 +120,18 @@ class BatchHandler:
     async def _judge(self, plan: Plan, records: Sequence[Record], now_us: int) -> tuple[list[Alert], list[Outgoing]]:
         """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""
         spans = self._positions.spans(records)
-        replies: list[StateReply] = []
         kept: list[Outgoing] = []
         told = False
-        if plan.requests:
-            done = await self._exchange(plan.requests, spans)
-            told, replies = True, done.replies
-            puts = ((place, plan.requests[place]) for place in sorted(done.changed))
-            kept = [outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r)]
-        claims = self._detector.conclude(plan, replies, now_us)
-        alerts: list[Alert] = []
-        if claims.requests:
-            alerts = claims.granted((await self._exchange(claims.requests, () if told else spans)).replies)
+
+        async def exchange(requests: Sequence[StateRequest]) -> list[StateReply]:
+            nonlocal told
+            done = await self._exchange(requests, () if told else spans)
             told = True
+            puts = ((place, requests[place]) for place in sorted(done.changed))
+            kept.extend(outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r))
+            return done.replies
+
+        alerts = await settle(self._detector.evaluate(plan, now_us), exchange)
         self._positions.handled(spans, told=told)
         return alerts, kept
 

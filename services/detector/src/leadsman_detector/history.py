@@ -51,6 +51,11 @@ class ObjectKey:
         """The name of what its children showed."""
         return f"children:{self.namespace}/{self.resource}/{self.name}"
 
+    @property
+    def group(self) -> str:
+        """The state's group of both."""
+        return f"versions/{self.namespace}/{self.resource}/{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Version:

@@ -68,9 +68,8 @@ def puts(event: AuditEvent) -> list[Put]:
     if not (trace.privileged or trace.host or trace.stdin or trace.ephemeral):
         return []
     member = msgspec.json.encode(trace)
-    return [
-        Put(_series(ref["namespace"], ref["name"]), event["cluster"]["id"], trace.time_ms, member, TTL_MS, MAX_TRACES)
-    ]
+    series = _series(ref["namespace"], ref["name"])
+    return [Put(series, event["cluster"]["id"], trace.time_ms, member, TTL_MS, MAX_TRACES, _group(series))]
 
 
 def question(event: AuditEvent) -> Range | None:
@@ -82,7 +81,8 @@ def question(event: AuditEvent) -> Range | None:
     namespace, name = (
         (opened["namespace"], opened["pod"]) if opened and opened["pod"] else (ref["namespace"], ref["name"])
     )
-    return Range(_series(namespace, name), event["cluster"]["id"], BEGINNING_MS, event["time"] // 1000)
+    series = _series(namespace, name)
+    return Range(series, event["cluster"]["id"], BEGINNING_MS, event["time"] // 1000, _group(series))
 
 
 def answered(event: AuditEvent, traces_of_pod: Sequence[bytes]) -> AuditEvent:
@@ -114,6 +114,10 @@ def _on_host(pod: PodFacts) -> bool:
 
 def _series(namespace: str, name: str) -> str:
     return f"pod:{namespace}/{name}"
+
+
+def _group(series: str) -> str:
+    return f"known/{series}"
 
 
 _TRACE: msgspec.json.Decoder[Trace] = msgspec.json.Decoder(Trace)

@@ -13,6 +13,7 @@ from leadsman_common.alerts import LEVELS, Modifier, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
+from leadsman_detector.correlate_fields import usable
 from leadsman_detector.fields import Getter, UnknownField, all_text, elements, getter, is_within, misfit
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
@@ -20,6 +21,8 @@ from leadsman_detector.index import Field, Index, Values
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
 
+# what a condition looks at to tell an attempt from what took effect
+OUTCOME = ("outcome.", "responseStatus.", "annotations.authorization.k8s.io/")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
 
@@ -61,6 +64,7 @@ class CompiledRule:
         self._elements = elements(rule.each) if rule.each else None
         parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
         self.uses_known = any(part.known_paths for part in parts)
+        self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
         self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
 
@@ -233,7 +237,8 @@ class RuleSet:
 
     def __init__(self, files: RuleFiles) -> None:
         problems = list(files.problems)
-        fed = {name for c in files.correlations for name in c.rules}
+        correlations = usable(files.correlations, problems)
+        fed = {name for c in correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
         for rule in files.rules:
             filters = [f for f in files.filters if rule.name in f.rules and _usable(f, rule.each, problems)]
@@ -243,12 +248,9 @@ class RuleSet:
                 problems.append(_problem(rule, error))
             else:
                 problems += _misfits(rule)
-                if compiled.uses_known and rule.name in fed:
-                    reason = "a rule that looks at known.* feeds no correlation"
-                    problems.append(Problem(rule.file, rule.name, reason, rule.line))
-                elif rule.alert or rule.name in fed:
+                if rule.alert or rule.name in fed:
                     self.rules.append(compiled)
-        self.correlations: tuple[Correlation, ...] = files.correlations
+        self.correlations: tuple[Correlation, ...] = correlations
         self.fed = frozenset(fed)
         self.problems = tuple(problems)
         self.digest = files.digest

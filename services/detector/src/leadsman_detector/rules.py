@@ -7,20 +7,50 @@ value whose field has the modifier `expand`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from leadsman_common.alerts import LEVELS
 from leadsman_detector.documents import Document, documents_of, files_of
-from leadsman_detector.form import And, Correlation, Filter, LevelStep, Modifier, Node, Not, Or, Problem, Rule
+from leadsman_detector.form import (
+    Absence,
+    And,
+    Correlation,
+    Expression,
+    Filter,
+    LevelStep,
+    Modifier,
+    Node,
+    NoneOf,
+    Not,
+    Or,
+    Problem,
+    RaisedBy,
+    Rule,
+)
 from leadsman_detector.requires import read_requires
-from leadsman_detector.sigma_nodes import BadSigma, SigmaCorrelationRule, SigmaError, logsource_of, nodes_of
+from leadsman_detector.sigma_correlations import (
+    Parsed,
+    chains_of,
+    is_monotone,
+    named_in,
+    parse,
+    read_expression,
+    seconds_of,
+)
+from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, nodes_of
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
-LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "join", "blind_spots"}
+LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "blind_spots"}
+CORRELATION_KEYS = {
+    "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
+}  # fmt: skip
+SCOPES = ("cluster", "account", "all")
+USUAL_INCIDENT_S = 3600
+MAX_DEPTH = 8  # of correlations of correlations
 FILTER_KEYS = {"every", "level"}
 _BAD = (SigmaError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
@@ -90,16 +120,14 @@ class _Reader:
     def done(self, digest: str) -> RuleFiles:
         rules = self._made(self._rules, lambda d: _rule(d, self._lists))
         filters = self._made(self._filters, lambda d: _filter(d, self._lists, self._rules))
-        correlations = self._made(self._correlations, _correlation)
+        ids = {item.id: item.name for item in rules.values()}
+        ids |= {str(d.data.get("id")).lower(): d.name for d in self._correlations}
+        correlations = self._made(self._correlations, lambda d: _correlation(d, ids))
         for document in self._filters:
             for name in _unknown(document, self._rules):
                 self._problem(document, f"no such rule: {name}", "filter", "rules")
-        for document in self._correlations:
-            correlation = correlations.get(document.name)
-            names = correlation.rules if correlation else ()
-            if missing := [r for r in names if r not in rules and r not in correlations]:
-                self._problem(document, f"no such rule: {', '.join(missing)}", "correlation", "rules")
-                del correlations[document.name]
+        self._tie(rules, correlations)
+        self._silence(rules, correlations)
         return RuleFiles(
             tuple(rules.values()),
             tuple(correlations.values()),
@@ -108,6 +136,47 @@ class _Reader:
             self._lists,
             tuple(filters.values()),
         )
+
+    def _tie(self, rules: dict[str, Rule], correlations: dict[str, Correlation]) -> None:
+        """Take away the correlations that name what is not there, themselves, or too long a chain of others."""
+        left = -1
+        while left != len(correlations):
+            left = len(correlations)
+            depths = _depths(correlations)
+            for document in self._correlations:
+                correlation = correlations.get(document.name)
+                if correlation is None:
+                    continue
+                if missing := [r for r in correlation.rules if r not in rules and r not in correlations]:
+                    self._problem(document, f"no such rule: {', '.join(missing)}", "correlation", "rules")
+                    del correlations[document.name]
+                elif document.name not in depths:
+                    self._problem(document, "a chain of correlations that leads back to itself", "correlation", "rules")
+                    del correlations[document.name]
+                elif depths[document.name] > MAX_DEPTH:
+                    reason = f"a chain of more than {MAX_DEPTH} correlations"
+                    self._problem(document, reason, "correlation", "rules")
+                    del correlations[document.name]
+
+    def _silence(self, rules: dict[str, Rule], correlations: dict[str, Correlation]) -> None:
+        """Sigma's `generate: false`: what a correlation is made of raises no alert of its own.
+
+        Where the correlation does not say, that goes for the rules of its own file, which stand there for its sake. A
+        rule that says `leadsman.alert` itself decides for itself.
+        """
+        documents = {d.name: d for d in (*self._rules, *self._correlations)}
+        for correlation in list(correlations.values()):
+            own = documents[correlation.name]
+            generate = own.data["correlation"].get("generate")
+            for name in correlation.rules:
+                said = documents[name].data.get("leadsman") or {}
+                same = documents[name].file == own.file
+                if "alert" in said or generate is True or (generate is None and not same):
+                    continue
+                if name in rules:
+                    rules[name] = replace(rules[name], alert=False)
+                else:
+                    correlations[name] = replace(correlations[name], alert=False)
 
     def _made(self, documents: Iterable[Document], make: Callable[[Document], Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -235,31 +304,136 @@ def _unknown(document: Document, rules: Sequence[Document]) -> list[str]:
     return [name for name in wanted if name not in there]
 
 
-def _correlation(document: Document) -> Correlation:
-    data, own = document.data, _own(document, LEADSMAN_KEYS)
-    if own.get("join") not in READ_JOINS:
-        raise BadRule(
-            f"a correlation is evaluated by its leadsman.join only, one of: {', '.join(READ_JOINS)}", "correlation"
-        )
-    sigma = SigmaCorrelationRule.from_dict({k: v for k, v in data.items() if k != "leadsman"})
-    rules = _texts(data["correlation"]["rules"])
-    if len(rules) != 3:
+def _correlation(document: Document, ids: Mapping[str, str]) -> Correlation:
+    """A correlation; `ids` leads from the ids of rules to their names. Raises BadRule and BadCorrelation."""
+    data, own = document.data, _own(document, CORRELATION_KEYS)
+    parsed = parse(data)
+    rules = tuple(ids.get(r.lower(), r) for r in parsed.rules)
+    join = str(own.get("join", ""))
+    if join and join not in READ_JOINS:
+        raise BadRule(f"leadsman.join is one of: {', '.join(READ_JOINS)}", "leadsman", "join")
+    if join == "role-use" and len(rules) != 3:
         raise BadRule("role-use joins three rules: role, binding, use", "correlation", "rules")
     return Correlation(
         id=_id(document),
         name=document.name,
-        title=sigma.title,
+        title=str(data["title"]),
         level=_level(data.get("level", "medium"), "level"),
-        type=str(sigma.type.name).lower(),
+        type=parsed.type,
         rules=rules,
-        timespan_s=int(sigma.timespan.seconds),
+        timespan_s=parsed.timespan_s,
         file=document.file,
-        group_by=tuple(sigma.group_by or ()),
-        join=str(own.get("join", "")),
+        group_by=parsed.group_by,
+        join=join,
         tags=_texts(data.get("tags")),
         references=_texts(data.get("references")),
         requires=read_requires(own.get("requires"), {}, rules),
+        aliases={a: {ids.get(r.lower(), r): f for r, f in m.items()} for a, m in parsed.aliases.items()},
+        op=parsed.op,
+        threshold=parsed.threshold,
+        fields=parsed.fields,
+        percentile=parsed.percentile,
+        condition=_ordered(parsed, ids),
+        incident_s=_incident(own, parsed),
+        anchor=_one_of_rules(own, "anchor", rules),
+        scope=_scope(own),
+        attempts=_attempts(own, rules),
+        levels=_raised_by(own, rules),
+        absence=_absence(own, rules),
+        alert=bool(own.get("alert", True)),
+        line=document.first_line,
     )
+
+
+def _ordered(parsed: Parsed, ids: Mapping[str, str]) -> Expression | None:
+    if parsed.expression is not None and parsed.type == "temporal_ordered":
+        chains_of(parsed.expression)  # refuses too many
+    return _named(parsed.expression, ids)
+
+
+def _named(expression: Expression | None, ids: Mapping[str, str]) -> Expression | None:
+    """The condition with names in place of ids."""
+    if expression is None or isinstance(expression, str):
+        return ids.get(expression.lower(), expression) if expression else None
+    if isinstance(expression, NoneOf):
+        return NoneOf(_named(expression.part, ids) or "")
+    return type(expression)(tuple(_named(part, ids) or "" for part in expression.parts))
+
+
+def _incident(own: dict[str, Any], parsed: Parsed) -> int:
+    """The seconds of an incident: a multiple of the timespan, so that a window's cell lies in one."""
+    if "incident" in own and "anchor" in own:
+        raise BadRule("leadsman: incident or anchor, not both", "leadsman", "incident")
+    wanted = seconds_of(own["incident"], "leadsman", "incident") if "incident" in own else USUAL_INCIDENT_S
+    return parsed.timespan_s * max(1, -(-wanted // parsed.timespan_s))
+
+
+def _one_of_rules(own: dict[str, Any], key: str, rules: Sequence[str]) -> str:
+    given = str(own.get(key) or "")
+    if given and given not in rules:
+        raise BadRule(f"leadsman.{key}: {given} is none of the rules of this correlation", "leadsman", key)
+    return given
+
+
+def _scope(own: dict[str, Any]) -> str:
+    given = str(own.get("scope", "cluster"))
+    if given not in SCOPES:
+        raise BadRule(f"leadsman.scope is one of {', '.join(SCOPES)}", "leadsman", "scope")
+    return given
+
+
+def _attempts(own: dict[str, Any], rules: Sequence[str]) -> tuple[str, ...]:
+    given = own.get("attempts", False)
+    if isinstance(given, bool):
+        return tuple(rules) if given else ()
+    if not isinstance(given, list) or not set(map(str, given)) <= set(rules):
+        raise BadRule("leadsman.attempts is true, or names rules of this correlation", "leadsman", "attempts")
+    return tuple(map(str, given))
+
+
+def _raised_by(own: dict[str, Any], rules: Sequence[str]) -> tuple[RaisedBy, ...]:
+    """`leadsman.levels` of a correlation: each step has a level and `when` (of its rules) or `count`."""
+    steps: list[RaisedBy] = []
+    for step in own.get("levels") or []:
+        if not isinstance(step, dict) or not set(step) <= {"level", "when", "count"} or len(step) < 2:
+            raise BadRule("leadsman.levels: a step has a level, and when or count", "leadsman", "levels")
+        when = read_expression(str(step["when"])) if "when" in step else None
+        if unknown := [n for n in named_in(when) if n not in rules]:
+            raise BadRule(f"leadsman.levels: {', '.join(unknown)} is none of its rules", "leadsman", "levels")
+        if not is_monotone(when):
+            raise BadRule("leadsman.levels: a level that goes down again with `not`", "leadsman", "levels")
+        count = step.get("count", 0)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise BadRule("leadsman.levels: count is a number", "leadsman", "levels")
+        steps.append(RaisedBy(_level(step["level"], "leadsman", "levels"), when, count))
+    return tuple(steps)
+
+
+def _absence(own: dict[str, Any], rules: Sequence[str]) -> Absence | None:
+    given = own.get("absence")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or set(given) != {"after", "rules", "within"}:
+        raise BadRule("leadsman.absence: says after, rules and within", "leadsman", "absence")
+    missing = _texts(given["rules"])
+    after = str(given["after"])
+    if not missing or not {after, *missing} <= set(rules) or after in missing:
+        raise BadRule("leadsman.absence: after and rules are rules of this correlation", "leadsman", "absence")
+    return Absence(after, missing, seconds_of(given["within"], "leadsman", "absence", "within"))
+
+
+def _depths(correlations: Mapping[str, Correlation]) -> dict[str, int]:
+    """How many correlations stand on one another, by name; those in a ring are left out."""
+    depths: dict[str, int] = {}
+    while True:
+        ready = {
+            name: 1 + max((depths.get(r, 0) for r in c.rules if r in correlations), default=0)
+            for name, c in correlations.items()
+            if name not in depths and all(r in depths or r not in correlations for r in c.rules)
+        }
+        if not ready:
+            return depths
+        depths |= ready
 
 
 def _id(document: Document) -> str:

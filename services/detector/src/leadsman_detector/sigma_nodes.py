@@ -14,7 +14,6 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
-from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.modifiers import SigmaBase64Modifier, SigmaBase64OffsetModifier
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaDetections, SigmaLogSource
@@ -36,7 +35,7 @@ from sigma.types import (
 
 from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
 
-__all__ = ["BadSigma", "SigmaCorrelationRule", "SigmaError", "logsource_of", "nodes_of"]
+__all__ = ["BadSigma", "SigmaError", "logsource_of", "nodes_of"]
 LineOf = Callable[[str, str], int]  # (detection, field) -> the line in the file
 _ENCODED = ("wide", "utf16", "utf16be")  # of use inside base64 only: a log holds no such text
 

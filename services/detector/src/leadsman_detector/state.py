@@ -12,9 +12,9 @@ state (`versions`, `known`).
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 CLOCK = ""  # the source of a timer that goes by the wall clock
 
@@ -103,6 +103,8 @@ class Done:
 Keyed: TypeAlias = Put | Range | Claim
 StateRequest: TypeAlias = Keyed | Timer | Due | Done
 StateReply: TypeAlias = list[bytes] | bool | None
+T = TypeVar("T")
+Exchanges: TypeAlias = Generator[list[StateRequest], list[StateReply], T]  # asks, is answered, and gives a result
 
 
 class CorrelationState(Protocol):
@@ -111,6 +113,18 @@ class CorrelationState(Protocol):
     async def exchange(self, requests: Sequence[StateRequest]) -> list[StateReply]:
         """One reply a request, in order: members for a Range and a Due, a bool for a Claim, None for the rest."""
         ...
+
+
+async def settle(
+    exchanges: Exchanges[T], exchange: Callable[[list[StateRequest]], Awaitable[list[StateReply]]]
+) -> T:
+    """Run exchanges one after the other, and give what comes of them."""
+    try:
+        requests = next(exchanges)
+        while True:
+            requests = exchanges.send(await exchange(requests))
+    except StopIteration as done:
+        return cast("T", done.value)
 
 
 class MemoryState:
@@ -137,6 +151,15 @@ class MemoryState:
             elif isinstance(request, Done):
                 self._timers.get((request.cluster, request.source), {}).pop(request.what, None)
         return [self._answer(r) for r in requests]
+
+    def settle(self, exchanges: Exchanges[T]) -> T:
+        """As `settle` does, without a loop to wait on."""
+        try:
+            requests = next(exchanges)
+            while True:
+                requests = exchanges.send(self.exchange_now(requests))
+        except StopIteration as done:
+            return cast("T", done.value)
 
     def timed(self) -> list[tuple[str, str]]:
         """The (cluster, source) pairs that have timers waiting: the end of a scan looks at all of them."""

@@ -1,0 +1,203 @@
+"""What a correlation remembers of an event: enough to count it, to show it and to hand it on to the next one.
+
+Members are compact, since each group keeps some: a JSON array that begins with the event's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from leadsman_common.alerts import Evidence
+from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_detector import members
+from leadsman_detector.alert import Where, evidence_of
+from leadsman_detector.match import Match
+
+MAX_TEXT = 160
+MAX_MATCHED = 4
+MAX_GROUPS = 8
+
+Pairs: TypeAlias = list[tuple[str, str]]
+
+
+class Up(msgspec.Struct, array_like=True, frozen=True):
+    """How an event stands in a correlation that its own one feeds: the groups, the values, and so on upwards."""
+
+    name: str
+    keys: list[list[str]]
+    values: list[str]
+    ups: list[Up]
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """One event of a group."""
+
+    id: str
+    time: int  # microseconds
+    part: str  # the rule or correlation that it stands for
+    value: str  # what is counted or summed
+    rule: str  # that the event met
+    clause: str
+    matched: Pairs
+    attempt: bool
+    action: str
+    actor: tuple[
+        str, str, str, str, bool, list[str]
+    ]  # name, class, namespace, service account, unauthenticated, groups
+    ref: tuple[str, str, str, str, str, str]  # resource, group, version, subresource, namespace, name
+    text: tuple[str, str, str, str, str]  # object, ip, user agent, reason, audit id
+    http: int
+    raw: tuple[str, str, int, int, str, str, int, int]
+    where: tuple[str, int, int]
+    cluster: tuple[str, str, str, str, str]
+    ups: list[Up] = []
+
+    @property
+    def time_ms(self) -> int:
+        """Its time as the state counts it."""
+        return self.time // 1000
+
+
+def member_of(match: Match, where: Where) -> Member:
+    """A match as a member; the correlation fills in part, value and ups."""
+    event: AuditEvent = match.event
+    found = evidence_of(match, where)
+    actor, ref, cluster, raw = event["actor"], event["objectRef"], event["cluster"], event["source"]
+    return Member(
+        id=event["id"],
+        time=event["time"],
+        part="",
+        value="",
+        rule=match.rule.name,
+        clause=found["clause"][:MAX_TEXT],
+        matched=[(m["field"], m["value"][:MAX_TEXT]) for m in found["matched"][:MAX_MATCHED]],
+        attempt=match.attempt,
+        action=event["action"],
+        actor=(
+            actor["name"],
+            actor["class"],
+            actor["namespace"],
+            actor["service_account"],
+            actor["unauthenticated"],
+            actor["groups"][:MAX_GROUPS],
+        ),
+        ref=(ref["resource"], ref["apiGroup"], ref["apiVersion"], ref["subresource"], ref["namespace"], ref["name"]),
+        text=(
+            found["object"][:MAX_TEXT],
+            found["source_ip"],
+            found["user_agent"][:MAX_TEXT],
+            found["reason"][:MAX_TEXT],
+            found["audit_id"],
+        ),
+        http=found["http"],
+        raw=(
+            raw["format"],
+            raw["topic"],
+            raw["partition"],
+            raw["offset"],
+            raw["source_id"][:MAX_TEXT],
+            raw["file"],
+            raw["line"],
+            raw["received_ms"],
+        ),
+        where=(where.topic, where.partition, where.offset),
+        cluster=(cluster["id"], cluster["name"], cluster["provider"], cluster["account"], cluster["region"]),
+    )
+
+
+def evidence(member: Member) -> Evidence:
+    """A member as an alert shows it."""
+    name, kind = member.actor[:2]
+    thing, ip, agent, reason, audit_id = member.text
+    source_format, topic, partition, offset, source_id, file, line, received_ms = member.raw
+    return {
+        "event_id": member.id,
+        "time": member.time,
+        "action": member.action,
+        "actor": name,
+        "actor_class": kind,
+        "object": thing,
+        "summary": f"{name or 'nobody'} {member.action} {thing}".strip(),
+        "source_ip": ip,
+        "user_agent": agent,
+        "http": member.http,
+        "reason": reason,
+        "audit_id": audit_id,
+        "rule": member.rule,
+        "clause": member.clause,
+        "matched": [{"field": field, "value": value} for field, value in member.matched],
+        "source": {
+            "format": source_format,
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "source_id": source_id,
+            "file": file,
+            "line": line,
+            "received_ms": received_ms,
+        },
+        "topic": member.where[0],
+        "partition": member.where[1],
+        "offset": member.where[2],
+    }
+
+
+def actor_of(member: Member) -> Actor:
+    """Who it was, as far as it is kept."""
+    name, kind, namespace, account, unauthenticated, groups = member.actor
+    return {
+        "name": name,
+        "class": kind,
+        "authenticated": "",
+        "impersonating": False,
+        "unauthenticated": unauthenticated,
+        "groups": groups,
+        "namespace": namespace,
+        "service_account": account,
+        "pod": "",
+        "node": "",
+        "credential_id": "",
+    }
+
+
+def ref_of(member: Member) -> ObjectRef:
+    """The object, as far as it is kept."""
+    resource, group, version, subresource, namespace, name = member.ref
+    return {
+        "resource": resource,
+        "namespace": namespace,
+        "name": name,
+        "uid": "",
+        "apiGroup": group,
+        "apiVersion": version,
+        "resourceVersion": "",
+        "subresource": subresource,
+    }
+
+
+def cluster_of(member: Member) -> Cluster:
+    """The cluster that it happened in."""
+    identity, name, provider, account, region = member.cluster
+    return {"id": identity, "name": name, "provider": provider, "account": account, "region": region}
+
+
+def encode(member: Member) -> bytes:
+    """A member as the state keeps it."""
+    return msgspec.json.encode(member)
+
+
+def decode(found: Sequence[bytes]) -> list[Member]:
+    """Members by time and id, each event once a part."""
+    unique = {(m.id, m.part, m.value): m for m in members.read_all(_DECODER, found)}
+    return ordered(unique.values())
+
+
+def ordered(found: Iterable[Member]) -> list[Member]:
+    """Members by time, then by id."""
+    return sorted(found, key=lambda m: (m.time_ms, m.id, m.part))
+
+
+_DECODER: msgspec.json.Decoder[Member] = msgspec.json.Decoder(Member)

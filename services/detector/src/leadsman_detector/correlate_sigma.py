@@ -1,0 +1,387 @@
+"""One Sigma correlation at work: which groups an event belongs to, what is kept of it, and what is fulfilled.
+
+Three ways of keeping, by what the condition needs (docs/decisions/007):
+  count  event_count: the latest events of each cell, as many as the threshold
+  value  value_count, temporal, and temporal_ordered of two: of each value (or rule) the first and the last of a cell
+  whole  the rest, and all that feeds another correlation or has an anchor: every event of each rule, up to a quota
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from leadsman_common.alerts import Alert, alert_id, level_rank
+from leadsman_common.events import AuditEvent
+from leadsman_detector import members as replied
+from leadsman_detector.alert import Where, build, chain_title
+from leadsman_detector.correlate_fields import Reader, Route
+from leadsman_detector.correlate_members import (
+    Member,
+    Up,
+    actor_of,
+    cluster_of,
+    decode,
+    encode,
+    evidence,
+    member_of,
+    ordered,
+    ref_of,
+)
+from leadsman_detector.correlate_windows import (
+    Chain,
+    by_count,
+    by_order,
+    by_sum,
+    by_values,
+    holds,
+    hot_by_count,
+    hot_by_values,
+    hot_pair,
+)
+from leadsman_detector.form import Correlation, RaisedBy
+from leadsman_detector.match import Match
+from leadsman_detector.sigma_correlations import chains_of, shape_of
+from leadsman_detector.state import Put, Range, StateReply
+
+LATENESS_MS = 2 * 60 * 60 * 1000
+OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it was counting is gone
+QUOTA = 256  # events of one rule in a cell, where all are kept
+MAX_EVIDENCE = 20
+FOREVER = (-(1 << 53), 1 << 53)
+Kind: TypeAlias = Literal["count", "value", "whole"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event on its way into one group of a correlation."""
+
+    correlation: Windowed
+    key: tuple[str, ...]
+    member: Member
+
+    @property
+    def cell(self) -> int:
+        """The cell that it falls into."""
+        return self.member.time_ms // self.correlation.window_ms
+
+    @property
+    def cluster(self) -> str:
+        """What the state calls the cluster; wider scopes have names that no cluster has."""
+        return self.correlation.scope_of(self.member)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A hot window that wants to be an alert. `part` changes whenever it tells more."""
+
+    alert: Alert
+    part: str
+
+
+class Windowed:
+    """A correlation, ready to be asked. `above` are the correlations that it feeds."""
+
+    def __init__(self, form: Correlation, correlations: Mapping[str, Correlation]) -> None:
+        self.form = form
+        self.name = form.name
+        self.window_ms = form.timespan_s * 1000
+        self.above: list[Windowed] = []
+        self.reader = Reader(form, correlations)
+        self._chains = _chains(form)
+        self.kind = self._kind(False)
+        self._need = _need(form)
+        shape = (form.type, form.rules, form.timespan_s, form.group_by, sorted(form.aliases.items()), form.fields)
+        self._shape = shape_of(*shape, form.condition, form.op, form.threshold, form.scope, form.absence)
+
+    def feeds(self, above: Windowed) -> None:
+        """Have its hot members go to another correlation."""
+        self.above.append(above)
+        self.kind = self._kind(True)
+
+    def scope_of(self, member: Member) -> str:
+        """The cluster's id, or a name for what holds several."""
+        if self.form.scope == "cluster":
+            return member.cluster[0]
+        _, _, provider, account, _ = member.cluster
+        return f"account:{provider}/{account}" if self.form.scope == "account" else "all:"
+
+    # --- in --------------------------------------------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Whether every event is kept and looked at by itself."""
+        return self.kind == "whole"
+
+    def arrivals(self, match: Match, where: Where, minds_outcome: bool) -> Iterator[Arrival]:
+        """A match of one of its rules, in each group that it belongs to.
+
+        A refused request counts where the rule itself looks at the outcome, or the correlation asks for attempts.
+        """
+        if match.attempt and not (minds_outcome or match.rule.name in self.form.attempts):
+            return
+        route = (match.rule.name,)
+        keys, values = self.reader.read(match.event, route)
+        if not keys or not values:
+            return
+        member = msgspec.structs.replace(
+            member_of(match, where), part=match.rule.name, ups=self.ups_of(match.event, route)
+        )
+        yield from self.arriving(member, keys, values)
+
+    def arriving(self, member: Member, keys: Sequence[Sequence[str]], values: Sequence[str]) -> Iterator[Arrival]:
+        """A member in each of its groups, once a value."""
+        for key in keys:
+            for value in values:
+                yield Arrival(self, tuple(key), msgspec.structs.replace(member, value=value))
+
+    def ups_of(self, event: AuditEvent, route: Route) -> list[Up]:
+        """How an event that came this way would stand in the correlations above."""
+        ups = []
+        for above in self.above:
+            way = (self.name, *route)
+            keys, values = above.reader.read(event, way)
+            if keys and values:
+                ups.append(Up(above.name, keys, values, above.ups_of(event, way)))
+        return ups
+
+    # --- the state -------------------------------------------------------------------------------------------
+
+    def group(self, key: tuple[str, ...]) -> str:
+        """The state's name of a group."""
+        text = "\x1f".join(key).encode("utf-8", "surrogatepass")
+        return f"{self.name}/{self._shape}.{hashlib.blake2b(text, digest_size=12).hexdigest()}"
+
+    def puts(self, arrival: Arrival) -> list[Put]:
+        """What is kept of an event."""
+        member = arrival.member
+        data, cell = encode(member), arrival.cell
+        if self.kind == "count":
+            return [self._put(arrival, f"{cell}", data, member.id.encode(), "latest", self._need)]
+        if self.kind == "value":
+            name = member.value.encode("utf-8", "surrogatepass")
+            return [
+                self._put(arrival, f"{cell}.first", data, name, "earliest", self._need),
+                self._put(arrival, f"{cell}.last", data, name, "last", self._need),
+            ]
+        name = f"{member.id}/{member.value}".encode("utf-8", "surrogatepass")
+        return [self._put(arrival, f"{cell}.{member.part}", data, name, "latest", QUOTA)]
+
+    def _put(
+        self,
+        arrival: Arrival,
+        series: str,
+        data: bytes,
+        name: bytes,
+        keep: Literal["latest", "earliest", "last"],
+        cap: int,
+    ) -> Put:
+        group = self.group(arrival.key)
+        ttl_ms = 3 * self.window_ms + LATENESS_MS + OUTAGE_MS
+        at = arrival.member.time_ms
+        return Put(f"{group}/{series}", arrival.cluster, at, data, ttl_ms, cap, group, keep, name)
+
+    def ranges(self, arrival: Arrival) -> list[Range]:
+        """What is read back: the cells that windows with this event can touch."""
+        group, cell = self.group(arrival.key), arrival.cell
+        if self.kind == "count":
+            names = [f"{cell - 1}", f"{cell}", f"{cell + 1}"]
+        elif self.kind == "value":
+            names = [f"{cell - 1}.last", f"{cell}.first", f"{cell}.last", f"{cell + 1}.first"]
+        else:
+            names = [f"{n}.{part}" for n in (cell - 1, cell, cell + 1) for part in self.form.rules]
+        return [Range(f"{group}/{name}", arrival.cluster, *FOREVER, group) for name in names]
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    def complete(
+        self, arrival: Arrival, replies: Sequence[StateReply], digest: str, now_us: int
+    ) -> tuple[list[Told], list[Arrival]]:
+        """What an event made hot, as alerts and as members of the correlations above."""
+        kept = [decode(replied.of(reply)) for reply in replies]
+        cell = arrival.cell
+        if self.kind == "whole":
+            return self._whole(arrival, [m for found in kept for m in found], digest, now_us)
+        if self.kind == "count":
+            before, here, after = kept
+            found = {
+                cell: hot_by_count(here, before, self.window_ms, self._threshold),
+                cell + 1: hot_by_count(after, here, self.window_ms, self._threshold),
+            }
+        else:
+            before, firsts, lasts, after = kept
+            found = {
+                cell: self._hot_values(firsts, lasts, before),
+                cell + 1: self._hot_values(after, [], lasts),
+            }
+        told = [
+            self._incident(arrival, at, window, digest, now_us)
+            for at, window in found.items()
+            if window and self.form.alert
+        ]
+        return told, []
+
+    def _hot_values(self, firsts: list[Member], lasts: list[Member], before: list[Member]) -> list[Member]:
+        if self.form.type == "temporal_ordered":
+            for chain in self._chains:
+                if pair := hot_pair(firsts, lasts, before, self.window_ms, chain):
+                    return pair
+            return []
+        return hot_by_values(firsts, before, self.window_ms, self._fulfils)
+
+    def _whole(
+        self, arrival: Arrival, kept: list[Member], digest: str, now_us: int
+    ) -> tuple[list[Told], list[Arrival]]:
+        """As the plain definition says, over all members of three cells."""
+        at = arrival.member.time_ms
+        hot = [(m, w) for m, w in self.hot(kept) if at <= m.time_ms <= at + self.window_ms]
+        ups = [up for member, _ in hot for up in self._upwards(member)]
+        if not self.form.alert:
+            return [], ups
+        if self.form.anchor:
+            return self._anchored(arrival, kept, hot, digest, now_us), ups
+        windows: dict[int, list[Member]] = {}
+        for member, window in hot:
+            windows[member.time_ms // self.window_ms] = window
+        return [self._incident(arrival, cell, window, digest, now_us) for cell, window in windows.items()], ups
+
+    def hot(self, kept: Sequence[Member]) -> Iterator[tuple[Member, list[Member]]]:
+        """The hot members among these, each with its window or chain."""
+        kind, window = self.form.type, self.window_ms
+        if kind == "event_count":
+            return by_count(kept, window, self._threshold)
+        if kind == "temporal_ordered":
+            return by_order(kept, window, self._chains)
+        if kind == "value_sum":
+            return by_sum(kept, window, self.form.threshold, over=self.form.op == "gt")
+        return by_values(kept, window, self._fulfils)
+
+    def _upwards(self, member: Member) -> Iterator[Arrival]:
+        for up in member.ups:
+            above = next(a for a in self.above if a.name == up.name)
+            yield from above.arriving(
+                msgspec.structs.replace(member, part=self.name, ups=up.ups, value=""), up.keys, up.values
+            )
+
+    def _anchored(
+        self,
+        arrival: Arrival,
+        kept: Sequence[Member],
+        hot: Sequence[tuple[Member, list[Member]]],
+        digest: str,
+        now_us: int,
+    ) -> list[Told]:
+        """An alert for each event of the anchor's rule that is part of a fulfilled window."""
+        found: dict[str, tuple[Member, list[Member]]] = {}
+        if self.form.type == "temporal_ordered":
+            at = arrival.member.time_ms
+            for member in kept:
+                if member.part == self.form.anchor and abs(member.time_ms - at) <= self.window_ms:
+                    for _, chain in by_order(kept, self.window_ms, self._chains, member):
+                        found[member.id] = member, chain
+        else:
+            for _, window in hot:
+                found |= {m.id: (m, window) for m in window if m.part == self.form.anchor}
+        return [self._told(arrival, (anchor.id,), window, anchor, digest, now_us) for anchor, window in found.values()]
+
+    def _incident(self, arrival: Arrival, cell: int, window: list[Member], digest: str, now_us: int) -> Told:
+        incident = cell * self.window_ms // (self.form.incident_s * 1000)
+        return self._told(arrival, (str(incident),), window, ordered(window)[-1], digest, now_us, str(cell))
+
+    def _told(
+        self,
+        arrival: Arrival,
+        anchor: tuple[str, ...],
+        window: list[Member],
+        last: Member,
+        digest: str,
+        now_us: int,
+        part: str = "",
+    ) -> Told:
+        chain = ordered({(m.id, m.part): m for m in window}.values())
+        level = self._level(chain)
+        shown = chain if len(chain) <= MAX_EVIDENCE else [*chain[: MAX_EVIDENCE // 2], *chain[-MAX_EVIDENCE // 2 :]]
+        proof = [evidence(m) for m in shown]
+        title = chain_title(self.form.title, proof)
+        if len(chain) > len(proof):
+            title += f" ({len(chain)} events, {len(proof)} shown)"
+        alert = build(
+            self.form,
+            alert_id=alert_id(self.form.id, arrival.cluster, *arrival.key, *anchor),
+            level=level,
+            title=title,
+            time=chain[-1].time,
+            cluster=cluster_of(last),
+            actor=actor_of(last),
+            object_ref=ref_of(last),
+            evidence=proof,
+            attempt=all(m.attempt for m in chain),
+            joins=[f"{name}={value}" for name, value in zip(self.form.group_by, arrival.key, strict=True)],
+            digest=digest,
+            now_us=now_us,
+        )
+        alert["revision"] = chain[-1].time_ms
+        # told again where it has grown by half or so, not with every event
+        return Told(alert, f"{part}.{level_rank(level)}.{len(chain).bit_length()}")
+
+    def _level(self, chain: Sequence[Member]) -> str:
+        levels = [self.form.level, *(s.level for s in self.form.levels if self._reaches(s, chain))]
+        return max(levels, key=level_rank)
+
+    def _reaches(self, step: RaisedBy, chain: Sequence[Member]) -> bool:
+        if step.when is not None and not holds(step.when, frozenset(m.part for m in chain)):
+            return False
+        counted = {m.value for m in chain} if self.form.type == "value_count" else {m.id for m in chain}
+        return len(counted) >= step.count
+
+    # --- the condition ---------------------------------------------------------------------------------------
+
+    @property
+    def _threshold(self) -> float:
+        return math.floor(self.form.threshold) + 1 if self.form.op == "gt" else math.ceil(self.form.threshold)
+
+    def _fulfils(self, values: frozenset[str]) -> bool:
+        if self.form.condition is not None:
+            return holds(self.form.condition, values)
+        return len(values) >= self._threshold
+
+    def _kind(self, feeding: bool) -> Kind:
+        form = self.form
+        if feeding or form.anchor or form.type == "value_sum":
+            return "whole"
+        if form.type == "event_count":
+            return "count"
+        if form.type == "temporal_ordered":
+            return "value" if all(len(chain) == 2 for chain in self._chains) else "whole"
+        return "value"
+
+
+def _chains(form: Correlation) -> list[Chain]:
+    if form.type != "temporal_ordered":
+        return []
+    return chains_of(form.condition) if form.condition is not None else [form.rules]
+
+
+def _need(form: Correlation) -> int:
+    """How many members of a cell the condition can need, and the levels above it."""
+    wanted = max([form.threshold + 1, *(step.count for step in form.levels)])
+    return int(wanted) if form.type in ("event_count", "value_count") else len(form.rules)
+
+
+def build_all(correlations: Sequence[Correlation]) -> tuple[dict[str, list[Windowed]], dict[str, Windowed]]:
+    """The windowed correlations: by the rule whose matches they take, and by their own name."""
+    forms = {c.name: c for c in correlations}
+    made = {c.name: Windowed(c, forms) for c in correlations if not c.join}
+    by_rule: dict[str, list[Windowed]] = {}
+    for correlation in made.values():
+        for name in correlation.form.rules:
+            if name in made:
+                made[name].feeds(correlation)
+            else:
+                by_rule.setdefault(name, []).append(correlation)
+    return by_rule, made

@@ -1,0 +1,164 @@
+"""When a window of a correlation is fulfilled: plain functions over members, whatever order they arrived in.
+
+A member is hot where the window that ends in it, both ends included, fulfils the condition. Times are cut into cells as
+long as the window, so that a window touches the cell of its last member and the one before. What is kept of a cell is
+bounded by what the condition can need; docs/decisions/007 says why that is enough, and property tests hold these
+functions to the plain definition in `hot_members`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from leadsman_detector.correlate_members import Member, ordered
+from leadsman_detector.form import AllOf, AnyOf, Expression, NoneOf
+
+Holds = Callable[[frozenset[str]], bool]  # the values (or parts) that a window holds -> whether they fulfil it
+Chain = tuple[str, ...]
+
+
+def holds(expression: Expression, parts: frozenset[str]) -> bool:
+    """Whether a condition over rules holds where events of these are there."""
+    if isinstance(expression, str):
+        return expression in parts
+    if isinstance(expression, AllOf):
+        return all(holds(p, parts) for p in expression.parts)
+    if isinstance(expression, AnyOf):
+        return any(holds(p, parts) for p in expression.parts)
+    return not holds(expression.part, parts) if isinstance(expression, NoneOf) else False
+
+
+# --- the plain definition, over all members ---------------------------------------------------------------------
+
+
+def windows(members: Sequence[Member], window_ms: int) -> Iterator[tuple[Member, list[Member]]]:
+    """Each member with those of the window that ends in it, in order of time; what shares its time is within."""
+    found = ordered(members)
+    first = last = 0
+    for member in found:
+        while last < len(found) and found[last].time_ms <= member.time_ms:
+            last += 1
+        while found[first].time_ms < member.time_ms - window_ms:
+            first += 1
+        yield member, found[first:last]
+
+
+def by_count(members: Sequence[Member], window_ms: int, threshold: float) -> Iterator[tuple[Member, list[Member]]]:
+    """The hot members of an event_count, each with its window."""
+    for member, window in windows(members, window_ms):
+        if len({m.id for m in window}) >= threshold:
+            yield member, window
+
+
+def by_values(members: Sequence[Member], window_ms: int, fulfils: Holds) -> Iterator[tuple[Member, list[Member]]]:
+    """The hot members of a value_count, or of a temporal where a member's value is its rule."""
+    for member, window in windows(members, window_ms):
+        if fulfils(frozenset(m.value for m in window)):
+            yield member, window
+
+
+def by_sum(
+    members: Sequence[Member], window_ms: int, threshold: float, *, over: bool = False
+) -> Iterator[tuple[Member, list[Member]]]:
+    """The hot members of a value_sum of numbers that are not negative; `over`: the threshold itself is too little."""
+    for member, window in windows(members, window_ms):
+        total = math.fsum(float(m.value) for m in window)
+        if total > threshold or (total == threshold and not over):
+            yield member, window
+
+
+def by_order(
+    members: Sequence[Member], window_ms: int, chains: Sequence[Chain], through: Member | None = None
+) -> Iterator[tuple[Member, list[Member]]]:
+    """The members that end one of the chains, each with a chain (the latest events that make one).
+
+    Events of a chain differ; those at the same time may stand in either order. `through` must be part of the chain.
+    """
+    parts: dict[str, list[Member]] = {}
+    for member in ordered(members):
+        parts.setdefault(member.part, []).append(member)
+    for chain in chains:
+        for end in parts.get(chain[-1], ()):
+            found = _chain(parts, chain[:-1], [end], end.time_ms - window_ms, through)
+            if found is not None:
+                yield end, found
+
+
+def _chain(
+    parts: Mapping[str, list[Member]], left: Chain, tail: list[Member], from_ms: int, through: Member | None
+) -> list[Member] | None:
+    """The tail with events of `left` in front of it, the latest first; None where there are none."""
+    if not left:
+        return tail if through is None or any(m.id == through.id and m.part == through.part for m in tail) else None
+    used = {m.id for m in tail}
+    tried = 0
+    candidates: Iterable[Member] = reversed(parts.get(left[-1], ()))
+    if through is not None and through.part == left[-1]:
+        candidates = (through,)
+    for member in candidates:
+        if member.time_ms > tail[0].time_ms or member.id in used:
+            continue
+        # only events that meet several rules make a later try worth it, and so many at most
+        if member.time_ms < from_ms or tried > len(left) + len(tail):
+            return None
+        tried += 1
+        found = _chain(parts, left[:-1], [member, *tail], from_ms, through)
+        if found is not None:
+            return found
+    return None
+
+
+# --- what the kept of three cells say ---------------------------------------------------------------------------
+
+
+def hot_by_values(
+    firsts: Sequence[Member], lasts_before: Sequence[Member], window_ms: int, fulfils: Holds
+) -> list[Member]:
+    """The last hot window of a cell, empty where none is.
+
+    `firsts` are the first member of each value in the cell, `lasts_before` the last of each in the cell before. The
+    windows that end in a first are the fullest, so no other need be looked at.
+    """
+    found: list[Member] = []
+    here = ordered(firsts)
+    for end in here:
+        window = [m for m in lasts_before if m.time_ms >= end.time_ms - window_ms]
+        window += [m for m in here if m.time_ms <= end.time_ms]
+        if fulfils(frozenset(m.value for m in window)):
+            found = window
+    return ordered({m.value: m for m in reversed(found)}.values())
+
+
+def hot_pair(
+    firsts: Sequence[Member],
+    lasts: Sequence[Member],
+    lasts_before: Sequence[Member],
+    window_ms: int,
+    chain: Chain,
+) -> list[Member]:
+    """A pair of two events in order that ends in a cell, empty where none does.
+
+    Within a cell the first event of the one rule and the last of the other are a pair if any are; across the border it
+    is the last one before and the first one after.
+    """
+    one, other = chain
+    here = [*firsts, *lasts]
+    for begin, end in (
+        *((b, e) for b in here for e in reversed(here)),
+        *((b, e) for b in lasts_before for e in firsts),
+    ):
+        apart_ms = end.time_ms - begin.time_ms
+        if (begin.part, end.part) == (one, other) and begin.id != end.id and 0 <= apart_ms <= window_ms:
+            return [begin, end]
+    return []
+
+
+def hot_by_count(kept: Sequence[Member], before: Sequence[Member], window_ms: int, threshold: float) -> list[Member]:
+    """The last hot window of a cell of which the latest are kept, and of the one before; empty where none is."""
+    here = {(m.id, m.part) for m in kept}
+    found: list[Member] = []
+    for end, window in by_count([*before, *kept], window_ms, threshold):
+        if (end.id, end.part) in here:
+            found = window
+    return found

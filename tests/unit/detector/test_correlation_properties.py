@@ -1,0 +1,170 @@
+"""The alert ids of a correlation are a function of the set of events: hypothesis against the plain definition.
+
+Each definition here is written a second time, without cells, caps or series: over all pairs of events.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from leadsman_common.alerts import alert_id
+
+sys.path.append(str(Path(__file__).parent))
+from world import CLUSTERS, EPOCH_MS, Happening, in_disorder, rules_of
+
+W = 10_000  # the timespan of every correlation here
+INCIDENT = 30_000
+CHANCE = st.randoms(use_true_random=False)
+KINDS = ("a", "b", "c")
+EXAMPLES = settings(
+    max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def correlation(name, kind, rules, condition="", own="incident: 30s", group="group-by: [actor.name]"):
+    text = f"title: {name}\nname: {name}\nlevel: high\nleadsman: {{{own}}}\ncorrelation:\n  type: {kind}\n"
+    text += f"  rules: [{', '.join(rules)}]\n  timespan: 10s\n  {group}\n"
+    return text + (f"  condition: {condition}\n" if condition else "")
+
+
+def happenings(most=14, kinds=KINDS, names=("n",)):
+    """A few events close to one another: on whole seconds and beside them, so that borders are met."""
+    times = st.builds(lambda s, ms: s * 1000 + ms, st.integers(-2, 45), st.sampled_from([0, 0, 0, -1, 1]))
+    one = st.builds(
+        Happening,
+        times,
+        st.sampled_from(kinds),
+        st.sampled_from(["eve", "eve", "bob"]),
+        st.sampled_from(names),
+        st.sampled_from([0, 0, 0, 1]),
+        serial=st.integers(0, 2),
+    )
+    return st.lists(one, max_size=most, unique=True)
+
+
+def incident(name, event, at_ms):
+    return alert_id(name, CLUSTERS[event.cluster], event.actor, str((EPOCH_MS + at_ms) // INCIDENT))
+
+
+def windows(events):
+    """Each event with its group's events of the window that ends in it."""
+    for end in events:
+        group = [e for e in events if (e.actor, e.cluster) == (end.actor, end.cluster)]
+        yield end, [e for e in group if end.at_ms - W <= e.at_ms <= end.at_ms]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Give the rules of one correlation."""
+    made = {}
+
+    def rules(*documents):
+        if documents not in made:
+            made[documents] = rules_of(tmp_path_factory.mktemp("rules"), KINDS, *documents)
+        return made[documents]
+
+    return rules
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE)
+def test_event_count(world, events, chance):
+    rules = world(correlation("many", "event_count", ["a", "b"], "{gte: 3}"))
+    expected = {
+        incident("many", end, end.at_ms)
+        for end, window in windows([e for e in events if e.kind in "ab"])
+        if len(window) >= 3
+    }
+    assert in_disorder(rules, events, chance) == expected
+
+
+@EXAMPLES
+@given(events=happenings(names=("n", "m", "o", "p")), chance=CHANCE)
+def test_value_count(world, events, chance):
+    rules = world(correlation("distinct", "value_count", ["a", "b"], "{field: objectRef.name, gt: 2}"))
+    expected = {
+        incident("distinct", end, end.at_ms)
+        for end, window in windows([e for e in events if e.kind in "ab"])
+        if len({e.name for e in window}) > 2
+    }
+    assert in_disorder(rules, events, chance) == expected
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE)
+def test_temporal(world, events, chance):
+    rules = world(correlation("together", "temporal", ["a", "b", "c"]))
+    expected = {
+        incident("together", end, end.at_ms)
+        for end, window in windows(events)
+        if {e.kind for e in window} == set(KINDS)
+    }
+    assert in_disorder(rules, events, chance) == expected
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE)
+def test_temporal_with_a_condition(world, events, chance):
+    rules = world(correlation("some", "temporal", ["a", "b", "c"], "a and (b or c)"))
+    expected = {
+        incident("some", end, end.at_ms)
+        for end, window in windows(events)
+        if any(e.kind == "a" for e in window) and any(e.kind in "bc" for e in window)
+    }
+    assert in_disorder(rules, events, chance) == expected
+
+
+def chains(end, window, kinds):
+    """Whether events of these kinds, in this order and no two the same, end in `end`."""
+    if end.kind != kinds[-1]:
+        return False
+    tails = [(end,)]
+    for kind in reversed(kinds[:-1]):
+        tails = [(e, *t) for t in tails for e in window if e.kind == kind and e.at_ms <= t[0].at_ms and e not in t]
+    return bool(tails)
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE, kinds=st.sampled_from([("a", "b"), ("c", "a", "b")]))
+def test_temporal_ordered(world, events, chance, kinds):
+    rules = world(correlation("then", "temporal_ordered", kinds))
+    expected = {incident("then", end, end.at_ms) for end, window in windows(events) if chains(end, window, kinds)}
+    assert in_disorder(rules, events, chance) == expected
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE, kinds=st.sampled_from([("a", "b"), ("c", "a", "b")]))
+def test_temporal_ordered_with_an_anchor(world, events, chance, kinds):
+    """An alert for each event of the anchor's rule that is part of a chain."""
+    rules = world(correlation("then", "temporal_ordered", kinds, own="anchor: a"))
+    expected = set()
+    for end, window in windows(events):
+        for anchor in window:
+            with_it = [e for e in window if e.kind != "a" or e == anchor]
+            if anchor.kind == "a" and chains(end, with_it, kinds):
+                expected.add(alert_id("then", CLUSTERS[end.cluster], end.actor, anchor.id))
+    assert in_disorder(rules, events, chance) == expected
+
+
+@EXAMPLES
+@given(events=happenings(), chance=CHANCE)
+def test_a_chain_of_correlations(world, events, chance):
+    """Three a, then a b, within the timespan of the last a: the inner one hands on its hot events."""
+    rules = world(
+        correlation("burst", "event_count", ["a"], "{gte: 3}", own="alert: false"),
+        correlation("then", "temporal_ordered", ["burst", "b"]),
+    )
+    hot = [end for end, window in windows([e for e in events if e.kind == "a"]) if len(window) >= 3]
+    expected = {
+        incident("then", end, end.at_ms)
+        for end in events
+        for begin in hot
+        if end.kind == "b" and (end.actor, end.cluster) == (begin.actor, begin.cluster)
+        if 0 <= end.at_ms - begin.at_ms <= W
+    }
+    assert in_disorder(rules, events, chance) == expected
