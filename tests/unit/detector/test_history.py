@@ -266,7 +266,7 @@ WRITES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WRITES, st.randoms(use_true_random=False))
 def test_the_set_of_ids_is_a_function_of_the_set_of_events(detector, write, writes, random):
     events = []

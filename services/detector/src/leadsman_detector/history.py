@@ -147,27 +147,28 @@ def plural(kind: str) -> str:
 def introductions(versions: Iterable[Version], rule_id: str, digest: str = "") -> list[tuple[Version, frozenset[str]]]:
     """The versions that introduced properties, in order, each with what was new on it.
 
-    Before the first version nothing is known: what it shows is new only where its request set it; else the property
-    becomes new with the first later request that sets it. A version that other rules judged tells nothing by what it
-    does not show.
+    Before the first version that shows the whole object nothing is known: what it and those before it show is new only
+    where a request set it; else the property becomes new with the first later request that sets it. A version that
+    other rules judged tells nothing by what it does not show.
     """
     found: list[tuple[Version, frozenset[str]]] = []
     judged = [v for v in versions if v.digest == digest or rule_id in v.found]
     before: dict[str, bool] = {}
     credited: set[str] = set()  # there before and introduced
     unasked: set[str] = set()  # there since the first version and never set by a request
-    for n, version in enumerate(sorted(judged, key=lambda v: v.position)):
+    known = False  # whether a version has shown the whole object
+    for version in sorted(judged, key=lambda v: v.position):
         shown = version.found.get(rule_id, {})
         if version.made:
-            credited, unasked, before = set(), set(), {}
+            credited, unasked, before, known = set(), set(), {}, True
         if version.partial:
             shown = {**dict.fromkeys(before, False), **shown}
-        old = {p for p, touched in shown.items() if not touched and (n == 0 or p in unasked)}
+        old = {p for p, touched in shown.items() if not touched and (not known or p in unasked)}
         new = frozenset(p for p in shown if p not in credited and p not in old)
         if new:
             found.append((version, new))
         credited = {p for p in shown if p in credited or p in new}
-        unasked, before = old, shown
+        unasked, before, known = old, shown, known or not version.partial
     return found
 
 

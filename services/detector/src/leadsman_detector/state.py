@@ -115,9 +115,7 @@ class CorrelationState(Protocol):
         ...
 
 
-async def settle(
-    exchanges: Exchanges[T], exchange: Callable[[list[StateRequest]], Awaitable[list[StateReply]]]
-) -> T:
+async def settle(exchanges: Exchanges[T], exchange: Callable[[list[StateRequest]], Awaitable[list[StateReply]]]) -> T:
     """Run exchanges one after the other, and give what comes of them."""
     try:
         requests = next(exchanges)
