@@ -128,7 +128,9 @@ class BatchHandler:
             done = await self._exchange(requests, () if told else spans)
             told = True
             puts = ((place, requests[place]) for place in sorted(done.changed))
-            kept.extend(outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r))
+            kept.extend(
+                outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r)
+            )
             return done.replies
 
         alerts = await settle(self._detector.evaluate(plan, now_us), exchange)
