@@ -227,8 +227,20 @@ def _evidence(rule: Rule) -> str:
 
 
 def _correlation(document: Document) -> str:
-    steps = ", then ".join(f"[{rule}](#{rule})" for rule in document["correlation"]["rules"])
-    return f"**Joins:** {steps}, within {document['correlation']['timespan']}. Its evidence is one entry for each step."
+    given = document["correlation"]
+    within = f"within {given['timespan']}"
+    if by := [f for f in given.get("group-by") or () if f != "cluster.id"]:
+        within += f", by {', '.join(f'`{f}`' for f in by)}"
+    condition = given.get("condition")
+    counted = ", ".join(f"{k} {v}" for k, v in condition.items() if k != "field") if isinstance(condition, dict) else ""
+    field = f" of `{condition['field']}`" if isinstance(condition, dict) and "field" in condition else ""
+    rules = [f"[{rule}](#{rule})" for rule in given.get("rules") or ()]
+    if given["type"] == "temporal_ordered":
+        return f"**Joins:** {', then '.join(rules)}, {within}. Its evidence is one entry for each step."
+    if given["type"] == "temporal":
+        joined = f"`{condition}`" if isinstance(condition, str) else " and ".join(rules)
+        return f"**Joins:** {joined} in any order, {within}."
+    return f"**Counts:** {given['type']}{field} of {' and '.join(rules)}, {counted}, {within}."
 
 
 def _exceptions(document: Document, filters: Sequence[Document]) -> list[str]:
