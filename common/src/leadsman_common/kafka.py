@@ -25,12 +25,13 @@ Header = tuple[str, bytes]
 
 
 class Outgoing(NamedTuple):
-    """A record to be produced."""
+    """A record to be produced; to the partition that its key hashes to, unless one is named."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
+    partition: int = -1
 
 
 class DeliveryFailed(RuntimeError):
@@ -85,6 +86,7 @@ class AckedProducer:
                     value=record.value,
                     key=record.key,
                     headers=list(record.headers),
+                    partition=record.partition,
                 )
                 return
             except BufferError:
@@ -115,6 +117,13 @@ class AckedProducer:
         except KafkaException:
             return False
         return True
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises KafkaException without an answer or without the topic."""
+        found = self._producer.list_topics(topic, timeout=self.timeout_s).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -246,10 +255,10 @@ def consume_loop(
     try:
         while not stopping():
             if group and time.monotonic() >= look_at:
-                lag.tell(_behind(client))
+                lag.tell(behind(client))
                 look_at = time.monotonic() + LAG_EVERY_S
             messages = client.consume(batch, timeout=wait_s)
-            good = [m for m in messages if not _fatal(m)]
+            good = [m for m in messages if not fatal(m)]
             if good and handle(good) is not False:
                 commit(client, good)
     finally:
@@ -257,7 +266,7 @@ def consume_loop(
         lag.tell({})
 
 
-def _behind(client: Consumer) -> dict[tuple[str, int], int]:
+def behind(client: Consumer) -> dict[tuple[str, int], int]:
     """How far each assigned partition's position is behind its end, as the fetches told; unknown ones are left out."""
     try:
         places = client.position(client.assignment())
@@ -277,7 +286,15 @@ def _behind(client: Consumer) -> dict[tuple[str, int], int]:
 def commit(client: Consumer, messages: Iterable[Message]) -> None:
     """Commit the offset after the last record of each partition. Partitions taken away meanwhile are passed over."""
     last = {(m.topic(), m.partition()): m.offset() for m in messages}
-    offsets = [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()]
+    _commit(client, [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()])
+
+
+def commit_offsets(client: Consumer, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit these offsets, by partition, as `commit` does."""
+    _commit(client, [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+
+def _commit(client: Consumer, offsets: list[TopicPartition]) -> None:
     if not offsets:
         return
     for attempt in range(5):
@@ -298,7 +315,7 @@ def commit(client: Consumer, messages: Iterable[Message]) -> None:
             time.sleep(0.2 * (attempt + 1))
 
 
-def _fatal(message: Message) -> bool:
+def fatal(message: Message) -> bool:
     """True for an error that is only news; raises for one that the consumer cannot go on from."""
     error = message.error()
     if error is None:
