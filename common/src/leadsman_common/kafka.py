@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from leadsman_common import metrics
 from leadsman_common.errors import TooManyBadRecords
 from leadsman_common.kafka_tokens import for_librdkafka
+from leadsman_common.raw import MAX_VALUE_BYTES, Bad
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = MAX_MESSAGE_BYTES + 256 * 1024  # schemas/topics/*.dlq.yaml: the dlq-* headers come on top
@@ -188,6 +189,16 @@ WHAT_NEXT = (
 )
 
 
+def dead_raw(raw_topic: str, bad: Bad, stage: str) -> Outgoing:
+    """The same for what never was on its raw topic, so that it has no partition and offset there."""
+    raw, reason = bad
+    if len(raw.value) > MAX_VALUE_BYTES:
+        reason = f"cut; {reason}"
+    return dead_letter(
+        DeadLetter(raw_topic, -1, -1, raw.key(), raw.value[:MAX_VALUE_BYTES], raw.headers(), reason, stage)
+    )
+
+
 class BadRecordCap:
     """Counts bad records in a row and stops the consumer past the cap, so that no flood is dead-lettered unseen."""
 
@@ -210,8 +221,13 @@ def consumer(
     bootstrap: str,
     group: str,
     extra: Mapping[str, str] | None = None,
+    *,
+    error_cb: Callable[[KafkaError], None] | None = None,
 ) -> Consumer:
-    """A consumer that commits nothing by itself and starts a new group at the earliest record."""
+    """A consumer that commits nothing by itself and starts a new group at the earliest record.
+
+    `error_cb` is told of errors that librdkafka bears by itself.
+    """
     return Consumer(
         {
             **_client_options(bootstrap),
@@ -229,6 +245,7 @@ def consumer(
             "fetch.message.max.bytes": 4 * MAX_MESSAGE_BYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 64 * 1024,
+            **({"error_cb": error_cb} if error_cb is not None else {}),
             **for_librdkafka(extra or {}, bootstrap),
         }
     )
@@ -243,14 +260,19 @@ def consume_loop(
     batch: int = 500,
     wait_s: float = 0.05,
     group: str = "",
+    assigned: Callable[[Consumer, list[TopicPartition]], None] | None = None,
 ) -> None:
     """Read batches, hand each to `handle`, then commit what it held. The lag of `group` is told where it is named.
 
     `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
     the offsets uncommitted, so that the records come again. Where it returns False it has committed what
-    may be. On return the group is left in good order.
+    may be. On return the group is left in good order. `assigned` is called with
+    partitions that are given to us.
     """
-    client.subscribe(list(topics))
+    if assigned is None:
+        client.subscribe(list(topics))
+    else:
+        client.subscribe(list(topics), on_assign=assigned)
     lag, look_at = metrics.Lag(group), 0.0
     try:
         while not stopping():
