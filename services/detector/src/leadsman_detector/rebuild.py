@@ -107,7 +107,7 @@ class Rebuild:
             if lost:
                 start = self._a_day_before(client, partition, handled, low, high)
             else:
-                start = min((s for s in stored if s >= 0), default=handled)
+                start = min((m.begun[partition] for m in marked.values() if partition in m.begun), default=handled)
                 if start < low:
                     _log.error("records are gone that the state has not seen", partition=partition, count=low - start)
             found[partition] = (min(max(start, low), high), min(high, handled + AHEAD))

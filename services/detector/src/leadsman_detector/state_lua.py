@@ -19,7 +19,8 @@ end
 #   run         the run id of the server that this was true of
 #   calls       exchanges since then
 #   doubt       the id of a doubt: from its setting until a rebuild ends it, the state answers nobody
-#   o:PARTITION the offset up to which the partition's records are in the state
+#   o:PARTITION the offset up to which the partition's records are in the state, and
+#   b:PARTITION where the last batch of them began: it may not have ended, since a batch may take several exchanges
 # KEYS[n + 1]: the key of request n.
 # ARGV[1] mode: 'N' no questions asked, 'G' guarded, 'R' a rebuild's writes, 'M' set a doubt and tell the record
 # ARGV[2..4] the epoch and the calls that the asker saw last, and the id that a doubt found now gets
@@ -133,7 +134,9 @@ if mode == 'G' then
     local at = 7 + n * 4
     local field = 'o:' .. ARGV[at + 1]
     local stored = tonumber(redis.call('HGET', meta, field) or -1)
-    if tonumber(ARGV[at + 3]) > stored then redis.call('HSET', meta, field, ARGV[at + 3]) end
+    if tonumber(ARGV[at + 3]) > stored then
+      redis.call('HSET', meta, field, ARGV[at + 3], 'b:' .. ARGV[at + 1], ARGV[at + 2])
+    end
   end
   calls = redis.call('HINCRBY', meta, 'calls', 1)
 end

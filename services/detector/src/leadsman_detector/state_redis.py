@@ -77,12 +77,17 @@ class StateGap(Exception):
 
 @dataclass(slots=True)
 class Marked:
-    """A bucket in doubt, as a rebuild finds it: `offsets` by partition; `epoch` 0 where it lost everything."""
+    """A bucket in doubt, as a rebuild finds it; `epoch` 0 where it lost everything.
+
+    By partition, `offsets` tells up to where it has seen the records, `begun` where the last batch of these began, which
+    may not be whole.
+    """
 
     doubt: str
     run: str
     epoch: int
     offsets: dict[int, int]
+    begun: dict[int, int]
 
 
 @dataclass(slots=True)
@@ -134,9 +139,9 @@ class RedisState:
         """
         return await self._exchange(requests, b"G", spans, {})
 
-    async def rebuilt(self, requests: Sequence[StateRequest], marked: Mapping[int, Marked]) -> None:
-        """Write while the state is in doubt. Raises StateDoubtful where it is another doubt by now."""
-        await self._exchange(requests, b"R", (), marked)
+    async def rebuilt(self, requests: Sequence[StateRequest], marked: Mapping[int, Marked]) -> list[StateReply]:
+        """An exchange while the state is in doubt. Raises StateDoubtful where it is another doubt by now."""
+        return (await self._exchange(requests, b"R", (), marked)).replies
 
     async def mark(self, doubt: str) -> dict[int, Marked]:
         """Put every bucket in doubt, if it is not yet, and tell what each knows."""
@@ -144,9 +149,11 @@ class RedisState:
         answers = await asyncio.gather(*(self._call(b"M", n, [], (), None, doubt) for n in range(self._buckets)))
         found = {}
         for bucket, (_, id_, run, epoch, fields) in enumerate(answers):
-            pairs = zip(fields[::2], fields[1::2], strict=True)
-            offsets = {int(k[2:]): int(v) for k, v in pairs if k.startswith(b"o:")}
-            found[bucket] = Marked(id_.decode(), run.decode(), int(epoch or 0), offsets)
+            told = dict(zip(fields[::2], fields[1::2], strict=True))
+            offsets, begun = (
+                {int(k[2:]): int(v) for k, v in told.items() if k.startswith(of)} for of in (b"o:", b"b:")
+            )
+            found[bucket] = Marked(id_.decode(), run.decode(), int(epoch or 0), offsets, {**offsets, **begun})
         return found
 
     async def finish(self, marked: Mapping[int, Marked], epoch: int, offsets: Mapping[int, int]) -> bool:
