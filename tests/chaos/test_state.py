@@ -55,8 +55,7 @@ def truth(events):
     for at in range(0, len(events), PART):
         records = [Record("t", 0, at + n, None, encode(e), (), 0) for n, e in enumerate(events[at : at + PART])]
         plan = detector.plan(records, 0)
-        claims = detector.conclude(plan, state.exchange_now(plan.requests))
-        for alert in claims.granted(state.exchange_now(claims.requests)):
+        for alert in state.settle(detector.evaluate(plan)):
             found[alert["id"]] = alert["rule"]["name"]
     return found
 

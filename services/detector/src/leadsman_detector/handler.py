@@ -122,15 +122,16 @@ class BatchHandler:
         """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""
         spans = self._positions.spans(records)
         kept: list[Outgoing] = []
-        told = False
+        told = again = False
 
         async def exchange(requests: Sequence[StateRequest]) -> list[StateReply]:
-            nonlocal told
+            nonlocal told, again
             done = await self._exchange(requests, () if told else spans)
-            told = True
-            puts = ((place, requests[place]) for place in sorted(done.changed))
+            told, again = True, again or done.again  # delivered again: it may have died before it wrote to the topic
             kept.extend(
-                outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r)
+                outgoing_state(self._topics.state, request)
+                for place, request in enumerate(requests)
+                if isinstance(request, Put) and outlives_a_day(request) and (again or place in done.changed)
             )
             return done.replies
 

@@ -32,8 +32,8 @@ end
 #   R from, to · C rank, holder, ttl ms · T due, what, ttl ms · U upto, limit · D what
 # A quota is 0 or a number of groups; the group's registry is then the request's second key, see state_redis.
 # Replies: {'doubt', id, lost 0/1} or {'gap', partition, stored} and nothing was written,
-#   or {'ok', epoch, calls, members dropped, {owner registries that evicted: count}, one reply a request...};
-#   the reply to P, E and L is 1 where it changed something or the records may have been here before.
+#   or {'ok', epoch, calls, members dropped, {request, how many groups it evicted, ...}, {one reply a request},
+#   1 where the records may have been here before}; the reply to P, E and L is 1 where it changed something.
 EXCHANGE = (
     _RUN_ID
     + """
@@ -118,7 +118,7 @@ for i = 1, requests do
         redis.call('PEXPIRE', registry, 31 * 86400000)
       end
     end
-    replies[i] = (changed == 1 or again == 1) and 1 or 0
+    replies[i] = changed
   elseif kind == 'T' then
     redis.call('ZADD', key, 'LT', ARGV[at + 2], ARGV[at + 3])
     redis.call('PEXPIRE', key, ARGV[at + 4])
@@ -163,7 +163,7 @@ for i = 1, requests do
     replies[i] = held and 1 or 0
   end
 end
-return {'ok', epoch, calls, dropped, evicted, replies}
+return {'ok', epoch, calls, dropped, evicted, replies, again}
 """
 )
 

@@ -79,8 +79,8 @@ class StateGap(Exception):
 class Marked:
     """A bucket in doubt, as a rebuild finds it; `epoch` 0 where it lost everything.
 
-    By partition, `offsets` tells up to where it has seen the records, `begun` where the last batch of these began, which
-    may not be whole.
+    By partition, `offsets` tells up to where it has seen the records, `begun` where the last batch of these began,
+    which may not be whole.
     """
 
     doubt: str
@@ -92,10 +92,14 @@ class Marked:
 
 @dataclass(slots=True)
 class Exchanged:
-    """The replies, and the Puts (their places) that changed something or may not have been told of yet."""
+    """The replies, and the Puts (their places) that changed something.
+
+    `again`: the records may have been here before, so what changed nothing now may have changed something then.
+    """
 
     replies: list[StateReply]
     changed: set[int] = field(default_factory=set)
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -225,6 +229,7 @@ class RedisState:
         result = Exchanged([None] * len(requests))
         for bucket, answer in zip(buckets, answers, strict=True):
             self._take(bucket, mode, answer, [requests[place] for place in by_bucket[bucket]])
+            result.again = result.again or bool(answer[6])
             for place, reply in zip(by_bucket[bucket], answer[5], strict=True):
                 result.replies[place] = _reply(requests[place], reply)
                 if reply == 1 and isinstance(requests[place], Put):
@@ -237,7 +242,7 @@ class RedisState:
             raise StateDoubtful(answer[1].decode(), lost=bool(answer[2]))
         if answer[0] == b"gap":
             raise StateGap(int(answer[1]), int(answer[2]))
-        _, epoch, calls, dropped, evicted, _ = answer
+        _, epoch, calls, dropped, evicted, _, _ = answer
         seen = self._seen[bucket]
         if mode == b"G" and (epoch, calls) > (seen.epoch, seen.calls):
             seen.epoch, seen.calls = epoch, calls
