@@ -21,6 +21,7 @@ from leadsman_ingest_aws.config import Settings as IngestAws
 from leadsman_ingest_gcp.config import Settings as IngestGcp
 from leadsman_normalizer.config import Settings as Normalizer
 from leadsman_notifier.config import Settings as Notifier
+from leadsman_notifier.sinks import SINKS
 
 CHART = Path(__file__).parent / "leadsman"
 RULES = Path(__file__).parents[1] / "prometheus" / "leadsman.rules.yaml"
@@ -29,7 +30,7 @@ SETTINGS: dict[str, tuple[type[Any], ...]] = {
     "ingestGcp": (IngestGcp,),
     "normalizer": (Normalizer,),
     "detector": (Detector,),
-    "notifier": (Notifier,),
+    "notifier": (Notifier, *SINKS.values()),
 }
 # what templates/deployments.yaml sets itself, from values of the chart's own
 THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {

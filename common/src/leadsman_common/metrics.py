@@ -19,12 +19,7 @@ PRODUCED = Counter("leadsman_produced", "Records acknowledged by Kafka", ["servi
 FILTERED = Counter("leadsman_filtered", "Records that are not ours, by reason", ["service", "reason"])
 DEAD_LETTERED = Counter("leadsman_dead_lettered", "Bad records written to a dead-letter topic", ["service", "topic"])
 ALERTS = Counter("leadsman_alerts", "Alerts raised, by rule and level", ["rule", "level"])
-DELIVERIES = Counter("leadsman_deliveries", "Alerts by what came of them at a sink (a channel)", ["sink", "result"])
-MESSAGES = Counter(
-    "leadsman_messages", "Messages to a sink: single or digest where it took them, retried, refused", ["sink", "result"]
-)
-SINK_FAILING = Gauge("leadsman_sink_failing_seconds", "How long a sink has been failing", ["sink"])
-SINK_WAITING = Gauge("leadsman_sink_waiting", "Alerts that a sink has still to be told of", ["sink"])
+DELIVERIES = Counter("leadsman_deliveries", "Deliveries to a sink, by result", ["sink", "result"])
 ROUTED = Counter("leadsman_routed", "Audit events by what routing made of them", ["result"])
 BATCH_SECONDS = Histogram("leadsman_batch_seconds", "Time to handle a batch", ["service"])
 ERRORS = Counter(
@@ -64,6 +59,17 @@ LAST_EVENT = Gauge(
 )
 STALLED = Gauge("leadsman_stalled", "1 while a watchdog sees no progress though records wait", ["service"])
 BEHIND = Gauge("leadsman_behind_seconds", "How far reading is behind the newest record upstream", ["service", "source"])
+INGESTED = Counter("leadsman_ingested", "Log events that Kafka has, by cluster", ["service", "source", "cluster"])
+INGESTED_BYTES = Counter("leadsman_ingested_bytes", "Their bytes", ["service", "source", "cluster"])
+EVENT_LAG = Gauge(
+    "leadsman_event_lag_seconds", "Age of the newest event when it was stored", ["service", "source", "cluster"]
+)
+LAST_INGESTED = Gauge(
+    "leadsman_last_ingested_timestamp_seconds",
+    "When a cluster's last event was stored (Unix time): time() less this is how long it has been silent",
+    ["service", "source", "cluster"],
+)
+LEFT = Counter("leadsman_left", "Messages left in their queue: what they name could not be read", ["service", "source"])
 GAPS = Counter(
     "leadsman_gaps", "Times that records aged out upstream before they were read: some are lost", ["service", "source"]
 )

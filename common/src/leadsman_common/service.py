@@ -31,7 +31,8 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
         settings = load(settings_class)
         log = logs.setup(service, settings.log_level)
     except (SettingError, KeyError) as error:
-        sys.stderr.write(f"{service}: {error}\n")
+        for line in str(error).splitlines():  # one a mistake
+            sys.stderr.write(f"{service}: {line}\n")
         return MISCONFIGURED
     metrics.Process.service = service
     metrics.BUILD.info({"service": service, "version": version("leadsman-common")})

@@ -6,11 +6,12 @@ in a file that LEADSMAN_NAME_FILE names instead: environments are seen by more e
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 T = TypeVar("T")
 
@@ -30,28 +31,54 @@ def setting(meaning: str, default: Any = dataclasses.MISSING, *, secret: bool = 
 
 
 def load(cls: type[T], env: Mapping[str, str] | None = None) -> T:
-    """Read `cls` from the environment. Raises SettingError for a missing or malformed variable."""
+    """Read `cls` from the environment. Raises SettingError with a line for each mistake, missing or malformed."""
     env = os.environ if env is None else env
     types = get_type_hints(cls)
     values: dict[str, Any] = {}
+    mistakes: dict[str, str] = {}
+    absent = False
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         name = variable(field.name)
-        kind = types[field.name]
-        hidden = _secret_file(f"{name}_FILE", env) if field.metadata.get("secret") else None
-        if hidden is None:
-            if name in env:
-                values[field.name] = _parse(name, env[name], kind)
-        elif kind == dict[str, str]:  # the secret part of a map, beside the part that anyone may see
-            values[field.name] = {**_parse(name, env.get(name, ""), kind), **_parse(f"{name}_FILE", hidden, kind)}
-        elif env.get(name):
-            raise SettingError(f"{name} and {name}_FILE are both set")
-        else:
-            values[field.name] = _parse(f"{name}_FILE", hidden, kind)
-        if field.name in values:
-            continue
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SettingError(f"{name} is not set: {field.metadata['meaning']}")
-    return cls(**values)
+        try:
+            _read(field, types[field.name], env, values)
+        except SettingError as error:
+            mistakes[name] = str(error)
+        if _needed(field) and field.name not in values:
+            absent = True
+            mistakes.setdefault(name, f"{name} is not set: {field.metadata['meaning']}")
+    if absent:
+        raise SettingError("\n".join(mistakes.values()))
+    try:
+        loaded = cls(**values)
+    except SettingError as error:
+        # what only follows from a value that could not be read is no mistake of its own
+        further = [line for line in str(error).splitlines() if not any(name in line for name in mistakes)]
+        raise SettingError("\n".join([*mistakes.values(), *further])) from None
+    if mistakes:
+        raise SettingError("\n".join(mistakes.values()))
+    return loaded
+
+
+def secret_values(field_name: str, given: tuple[str, ...]) -> Callable[[], tuple[str, ...]]:
+    """Return a function that gives a secret setting as it is now: its file is read again when it changes.
+
+    Without a file it is what was `given` at the start. A file that cannot be read leaves the values as they were.
+    """
+    path = os.environ.get(f"{variable(field_name)}_FILE", "")
+    if not path:
+        return lambda: given
+    known: dict[str, Any] = {"stat": None, "values": given}
+
+    def values() -> tuple[str, ...]:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            stat = Path(path).stat()
+            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            if seen != known["stat"]:
+                text = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+                known.update(stat=seen, values=_parse(path, text, tuple[str, ...]))
+        return cast("tuple[str, ...]", known["values"])
+
+    return values
 
 
 def variable(field_name: str) -> str:
@@ -65,6 +92,25 @@ def shown(settings: Any) -> dict[str, Any]:
         f.name: ("***" if f.metadata.get("secret") and getattr(settings, f.name) else getattr(settings, f.name))
         for f in dataclasses.fields(settings)
     }
+
+
+def _needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _read(field: dataclasses.Field[Any], kind: Any, env: Mapping[str, str], values: dict[str, Any]) -> None:
+    """Put the field's value into `values`, where the environment has one."""
+    name = variable(field.name)
+    hidden = _secret_file(f"{name}_FILE", env) if field.metadata.get("secret") else None
+    if hidden is None:
+        if name in env:
+            values[field.name] = _parse(name, env[name], kind)
+    elif kind == dict[str, str]:  # the secret part of a map, beside the part that anyone may see
+        values[field.name] = {**_parse(name, env.get(name, ""), kind), **_parse(f"{name}_FILE", hidden, kind)}
+    elif env.get(name):
+        raise SettingError(f"{name} and {name}_FILE are both set")
+    else:
+        values[field.name] = _parse(f"{name}_FILE", hidden, kind)
 
 
 def _secret_file(name: str, env: Mapping[str, str]) -> str | None:

@@ -12,9 +12,12 @@ import pytest
 import structlog
 
 from leadsman_common.kafka import AckedProducer
+from leadsman_common.outbox import Outbox
 from leadsman_ingest_aws.checkpoints import SHARD_END, Checkpoint, DynamoCheckpoints, create_table
 from leadsman_ingest_aws.config import Settings
-from leadsman_ingest_aws.poll import Poller
+from leadsman_ingest_aws.intake import Intake
+from leadsman_ingest_aws.kinesis import StreamReader
+from leadsman_ingest_aws.leases import SoleLeases
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +45,7 @@ class Aws:
             "LEADSMAN_CHECKPOINT_TABLE": self.stream,
             "LEADSMAN_SHARD_REFRESH_S": "1",
             "LEADSMAN_POLL_INTERVAL_S": "0.05",
+            "LEADSMAN_LEASE_S": "3",
         }
 
     def put(self, *datas):
@@ -137,7 +141,7 @@ def test_records_become_events_untouched(aws, run_service, records_of, eventuall
     assert {record.value() for record in dead} == set(garbage)
     by_value = {record.value(): {k: v.decode() for k, v in record.headers()} for record in dead}
     assert by_value[garbage[0]]["dlq-reason"] == "gzip is cut short"
-    assert "Kinesis Producer Library" in by_value[garbage[1]]["dlq-reason"]
+    assert "checksum" in by_value[garbage[1]]["dlq-reason"]
     first = by_value[garbage[0]]
     assert (first["dlq-stage"], first["format"]) == ("ingest-aws", "cloudwatch-envelope")
     assert first["source-id"].startswith("shardId-")
@@ -226,12 +230,15 @@ class AsAws:
 def test_expired_iterators_throttling_and_the_end_of_a_shard(aws, bootstrap, topic_prefix, records_of, eventually):
     aws = aws(1)
     settings = Settings(
-        kinesis_stream=aws.stream, topic_prefix=topic_prefix, poll_interval_s=0.01, shard_refresh_s=3600
+        kinesis_stream=(aws.stream,), topic_prefix=topic_prefix, poll_interval_s=0.01, shard_refresh_s=3600
     )
     stop, kinesis = threading.Event(), AsAws(aws.kinesis)
     log = structlog.get_logger()
-    poller = Poller(settings, aws.kinesis, aws.checkpoints, AckedProducer(bootstrap), stop, log)
-    thread = threading.Thread(target=poller.run)
+    outbox = Outbox(AckedProducer(bootstrap))
+    (stream,) = settings.streams
+    leases = SoleLeases(aws.checkpoints)
+    reader = StreamReader(settings, stream, aws.kinesis, leases, Intake(settings, outbox, log), stop, log)
+    thread = threading.Thread(target=reader.run)
     thread.start()
     try:
         aws.put_each([event(at) for at in range(5)])
@@ -247,6 +254,7 @@ def test_expired_iterators_throttling_and_the_end_of_a_shard(aws, bootstrap, top
         stop.set()
         thread.join(30)
     assert not thread.is_alive()
+    outbox.close()
 
 
 def test_a_checkpoint_that_aged_out_is_said_loudly(aws, run_service, records_of, eventually):

@@ -40,8 +40,11 @@
 {{- with $values.ingestAws }}
 {{- if .enabled }}
 {{- $section := include "leadsman.section" (dict "root" $ "key" "ingestAws") | fromJson }}
-{{- if not $section.settings.kinesis_stream }}{{ fail "ingestAws.settings.kinesis_stream is not set: name or ARN of the Kinesis data stream" }}{{ end }}
-{{- if or (gt (int $section.replicas) 1) (ne $section.autoscaling.kind "none") }}{{ fail "ingestAws: one pod reads the stream, several cannot share it yet: replicas is at most 1 and autoscaling.kind none" }}{{ end }}
+{{- $named := or $section.settings.kinesis_stream $section.settings.sqs_queues $section.settings.log_groups $section.settings.listen_port }}
+{{- if not $named }}{{ fail "ingestAws.settings: none of kinesis_stream, sqs_queues, log_groups and listen_port is set: there is nothing to read" }}{{ end }}
+{{- $many := or (gt (int $section.replicas) 1) (ne $section.autoscaling.kind "none") }}
+{{- $keeps := or $section.settings.kinesis_stream $section.settings.log_groups }}
+{{- if and $many $keeps (not $section.settings.checkpoint_table) }}{{ fail "ingestAws.settings.checkpoint_table is not set: several pods share streams and log groups by leases in a DynamoDB table" }}{{ end }}
 {{- end }}
 {{- end }}
 {{- with $values.ingestGcp }}

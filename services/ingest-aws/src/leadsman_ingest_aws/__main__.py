@@ -1,60 +1,73 @@
-"""ingest-aws: `python -m leadsman_ingest_aws` reads LEADSMAN_KINESIS_STREAM until SIGTERM. Wiring only."""
+"""ingest-aws: `python -m leadsman_ingest_aws` reads what the settings name until SIGTERM. Wiring only.
+
+`--since 30d` reads the past of LEADSMAN_LOG_GROUPS once, and ends; given again it goes on where it stopped.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Any
 
-import boto3
-from botocore.config import Config as SdkConfig
-
+from leadsman_common.http_server import HttpServer
 from leadsman_common.kafka import AckedProducer
-from leadsman_common.service import listening, run
+from leadsman_common.outbox import Outbox
+from leadsman_common.service import MISCONFIGURED, listening, run
+from leadsman_common.settings import SettingError, secret_values
 from leadsman_common.stopping import on_signals
-from leadsman_ingest_aws.checkpoints import Checkpoints, DynamoCheckpoints, FileCheckpoints
+from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.config import Settings
-from leadsman_ingest_aws.poll import SERVICE, Poller
-
-# few and short: the poller retries by itself, and notices a stop while it waits
-_SDK = SdkConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 2})
-# a flush takes 35 s at most, an answer of AWS 40
-_STUCK_S = 120
+from leadsman_ingest_aws.firehose import FirehoseEndpoint
+from leadsman_ingest_aws.inputs import Inputs
+from leadsman_ingest_aws.intake import SERVICE, Intake
+from leadsman_ingest_aws.since import span_ms
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; see leadsman_common.service for the exit code."""
-    return run(SERVICE, Settings, _run)
-
-
-def _run(settings: Settings, log: Any) -> None:
-    stop = on_signals()
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
-    kinesis = _client("kinesis", settings)
-    poller = Poller(settings, kinesis, _checkpoints(settings), producer, stop, log)
-    with listening(
-        settings,
-        log,
-        ready=lambda: poller.listed and producer.ready(),
-        alive=lambda: time.monotonic() - poller.last_turn < _STUCK_S,
-    ):
-        poller.run()
-
-
-def _checkpoints(settings: Settings) -> Checkpoints:
-    if not settings.checkpoint_table:
-        return FileCheckpoints(Path(settings.state_dir), settings.stream_name)
-    return DynamoCheckpoints(_client("dynamodb", settings), settings.checkpoint_table, settings.stream_name)
-
-
-def _client(service: Literal["kinesis", "dynamodb"], settings: Settings) -> Any:
-    return boto3.client(
-        service,
-        region_name=settings.region or None,
-        endpoint_url=settings.aws_endpoint_url or None,
-        config=_SDK,
+    parser = argparse.ArgumentParser(prog="leadsman_ingest_aws", description=__doc__)
+    parser.add_argument(
+        "--since", default="", help="read LEADSMAN_LOG_GROUPS from then to now, and end: 30d, 6h, a time"
     )
+    since = parser.parse_args().since
+    if since:
+        try:
+            span_ms(since, time.time_ns() // 1_000_000)
+        except ValueError as error:
+            sys.stderr.write(f"{SERVICE}: --since {since!r} {error}\n")
+            return MISCONFIGURED
+    return run(SERVICE, Settings, lambda settings, log: _run(settings, log, since))
+
+
+def _run(settings: Settings, log: Any, since: str) -> None:
+    stop = on_signals()
+    if since and not settings.log_groups:
+        raise SettingError("LEADSMAN_LOG_GROUPS is not set: --since reads log groups")
+    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s)
+    outbox = Outbox(producer)
+    intake = Intake(settings, outbox, log)
+    inputs = Inputs(settings, Accounts(settings), intake, stop, log, since)
+
+    def ready() -> bool:
+        return inputs.begun() and outbox.ready()
+
+    with ExitStack() as closing:
+        closing.callback(outbox.close)
+        if settings.listen_port >= 0 and not since:
+            closing.callback(_serve(settings, intake, log, ready, inputs.alive).close)
+        closing.enter_context(listening(settings, log, ready, inputs.alive))
+        inputs.run()
+        if settings.listen_port >= 0 and not since:
+            stop.wait()
+
+
+def _serve(settings: Settings, intake: Intake, log: Any, ready: Any, alive: Any) -> HttpServer:
+    endpoint = FirehoseEndpoint(settings, intake, secret_values("firehose_access_keys", settings.firehose_access_keys))
+    server = HttpServer(settings, endpoint, intake.outbox, service=SERVICE, log=log, ready=ready, alive=alive)
+    server.start()
+    return server
 
 
 if __name__ == "__main__":

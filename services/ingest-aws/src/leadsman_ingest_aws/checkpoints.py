@@ -1,7 +1,7 @@
 """How far each shard was read, kept outside the process: in a DynamoDB table, or in a file for one machine.
 
-A save names the position it supersedes and is refused where another is stored: a worker that lost a shard without
-knowing it moves nothing. Leases can be added to the same rows.
+A save names the position it supersedes and is refused where another is stored, or where the lease (leases.py, which are
+attributes of the same rows) is another worker's: a worker that lost a shard without knowing it moves nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,34 +106,52 @@ class DynamoCheckpoints:
 
     def load(self) -> dict[str, Checkpoint]:
         """As the protocol says; a strongly consistent read."""
-        pages = self._client.get_paginator("query").paginate(
+        return {item["shard"]["S"]: _of_item(item) for item in self.items() if "position" in item}
+
+    def items(self) -> Iterator[Mapping[str, Any]]:
+        """Return every row of the stream as DynamoDB has it; a strongly consistent read."""
+        for page in self._client.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
             KeyConditionExpression="stream = :stream",
             ExpressionAttributeValues={":stream": {"S": self._stream}},
-        )
-        return {item["shard"]["S"]: _of_item(item) for page in pages for item in page["Items"]}
+        ):
+            yield from page["Items"]
 
-    def save(self, shard: str, checkpoint: Checkpoint, previous: Checkpoint | None) -> None:
-        """As the protocol says. Other attributes of the row are left alone."""
+    def key(self, shard: str) -> dict[str, Any]:
+        """Return the key of a shard's row."""
+        return {"stream": {"S": self._stream}, "shard": {"S": shard}}
+
+    def save(self, shard: str, checkpoint: Checkpoint, previous: Checkpoint | None, owner: str = "") -> None:
+        """As the protocol says, and only while `owner`, where it is given, has the lease. Nothing else changes."""
         values = {":p": {"S": checkpoint.position}, ":r": {"N": str(checkpoint.read_to_ms)}}
+        condition = "attribute_not_exists(#position)" if previous is None else "#position = :previous"
+        names = {"#position": "position"}
         if previous is not None:
             values[":previous"] = {"S": previous.position}
+        if owner:
+            condition, names, values = (
+                f"{condition} AND #owner = :owner",
+                {**names, "#owner": "owner"},
+                {**values, ":owner": {"S": owner}},
+            )
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key={"stream": {"S": self._stream}, "shard": {"S": shard}},
+                Key=self.key(shard),
                 UpdateExpression="SET #position = :p, read_to_ms = :r",
-                ConditionExpression=(
-                    "attribute_not_exists(#position)" if previous is None else "#position = :previous"
-                ),
-                ExpressionAttributeNames={"#position": "position"},
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
                 ExpressionAttributeValues=values,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            _check(shard, checkpoint, previous, self.load().get(shard))
+            answer = self._client.get_item(TableName=self._table, Key=self.key(shard), ConsistentRead=True)
+            item = answer.get("Item", {})
+            if owner and item.get("owner", {}).get("S") != owner:
+                raise CheckpointConflict(f"{shard} is no longer ours") from error
+            _check(shard, checkpoint, previous, _of_item(item) if "position" in item else None)
 
 
 def create_table(client: DynamoDBClient, table: str) -> None:

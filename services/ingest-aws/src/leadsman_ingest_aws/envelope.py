@@ -1,15 +1,17 @@
-"""CloudWatch Logs subscription documents taken apart: one RawEvent a log event, its message untouched.
+"""What AWS carries events in taken apart: one RawEvent a log event, its bytes untouched.
 
-Pure, and first on the event's way from AWS: `poll.py` calls it for each record of the Kinesis stream, `leadsman scan`
-for files. It never looks inside a message.
+CloudWatch Logs subscription documents and CloudTrail files, packed or not, one or many. Pure, and first on the event's
+way from AWS: every input calls it for each record, file or message, `leadsman scan` for files. It never looks inside a
+message of a log; of a CloudTrail record it reads the id, the account and the region, which have no other carrier.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -17,6 +19,7 @@ import msgspec
 
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
+from leadsman_ingest_aws.aggregated import AGGREGATED, user_records
 
 # a record of 1 MiB that unpacks to more than this is no audit log: those shrink to a tenth, hardly to a thirtieth
 MAX_PLAIN_BYTES = 32 * 1024 * 1024
@@ -24,7 +27,6 @@ MAX_PLAIN_BYTES = 32 * 1024 * 1024
 MAX_VALUE_BYTES = 2 * 1024 * 1024 - 64 * 1024
 
 _GZIP = b"\x1f\x8b"
-_KPL = b"\xf3\x89\x9a\xc2"
 _CHUNK_BYTES = 64 * 1024
 _MAX_MALFORMED = 100
 # the longer prefix first: kube-apiserver- is also a prefix of kube-apiserver-audit-
@@ -35,6 +37,8 @@ _FORMATS = (
     ("kube-controller-manager-", "eks-controller-manager"),
     ("kube-scheduler-", "eks-scheduler"),
 )
+# the stream of a trail's log group is <account>_CloudTrail_<region>, with a number behind it where there are several
+_TRAIL_STREAM = re.compile(r"(\d{12}|o-[a-z0-9]+)_CloudTrail_")
 
 
 @dataclass(slots=True)
@@ -43,11 +47,18 @@ class Split:
 
     `dropped` holds a reason for each document that is not ours. Where `invalid` is not empty the record, whole and
     untouched, belongs in the dead letters; its good events still go on, since a repeat changes nothing.
+    `newest_ms` is the time of each cluster's newest event, where the carrier tells it.
     """
 
     events: list[RawEvent] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     invalid: str = ""
+    newest_ms: dict[str, int] = field(default_factory=dict)
+
+    def seen(self, cluster: str, time_ms: int) -> None:
+        """Note an event's time."""
+        if time_ms > self.newest_ms.get(cluster, 0):
+            self.newest_ms[cluster] = time_ms
 
     def add_invalid(self, reason: str) -> None:
         """Keep the first reason: what follows is often its consequence."""
@@ -67,6 +78,7 @@ class _Transport:
 class _LogEvent(msgspec.Struct):
     message: str
     id: str = ""
+    timestamp: int = 0
 
 
 class _Document(msgspec.Struct):
@@ -90,6 +102,7 @@ class _AnyDocument(msgspec.Struct):
     logStream: str = ""
     logEvents: list[msgspec.Raw] = []
     awslogs: _LambdaData | None = None
+    Records: list[msgspec.Raw] | None = None
 
 
 class _AnyLogEvent(msgspec.Struct):
@@ -97,9 +110,17 @@ class _AnyLogEvent(msgspec.Struct):
     id: str | int = ""
 
 
+class _TrailRecord(msgspec.Struct):
+    eventID: str
+    eventName: str
+    awsRegion: str = ""
+    recipientAccountId: str = ""
+
+
 _document = msgspec.json.Decoder(_Document)
 _any_document = msgspec.json.Decoder(_AnyDocument)
 _any_log_event = msgspec.json.Decoder(_AnyLogEvent)
+_trail_record = msgspec.json.Decoder(_TrailRecord)
 _text = msgspec.json.Decoder(str)
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
@@ -120,14 +141,50 @@ def split(data: bytes, *, region: str = "", received_ms: int = 0, max_plain_byte
     return result
 
 
+def split_document(document: bytes, *, region: str = "", received_ms: int = 0) -> Split:
+    """The same for one JSON document that is unpacked already."""
+    result = Split()
+    _split_document(result, document, _Transport(region, received_ms, MAX_PLAIN_BYTES))
+    return result
+
+
+def trail_event(record: bytes, received_ms: int) -> RawEvent:
+    """Make the RawEvent of one CloudTrail record. Raises InvalidEvent where it is none.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
+    if len(record) > MAX_VALUE_BYTES:
+        raise InvalidEvent(f"a CloudTrail record of {len(record)} bytes, more than the {MAX_VALUE_BYTES} of a topic")
+    try:
+        known = _trail_record.decode(record)
+    except _UNDECODABLE as error:
+        raise InvalidEvent(f"no CloudTrail record: {str(error)[:200]}") from error
+    return RawEvent(
+        value=record,
+        format="cloudtrail",
+        account=known.recipientAccountId,
+        region=known.awsRegion,
+        provider="aws",
+        source_id=known.eventID,
+        received_ms=received_ms,
+    )
+
+
 def split_documents(data: bytes, *, max_plain_bytes: int = MAX_PLAIN_BYTES) -> Iterator[bytes | InvalidEvent]:
     """Yield each JSON document of concatenated gzip members or JSON texts; an InvalidEvent stands for what is none.
 
     Documents may follow each other with or without separators (Firehose writes both), and members may be cut short:
     what is whole before the cut is yielded. Nothing is unpacked past `max_plain_bytes`.
     """
-    if data.startswith(_KPL):
-        yield InvalidEvent("an aggregated record of the Kinesis Producer Library, which is not supported")
+    if data.startswith(AGGREGATED):
+        left = max_plain_bytes
+        try:
+            for record in user_records(data):
+                for document in split_documents(record, max_plain_bytes=left):
+                    left -= len(document) if isinstance(document, bytes) else 0
+                    yield document
+        except InvalidEvent as error:
+            yield error
         return
     plain, broken = gunzip(data, max_plain_bytes) if data.startswith(_GZIP) else (data, "")
     if not broken and _is_one_object(plain):
@@ -174,7 +231,9 @@ def gunzip(data: bytes, max_plain_bytes: int) -> tuple[bytes, str]:
 
 @lru_cache(maxsize=4096)
 def format_of(log_stream: str) -> str:
-    """Tell what a log stream of EKS holds, by its name (FORMATS 2.1)."""
+    """Tell what a log stream of EKS, or of a trail, holds, by its name (FORMATS 2.1)."""
+    if _TRAIL_STREAM.match(log_stream):
+        return "cloudtrail"
     return next((name for prefix, name in _FORMATS if log_stream.startswith(prefix)), "eks-unknown")
 
 
@@ -231,7 +290,7 @@ def _split_document(result: Split, data: bytes, transport: _Transport) -> None:
         return
     if document.messageType == "DATA_MESSAGE":
         for entry in document.logEvents:
-            _add(result, document, transport, entry.message.encode(), entry.id)
+            _add(result, document, transport, entry.message.encode(), entry.id, entry.timestamp)
     else:
         _not_data(result, document.messageType)
 
@@ -246,6 +305,9 @@ def _split_odd_document(result: Split, data: bytes, transport: _Transport) -> No
     if document.awslogs is not None:
         _unwrap(result, document.awslogs.data, transport)
         return
+    if document.Records is not None:
+        _split_trail(result, document.Records, transport)
+        return
     if document.messageType != "DATA_MESSAGE":
         _not_data(result, document.messageType)
         return
@@ -259,6 +321,17 @@ def _split_odd_document(result: Split, data: bytes, transport: _Transport) -> No
             result.add_invalid(f"logEvents[{index}]: {str(error)[:200]}")
         else:
             _add(result, document, transport, value, str(entry.id))
+
+
+def _split_trail(result: Split, records: Iterable[msgspec.Raw], transport: _Transport) -> None:
+    """Take a CloudTrail file apart: {"Records": [record, ...]}."""
+    for index, record in enumerate(records):
+        try:
+            event = trail_event(bytes(record), transport.received_ms)
+        except InvalidEvent as error:
+            result.add_invalid(f"Records[{index}]: {error.reason}")
+        else:
+            result.events.append(event)
 
 
 def _not_data(result: Split, message_type: str) -> None:
@@ -282,22 +355,55 @@ def _unwrap(result: Split, encoded: str, transport: _Transport) -> None:
     _split_document(result, plain, replace(transport, wrapped=True))
 
 
-def _add(
-    result: Split, document: _Document | _AnyDocument, transport: _Transport, value: bytes, source_id: str
+def log_event(
+    result: Split,
+    log_group: str,
+    log_stream: str,
+    message: bytes,
+    event_id: str,
+    *,
+    account: str,
+    region: str,
+    received_ms: int,
+    time_ms: int = 0,
 ) -> None:
-    if len(value) > MAX_VALUE_BYTES:
-        result.add_invalid(f"a log event of {len(value)} bytes, more than the {MAX_VALUE_BYTES} that a topic takes")
+    """Add one event of a log group to `result`, as a subscription or FilterLogEvents gives it."""
+    if len(message) > MAX_VALUE_BYTES:
+        result.add_invalid(f"a log event of {len(message)} bytes, more than the {MAX_VALUE_BYTES} that a topic takes")
         return
+    cluster = cluster_of(log_group)
+    result.seen(cluster, time_ms)
     result.events.append(
         RawEvent(
-            value=value,
-            format=format_of(document.logStream),
-            cluster=cluster_of(document.logGroup),
-            account=document.owner,
-            region=transport.region,
+            value=message,
+            format=format_of(log_stream),
+            cluster=cluster,
+            account=account,
+            region=region,
             provider="aws",
-            source_id=source_id,
-            received_ms=transport.received_ms,
-            log_stream=document.logStream,
+            source_id=event_id,
+            received_ms=received_ms,
+            log_stream=log_stream,
         )
+    )
+
+
+def _add(
+    result: Split,
+    document: _Document | _AnyDocument,
+    transport: _Transport,
+    value: bytes,
+    event_id: str,
+    time_ms: int = 0,
+) -> None:
+    log_event(
+        result,
+        document.logGroup,
+        document.logStream,
+        value,
+        event_id,
+        account=document.owner,
+        region=transport.region,
+        received_ms=transport.received_ms,
+        time_ms=time_ms,
     )

@@ -1,1 +1,0 @@
-"""Leadsman ingest_k8s."""
