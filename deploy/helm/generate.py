@@ -7,6 +7,7 @@ from deploy/prometheus. `python deploy/helm/generate.py` writes them.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -15,23 +16,33 @@ from typing import Any
 
 import yaml
 
+from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common
-from leadsman_detector.config import Settings as Detector
-from leadsman_ingest_aws.config import Settings as IngestAws
-from leadsman_ingest_gcp.config import Settings as IngestGcp
-from leadsman_normalizer.config import Settings as Normalizer
-from leadsman_notifier.config import Settings as Notifier
 from leadsman_notifier.sinks import SINKS
 
 CHART = Path(__file__).parent / "leadsman"
 RULES = Path(__file__).parents[1] / "prometheus" / "leadsman.rules.yaml"
-SETTINGS: dict[str, tuple[type[Any], ...]] = {
-    "ingestAws": (IngestAws,),
-    "ingestGcp": (IngestGcp,),
-    "normalizer": (Normalizer,),
-    "detector": (Detector,),
-    "notifier": (Notifier, *SINKS.values()),
-}
+SERVICES = Path(__file__).parents[2] / "services"
+
+
+def section_of(service: str) -> str:
+    """The name of a service's section of values: ingest-aws is ingestAws."""
+    first, *rest = service.split("-")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def settings_class(service: str) -> type[Any]:
+    """The settings class of a service's config.py."""
+    found = vars(importlib.import_module(f"leadsman_{service.replace('-', '_')}.config")).values()
+    (only,) = (c for c in found if isinstance(c, type) and issubclass(c, Common) and c is not Common)
+    return only
+
+
+CLASSES = {path.parent.name: settings_class(path.parent.name) for path in sorted(SERVICES.glob("*/pyproject.toml"))}
+SETTINGS: dict[str, tuple[type[Any], ...]] = {section_of(name): (cls,) for name, cls in CLASSES.items()}
+SETTINGS["notifier"] += tuple(SINKS.values())
+# those that can take requests over HTTP: what templates/_helpers.tpl lists under leadsman.listeners
+LISTENERS = sorted(name for name, cls in CLASSES.items() if issubclass(cls, Listening))
 # what templates/deployments.yaml sets itself, from values of the chart's own
 THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
     "redis_url",
@@ -40,6 +51,11 @@ THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
     "state_dir",
     "rules_dir",
     "clusters",
+    "listen_host",
+    "listen_port",
+    "listen_tls_cert",
+    "listen_tls_key",
+    "listen_tls_client_ca",
 }
 BEGIN, END = "<!-- values: made by deploy/helm/generate.py -->", "<!-- end of values -->"
 _KEY = re.compile(r"^(?P<indent> *)(?P<name>[A-Za-z]\w*):")

@@ -16,24 +16,15 @@ import pytest
 import yaml
 
 from leadsman_common.settings import load
-from leadsman_detector.config import Settings as Detector
-from leadsman_ingest_aws.config import Settings as IngestAws
-from leadsman_ingest_gcp.config import Settings as IngestGcp
-from leadsman_normalizer.config import Settings as Normalizer
-from leadsman_notifier.config import Settings as Notifier
 from leadsman_notifier.sinks import SINKS
 
+sys.path.append(str(chart.CHART.parent))
+generate = importlib.import_module("generate")  # it knows every service's settings
 CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}  # test_chart_server.py has their CRDs
-SETTINGS = {
-    "ingest-aws": (IngestAws,),
-    "ingest-gcp": (IngestGcp,),
-    "normalizer": (Normalizer,),
-    "detector": (Detector,),
-    "notifier": (Notifier, *SINKS.values()),
-    "topics": (),
-    "test": (),
-}
+SETTINGS = {**{name: (cls,) for name, cls in generate.CLASSES.items()}, "topics": (), "test": ()}
+SETTINGS["notifier"] += tuple(SINKS.values())
 MINIMAL = ("-f", str(chart.SETS["defaults"]))
+OAUTH = "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=OAUTHBEARER"
 REFUSED = {
     "detector.replicas=two": "at '/detector/replicas': got string, want integer",
     "detector.replica=2": "at '/detector': additional properties 'replica' not allowed",
@@ -51,7 +42,13 @@ REFUSED = {
     "kafka.options.ssl\\.ciphers=a\\,b": "holds a comma",
     "kafka.options.security\\.protocol=tls": "security.protocol tls is none of",
     "kafka.options.security\\.protocol=sasl_ssl": "kafka.existingSecret is not set: with SASL",
-    "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=OAUTHBEARER": "is not supported yet",
+    "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=GSSAPI": "GSSAPI is none of",
+    OAUTH: "says where tokens come from",
+    f"{OAUTH},kafka.options.leadsman\\.token=azure": "says where tokens come from",
+    f"{OAUTH},kafka.options.leadsman\\.token=oidc": "with oidc, its key options holds",
+    "kafka.options.security\\.protocol=sasl_plaintext,kafka.options.sasl\\.mechanism=AWS_MSK_IAM": "goes over TLS only",
+    "normalizer.listen.enabled=true": "normalizer takes no requests",
+    "normalizer.listen.port=80": "at '/normalizer/listen/port': minimum",
     "kafka.ca.configMap=a,kafka.ca.secret=b": "kafka.ca: configMap and secret are both set",
     "redis.url=redis://h": "redis: existingSecret and url are both set",
     "redis.existingSecret=": "redis.existingSecret is not set",
@@ -234,6 +231,9 @@ def test_kafka_and_redis_over_tls():
             "ssl.ca.location": "/etc/leadsman/kafka-ca/ca.crt",
         }, name
         assert env["LEADSMAN_KAFKA_OPTIONS_FILE"] == "/etc/leadsman/kafka/options"
+    for env in env_of("redis-tls").values():
+        options = dict(pair.split("=") for pair in env["LEADSMAN_KAFKA_OPTIONS"].split(","))
+        assert options == {"security.protocol": "SASL_SSL", "sasl.mechanism": "AWS_MSK_IAM"}
     for name in ("detector", "notifier"):
         url = env_of("redis-tls")[name]["LEADSMAN_REDIS_URL"]
         assert url == "rediss://redis.example.com:6380/0?ssl_ca_certs=/etc/leadsman/redis-ca/ca.crt"

@@ -39,6 +39,14 @@ def test_what_is_made_is_up_to_date(path, text):
     assert path.read_text() == text, "run deploy/helm/generate.py"
 
 
+def test_the_chart_knows_every_service():
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    known = re.search(r'define "leadsman.services" -}}(.*?){{- end }}', helpers, re.DOTALL)[1]
+    assert yaml.safe_load(known) == {generate.section_of(name): name for name in generate.CLASSES}
+    listeners = re.search(r'define "leadsman.listeners" -}}(.*?){{- end }}', helpers, re.DOTALL)[1]
+    assert sorted(yaml.safe_load(listeners)) == generate.LISTENERS
+
+
 def test_every_value_is_documented():
     assert generate.undocumented((CHART / "values.yaml").read_text()) == []
     assert generate.undocumented("# -- of a\na: 1\nb:\n  c: 2\n  # -- of d\n  d: 3\n# -- of e\ne:\n  f: 4\n") == ["b.c"]

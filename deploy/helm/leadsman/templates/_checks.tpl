@@ -4,17 +4,22 @@
 {{- if not $values.kafka.bootstrap }}{{ fail "kafka.bootstrap is not set: brokers, host:port, comma-separated" }}{{ end }}
 {{- $options := $values.kafka.options }}
 {{- range $name, $value := $options }}
-{{- if or (hasSuffix "password" $name) (eq $name "sasl.username") (hasSuffix ".pem" $name) (hasPrefix "sasl.oauthbearer" $name) (contains "sasl.jaas" $name) }}
+{{- if or (hasSuffix "password" $name) (eq $name "sasl.username") (hasSuffix ".pem" $name) (hasPrefix "sasl.oauthbearer.client" $name) (contains "sasl.jaas" $name) }}
 {{- fail (printf "kafka.options: %s stands in the Secret that kafka.existingSecret names, under its key options" $name) }}
 {{- end }}
 {{- if contains "," (include "leadsman.text" $value) }}{{ fail (printf "kafka.options: the value of %s holds a comma, which parts one option from the next" $name) }}{{ end }}
 {{- end }}
 {{- $protocol := get $options "security.protocol" | default "plaintext" | lower }}
-{{- $mechanism := get $options "sasl.mechanism" | default (get $options "sasl.mechanisms") | default "PLAIN" | upper }}
+{{- $mechanism := include "leadsman.mechanism" . }}
 {{- if not (has $protocol (list "plaintext" "ssl" "sasl_plaintext" "sasl_ssl")) }}{{ fail (printf "kafka.options: security.protocol %s is none of plaintext, ssl, sasl_plaintext, sasl_ssl" $protocol) }}{{ end }}
+{{- $token := include "leadsman.token" . }}
 {{- if hasPrefix "sasl" $protocol }}
-{{- if not (has $mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) }}{{ fail (printf "kafka.options: sasl.mechanism %s is not supported yet; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are" $mechanism) }}{{ end }}
-{{- if not $values.kafka.existingSecret }}{{ fail "kafka.existingSecret is not set: with SASL, its key options holds sasl.username=...,sasl.password=..." }}{{ end }}
+{{- if not (has $mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512" "OAUTHBEARER" "AWS_MSK_IAM")) }}{{ fail (printf "kafka.options: sasl.mechanism %s is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, AWS_MSK_IAM" $mechanism) }}{{ end }}
+{{- if has $mechanism (list "OAUTHBEARER" "AWS_MSK_IAM") }}
+{{- if not (or (has $token (list "aws-msk-iam" "google" "oidc")) (hasPrefix "file:" $token)) }}{{ fail "kafka.options: with OAUTHBEARER, leadsman.token says where tokens come from: aws-msk-iam, google, oidc or file:PATH" }}{{ end }}
+{{- if and (eq $token "oidc") (not $values.kafka.existingSecret) }}{{ fail "kafka.existingSecret is not set: with oidc, its key options holds sasl.oauthbearer.client.id=...,sasl.oauthbearer.client.secret=..." }}{{ end }}
+{{- if and (has $token (list "aws-msk-iam" "google")) (ne $protocol "sasl_ssl") }}{{ fail (printf "kafka.options: %s goes over TLS only: security.protocol sasl_ssl" $token) }}{{ end }}
+{{- else if not $values.kafka.existingSecret }}{{ fail "kafka.existingSecret is not set: with SASL, its key options holds sasl.username=...,sasl.password=..." }}{{ end }}
 {{- end }}
 {{- if and $values.kafka.ca.configMap $values.kafka.ca.secret }}{{ fail "kafka.ca: configMap and secret are both set" }}{{ end }}
 {{- if and $values.redis.ca.configMap $values.redis.ca.secret }}{{ fail "redis.ca: configMap and secret are both set" }}{{ end }}
@@ -29,6 +34,8 @@
 {{- if $section.enabled }}
 {{- if and $section.secretKeys (not $section.existingSecret) }}{{ fail (printf "%s.secretKeys is set and existingSecret is not" $key) }}{{ end }}
 {{- if and $section.existingSecret (not $section.secretKeys) }}{{ fail (printf "%s.existingSecret is set: name the settings that it holds in secretKeys" $key) }}{{ end }}
+{{- if and $section.listen.enabled (not (has $component (include "leadsman.listeners" $ | fromJsonArray))) }}{{ fail (printf "%s.listen.enabled: %s takes no requests" $key $component) }}{{ end }}
+{{- if and $section.listen.enabled $section.listen.clientCASecret (not $section.listen.tlsSecret) }}{{ fail (printf "%s.listen.clientCASecret is set and tlsSecret is not" $key) }}{{ end }}
 {{- $scaling := $section.autoscaling }}
 {{- if lt (int $scaling.maxReplicas) (int $scaling.minReplicas) }}{{ fail (printf "%s.autoscaling: maxReplicas is below minReplicas" $key) }}{{ end }}
 {{- if eq $scaling.kind "keda" }}
@@ -40,8 +47,8 @@
 {{- with $values.ingestAws }}
 {{- if .enabled }}
 {{- $section := include "leadsman.section" (dict "root" $ "key" "ingestAws") | fromJson }}
-{{- $named := or $section.settings.kinesis_stream $section.settings.sqs_queues $section.settings.log_groups $section.settings.listen_port }}
-{{- if not $named }}{{ fail "ingestAws.settings: none of kinesis_stream, sqs_queues, log_groups and listen_port is set: there is nothing to read" }}{{ end }}
+{{- $named := or $section.settings.kinesis_stream $section.settings.sqs_queues $section.settings.log_groups $section.listen.enabled }}
+{{- if not $named }}{{ fail "ingestAws.settings: none of kinesis_stream, sqs_queues and log_groups is set, and listen is not enabled: there is nothing to read" }}{{ end }}
 {{- $many := or (gt (int $section.replicas) 1) (ne $section.autoscaling.kind "none") }}
 {{- $keeps := or $section.settings.kinesis_stream $section.settings.log_groups }}
 {{- if and $many $keeps (not $section.settings.checkpoint_table) }}{{ fail "ingestAws.settings.checkpoint_table is not set: several pods share streams and log groups by leases in a DynamoDB table" }}{{ end }}

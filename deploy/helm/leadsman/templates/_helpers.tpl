@@ -7,6 +7,11 @@ detector: detector
 notifier: notifier
 {{- end }}
 
+{{- /* Those that can take requests over HTTP (section listen). */}}
+{{- define "leadsman.listeners" -}}
+["ingest-aws"]
+{{- end }}
+
 {{- define "leadsman.fullname" -}}
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}
@@ -142,5 +147,59 @@ imagePullSecrets:
   configMap: {name: {{ $ca.configMap | quote }}}
 {{- else if $ca.secret }}
 {{ include "leadsman.secretVolume" (list (index . 0) $ca.secret) }}
+{{- end }}
+{{- end }}
+
+{{- /* A section that takes requests: its settings, mounts and volumes; nothing for the others. */}}
+{{- define "leadsman.listenEnv" -}}
+{{- with .listen }}{{ if .enabled }}
+- {name: LEADSMAN_LISTEN_HOST, value: "0.0.0.0"}
+- {name: LEADSMAN_LISTEN_PORT, value: {{ include "leadsman.text" .port | quote }}}
+{{- if .tlsSecret }}
+- {name: LEADSMAN_LISTEN_TLS_CERT, value: /etc/leadsman/listen-tls/tls.crt}
+- {name: LEADSMAN_LISTEN_TLS_KEY, value: /etc/leadsman/listen-tls/tls.key}
+{{- end }}
+{{- if .clientCASecret }}
+- {name: LEADSMAN_LISTEN_TLS_CLIENT_CA, value: /etc/leadsman/listen-ca/ca.crt}
+{{- end }}
+{{- end }}{{ end }}
+{{- end }}
+
+{{- define "leadsman.listenMounts" -}}
+{{- with .listen }}{{ if .enabled }}
+{{- if .tlsSecret }}
+- {name: listen-tls, mountPath: /etc/leadsman/listen-tls, readOnly: true}
+{{- end }}
+{{- if .clientCASecret }}
+- {name: listen-ca, mountPath: /etc/leadsman/listen-ca, readOnly: true}
+{{- end }}
+{{- end }}{{ end }}
+{{- end }}
+
+{{- define "leadsman.listenVolumes" -}}
+{{- with .listen }}{{ if .enabled }}
+{{- if .tlsSecret }}
+{{ include "leadsman.secretVolume" (list "listen-tls" .tlsSecret) }}
+{{- end }}
+{{- if .clientCASecret }}
+{{ include "leadsman.secretVolume" (list "listen-ca" .clientCASecret) }}
+{{- end }}
+{{- end }}{{ end }}
+{{- end }}
+
+{{- /* The mechanism that Kafka's options ask for, in upper case. */}}
+{{- define "leadsman.mechanism" -}}
+{{- $options := .Values.kafka.options }}
+{{- get $options "sasl.mechanism" | default (get $options "sasl.mechanisms") | default "PLAIN" | upper }}
+{{- end }}
+
+{{- /* Where tokens for Kafka come from: aws-msk-iam, google, oidc, file:PATH; empty where there are none. */}}
+{{- define "leadsman.token" -}}
+{{- $options := .Values.kafka.options }}
+{{- if hasPrefix "sasl" (get $options "security.protocol" | default "" | lower) }}
+{{- if eq (include "leadsman.mechanism" .) "AWS_MSK_IAM" }}aws-msk-iam
+{{- else if eq (include "leadsman.mechanism" .) "OAUTHBEARER" }}
+{{- get $options "leadsman.token" | default (ternary "oidc" "" (eq (get $options "sasl.oauthbearer.method" | default "") "oidc")) }}
+{{- end }}
 {{- end }}
 {{- end }}
