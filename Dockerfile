@@ -103,3 +103,28 @@ FROM runtime AS demo
 COPY --from=demo-env /opt/leadsman /opt/leadsman
 COPY deploy/local /opt/demo/deploy/local
 ENTRYPOINT ["python", "/opt/demo/deploy/local/demo/run.py"]
+
+# ---- the schema registry of docker compose's profile `registry`: Apicurio from its Maven archive
+# 3.0.x is the last line that Java 17, Debian 12's, runs. An archive that lies in deploy/compose/schema-registry is taken as it
+# is, for builds that reach no Maven repository; either way the checksum decides.
+FROM debian:bookworm-slim AS schema-registry-archive
+ARG APICURIO=3.0.9
+ARG APICURIO_SHA256=2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43
+COPY deploy/compose/schema-registry /archive
+RUN mkdir -p /usr/share/man/man1 /opt/apicurio; cd /archive; archive=apicurio-registry-app-$APICURIO-all.tar.gz; \
+    if [ ! -f "$archive" ]; then \
+        apt-get -qq update && apt-get -qq install -y --no-install-recommends maven ca-certificates >/dev/null \
+        && mvn -q -B dependency:copy -Dartifact=io.apicurio:apicurio-registry-app:$APICURIO:tar.gz:all -DoutputDirectory=/archive; \
+    fi \
+    && echo "$APICURIO_SHA256  $archive" | sha256sum -c --quiet \
+    && tar -xzf "$archive" -C /opt/apicurio \
+    && mv /opt/apicurio/apicurio-registry-app-*-runner.jar /opt/apicurio/registry.jar
+
+FROM debian:bookworm-slim AS schema-registry
+RUN mkdir -p /usr/share/man/man1 && apt-get -qq update \
+    && apt-get -qq install -y --no-install-recommends openjdk-17-jre-headless >/dev/null && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --shell /usr/sbin/nologin registry
+COPY --from=schema-registry-archive /opt/apicurio /opt/apicurio
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["java", "-XX:MaxRAMPercentage=50", "-XX:+UseSerialGC", "-Djava.io.tmpdir=/tmp", "-jar", "/opt/apicurio/registry.jar"]

@@ -10,6 +10,7 @@ import yaml
 
 REPO = Path(__file__).parents[2]
 BASES = {"debian:bookworm-slim", "python:3.11-slim", "redis:7", "apache/kafka:4.3.1"}
+WATCHING = {"prom/prometheus", "prom/alertmanager", "grafana/grafana"}  # profiles of their own
 COMPOSE = yaml.safe_load((REPO / "deploy" / "compose" / "compose.yaml").read_text())
 LOCKS = sorted([REPO / "cli" / "requirements.lock", *REPO.glob("services/*/requirements.lock")])
 PIN = re.compile(r"^(?P<pin>[a-z0-9._-]+==[^ ;]+)", re.MULTILINE)
@@ -40,10 +41,35 @@ def test_base_images():
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
     bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages
     ours = re.compile(r"leadsman/[a-z-]+:\$\{LEADSMAN_VERSION:-dev\}")
-    named = {s["image"] for s in COMPOSE["services"].values()}
+    named = {s["image"] for s in COMPOSE["services"].values() if s["image"].partition(":")[0] not in WATCHING}
     assert bases | {image for image in named if not ours.fullmatch(image)} <= BASES
     assert {name.partition("/")[2].partition(":")[0] for name in named if ours.fullmatch(name)} <= stages
     assert "# syntax=" not in text
+
+
+def test_what_watches_is_a_profile_with_a_version():
+    watching = [s for s in COMPOSE["services"].values() if s["image"].partition(":")[0] in WATCHING]
+    assert len(watching) == len(WATCHING)
+    for service in watching:
+        assert service["profiles"]
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
+
+
+def test_every_service_has_an_image_a_container_and_is_scraped():
+    services = {path.parent.name for path in REPO.glob("services/*/pyproject.toml")}
+    targets = set(re.findall(r"^FROM runtime AS (\S+)", (REPO / "Dockerfile").read_text(), re.MULTILINE))
+    assert services | {"cli", "demo"} == targets
+    assert services <= COMPOSE["services"].keys()
+    prometheus = yaml.safe_load((REPO / "deploy" / "compose" / "prometheus.yaml").read_text())
+    (job,) = prometheus["scrape_configs"]
+    assert set(job["dns_sd_configs"][0]["names"]) == services
+
+
+def test_what_compose_mounts_is_there():
+    for service in COMPOSE["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert not source.startswith(".") or (REPO / "deploy" / "compose" / source).exists()
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leadsman_cli.kafka_settings import kafka_settings
+from leadsman_cli.registry import RegistryError, register
 from leadsman_common import topics as declared
 from leadsman_common.schemas import schemas_dir
 
@@ -35,8 +36,14 @@ def list_topics() -> int:
 @topics.command("create")
 @click.option("--replication", type=int, default=-1, help="Replicas of each new topic; -1: the broker's default.")
 @click.option("--wait", "wait_s", type=float, default=60.0, help="Seconds to wait for a broker that answers.")
-def create_topics(replication: int, wait_s: float) -> int:
-    """Create what is missing and bring the settings of the rest up to date.
+@click.option(
+    "--registry",
+    envvar="LEADSMAN_SCHEMA_REGISTRY_URL",
+    default="",
+    help="URL of a schema registry (Confluent's protocol) to register the schemas in; LEADSMAN_SCHEMA_REGISTRY_URL.",
+)
+def create_topics(replication: int, wait_s: float, registry: str) -> int:
+    """Create what is missing, bring the settings of the rest up to date, and register the schemas where asked to.
 
     Reads LEADSMAN_KAFKA_BOOTSTRAP, LEADSMAN_KAFKA_OPTIONS, LEADSMAN_TOPIC_PREFIX and LEADSMAN_RETENTION_*_MS as the
     services do. May be run again at any time: data and partitions of a topic that exists are left alone.
@@ -63,4 +70,10 @@ def create_topics(replication: int, wait_s: float) -> int:
         else:
             break
     click.echo(f"created: {', '.join(created) or 'none'}; up to date: {len(wanted) - len(created)}")
+    if registry:
+        try:
+            ids = register(registry, wanted, schemas_dir(), settings.topic_prefix)
+        except RegistryError as error:
+            raise click.ClickException(f"schema registry: {error}") from error
+        click.echo(f"registered: {', '.join(f'{subject} as {number}' for subject, number in ids.items())}")
     return 0
