@@ -161,6 +161,17 @@ def rows() -> dict[str, list[Panel]]:
         ],
         "The ledger": [
             Panel(
+                "Refused",
+                "Requests to a way in that listens, answered with an error.",
+                (
+                    Query(
+                        per_second("leadsman_refused_total", "service, source, status"),
+                        "{{service}} {{source}} {{status}}",
+                    ),
+                ),
+                "cps",
+            ),
+            Panel(
                 "Filtered",
                 "Not ours, by reason.",
                 (Query(per_second("leadsman_filtered_total", "service, reason"), "{{service}} {{reason}}"),),
@@ -209,14 +220,37 @@ def rows() -> dict[str, list[Panel]]:
             ),
             Panel(
                 "State dropped",
-                "Members of series that were full.",
-                (Query(f"sum(rate({m('leadsman_state_evicted_total')}[$__rate_interval]))", "members"),),
+                "Members of series that were full, and groups over their quota.",
+                (
+                    Query(f"sum(rate({m('leadsman_state_evicted_total')}[$__rate_interval]))", "members"),
+                    Query(per_second("leadsman_state_groups_evicted_total", "owner"), "groups of {{owner}}"),
+                ),
                 "cps",
+            ),
+            Panel(
+                "State in trouble",
+                "Lost, fallen back, away, full or with a gap; degraded is 1 while events are judged without it.",
+                (
+                    Query(f"sum by (kind) (increase({m('leadsman_state_troubles_total')}[1h]))", "{{kind}}"),
+                    Query(f"max({m('leadsman_state_degraded')})", "degraded"),
+                ),
+            ),
+            Panel(
+                "State rebuilt",
+                "From Kafka: how often, how long, how many records.",
+                (
+                    Query(f"sum by (result) (increase({m('leadsman_state_rebuilds_total')}[1h]))", "{{result}}"),
+                    Query(f"max({m('leadsman_state_rebuild_seconds')})", "seconds"),
+                    Query(f"max({m('leadsman_state_rebuild_records')})", "records"),
+                ),
             ),
             Panel(
                 "Rules loaded anew",
                 "Changed rules folders, loaded or refused.",
-                (Query(f"sum by (result) (increase({m('leadsman_rules_reloads_total')}[1h]))", "{{result}}"),),
+                (
+                    Query(f"sum by (result) (increase({m('leadsman_rules_reloads_total')}[1h]))", "{{result}}"),
+                    Query(f"max({m('leadsman_rules_differ')})", "workers that differ"),
+                ),
             ),
         ],
         "Notifier": [
@@ -225,6 +259,20 @@ def rows() -> dict[str, list[Panel]]:
                 "By sink and result.",
                 (Query(per_second("leadsman_deliveries_total", "sink, result"), "{{sink}} {{result}}"),),
                 "cps",
+            ),
+            Panel(
+                "Messages",
+                "What was sent: single alerts, digests, tries that failed.",
+                (Query(per_second("leadsman_messages_total", "sink, result"), "{{sink}} {{result}}"),),
+                "cps",
+            ),
+            Panel(
+                "Waiting and failing",
+                "Alerts that a sink has still to be told of, and for how many seconds it has been failing.",
+                (
+                    Query(f"sum by (sink) ({m('leadsman_sink_waiting')})", "{{sink}} waiting"),
+                    Query(f"max by (sink) ({m('leadsman_sink_failing_seconds')})", "{{sink}} failing, seconds"),
+                ),
             ),
             Panel(
                 "Duration of a try, p99",
