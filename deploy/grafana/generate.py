@@ -261,20 +261,6 @@ def rows() -> dict[str, list[Panel]]:
                 "cps",
             ),
             Panel(
-                "Messages",
-                "What was sent: single alerts, digests, tries that failed.",
-                (Query(per_second("leadsman_messages_total", "sink, result"), "{{sink}} {{result}}"),),
-                "cps",
-            ),
-            Panel(
-                "Waiting and failing",
-                "Alerts that a sink has still to be told of, and for how many seconds it has been failing.",
-                (
-                    Query(f"sum by (sink) ({m('leadsman_sink_waiting')})", "{{sink}} waiting"),
-                    Query(f"max by (sink) ({m('leadsman_sink_failing_seconds')})", "{{sink}} failing, seconds"),
-                ),
-            ),
-            Panel(
                 "Duration of a try, p99",
                 "How long a sink takes to answer.",
                 (Query(quantile(0.99, "leadsman_delivery_seconds", "sink"), "{{sink}}"),),
