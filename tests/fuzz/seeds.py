@@ -32,11 +32,13 @@ _KLOG = (
     b'I1102 09:00:00.123456      10 server.go:155] "Version info" version="v1.34.1-eks-0000000"',
 )
 _AKS = (
-    b'{"AuditId":"a","Level":"Request","Stage":"ResponseComplete","Verb":"create","RequestUri":"/x?dryRun=All",'
-    b'"User":{"username":"masterclient","groups":["system:masters"]},"SourceIps":"[\\"8.8.8.8\\",\\"10.0.0.1\\"]",'
-    b'"ObjectRef":"{\\"resource\\":\\"pods\\",\\"namespace\\":\\"web\\"}","ResponseStatus":{"code":201},'
-    b'"RequestObject":{"spec":{"containers":[{"image":"nginx"}]}},"RequestReceivedTime":"2026-11-23T10:00:00Z",'
-    b'"Annotations":{},"Type":"AKSAudit","_ResourceId":"/subscriptions/s/managedclusters/blue"}',
+    (
+        b'{"AuditId":"a","Level":"Request","Stage":"ResponseComplete","Verb":"create","RequestUri":"/x?dryRun=All",'
+        b'"User":{"username":"masterclient","groups":["system:masters"]},"SourceIps":"[\\"8.8.8.8\\",\\"10.0.0.1\\"]",'
+        b'"ObjectRef":"{\\"resource\\":\\"pods\\",\\"namespace\\":\\"web\\"}","ResponseStatus":{"code":201},'
+        b'"RequestObject":{"spec":{"containers":[{"image":"nginx"}]}},"RequestReceivedTime":"2026-11-23T10:00:00Z",'
+        b'"Annotations":{},"Type":"AKSAudit","_ResourceId":"/subscriptions/s/managedclusters/blue"}'
+    ),
     b'{"category":"guard","properties":{"log":"{\\"kind\\":\\"SubjectAccessReview\\",\\"spec\\":{\\"user\\":\\"a\\"}}"}}',
     b'{"category":"guard","properties":{"log":"time=2026-11-23T10:00:00Z level=warning msg=\\"denied\\""}}',
 )

@@ -355,7 +355,20 @@ def as_aks(asked: Asked) -> dict[str, Any]:
     }
 
 
-FORMS = {"native": as_native, "eks": as_native, "gke": as_gke, "aks": as_aks}
+def as_row(asked: Asked) -> dict[str, Any]:
+    """A row of AKSAudit: dynamic columns as JSON text."""
+    event = as_native(asked)
+    row = {name[0].upper() + name[1:]: value for name, value in event.items()}
+    row |= {"AuditId": row.pop("AuditID"), "RequestUri": row.pop("RequestURI"), "SourceIps": row.pop("SourceIPs")}
+    row["RequestReceivedTime"] = row.pop("RequestReceivedTimestamp")
+    return {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+
+
+FORMS = {"native": as_native, "eks": as_native, "gke": as_gke, "aks": as_aks, "aks-row": as_row}
+
+
+def guard(line: str) -> str:
+    return json.dumps({"category": "guard", "time": "2026-11-02T09:00:00Z", "properties": {"log": line}})
 
 
 def trail(source: str, name: str, asked: Any = None, answered: Any = None, **more: Any) -> dict[str, Any]:
@@ -480,6 +493,14 @@ LINES: dict[str, Callable[[str], tuple[str, str]]] = {
         "eks-controller-manager",
         f"I1102 09:00:00.123456      10 x.go:1] token abcdef.{c.lower()[:16]}",
     ),
+    "token review": lambda c: (
+        "aks-audit",
+        guard(json.dumps({"kind": "TokenReview", "spec": {"token": c}, "status": {"authenticated": True}})),
+    ),
+    "guard's line": lambda c: (
+        "aks-audit",
+        guard(f'time="2026-11-02T09:00:00Z" level=info msg="Authorization: Bearer {c}"'),
+    ),
     "signed URL": lambda c: (
         "eks-authenticator",
         f'time="2026-11-02T09:00:00Z" msg="access denied" error="Get https://x/?X-Amz-Date=1&X-Amz-Signature={c}: no"',
@@ -493,7 +514,7 @@ def planted() -> Iterator[tuple[str, str, RawEvent]]:
         for form, wrap in FORMS.items():
             name = f"{form}: {place}"
             text = canary(name)
-            yield name, text, RawEvent(json.dumps(wrap(make(text))).encode(), **RAW_OF[form])
+            yield name, text, RawEvent(json.dumps(wrap(make(text))).encode(), **RAW_OF[form.partition("-")[0]])
     for source_format, provider, places in (("cloudtrail", "aws", CLOUDTRAIL), ("azure-activity", "azure", ACTIVITY)):
         for place, calls in places.items():
             name = f"{source_format}: {place}"

@@ -293,7 +293,8 @@ def test_irsa_takes_a_role():
     assert "hunter2" not in json.dumps(found)
 
 
-def test_pod_identity_takes_a_role():
+@pytest.mark.parametrize("shape", ["a list", "by name", "principalTags"])
+def test_pod_identity_takes_a_role(shape):
     tags = {
         "eks-cluster-name": "harbour",
         "kubernetes-namespace": "shop",
@@ -301,7 +302,12 @@ def test_pod_identity_takes_a_role():
         "kubernetes-pod-name": "cart-0",
         "kubernetes-pod-uid": "u-1",
     }
-    asked = {"roleArn": "r", "tags": [{"key": key, "value": value} for key, value in tags.items()]}
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    asked = {
+        "a list": {"tags": [*listed, 5, {"key": ["x"], "value": 1}]},
+        "by name": {"tags": tags},
+        "principalTags": {"principalTags": tags},
+    }[shape] | {"roleArn": "r"}
     identity = {"type": "AWSService", "invokedBy": "pods.eks.amazonaws.com"}
     found = call("sts", "AssumeRole", asked, {"credentials": {"accessKeyId": "ASIANEW"}}, identity)
     facts = facts_of(found, "cloud_assume")

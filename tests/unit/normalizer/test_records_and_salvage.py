@@ -249,6 +249,18 @@ def test_a_patch_body_cannot_hide_the_patch(value):
 def test_prune_cuts_what_is_deep_and_leaves_the_rest():
     assert prune(b'{"a":[[["]"]]],"b":1}', [], 3) == b'{"a":[[null]],"b":1}'
     assert prune(b'{"a":[1]}', [], 3) == b'{"a":[1]}'
+    assert prune(b"[[[[[]]]],[[[[[[]]]]]],1]", [], 2) == b"[[null],[null],1]"
+    assert prune(b'[[[{"a":[]}]],[]]', [], 2) == b"[[null],[]]"
+    assert prune(b"[[[[", [], 2) == b"[[null"
+
+
+@pytest.mark.timeout(20)
+def test_a_record_of_brackets_alone_takes_no_time():
+    began = time.process_time()
+    with pytest.raises(InvalidEvent, match="truncated"):
+        normalize(RawEvent(b'{"kind":"Event","verb":' + b"[{" * 1_000_000, format="k8s-audit"))
+    # a bracket at a time took some two seconds on an idle machine
+    assert time.process_time() - began < 1
 
 
 LEADING = ("auditID", "verb", "user", "objectRef")

@@ -21,8 +21,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 NO_BODY = msgspec.Raw(b"")
 MAX_DEPTH = 100
 MAX_REASONS = 20
-# a string (or its unclosed rest: without that branch every quote in it would be tried as a beginning), or a bracket
-STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\\?\Z))|[\[\]{}]', re.DOTALL)
+# a string (or its unclosed rest: without that branch every quote in it would be tried as a beginning), or a run of
+# brackets that open, or that close: a record may be nothing else
+STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\\?\Z))|[\[{]++|[\]}]++', re.DOTALL)
 
 
 class Truncated(Exception):
@@ -102,15 +103,15 @@ def prune(data: bytes, reasons: list[str], max_depth: int = MAX_DEPTH) -> bytes:
     out: list[bytes] = []
     depth = kept = 0
     for token in STRUCTURE.finditer(data):
-        first = token.group()[0]
-        if first in b"[{":
-            depth += 1
-            if depth == max_depth + 1:
-                out += (data[kept : token.start()], b"null")
-        elif first in b"]}":
-            if depth == max_depth + 1:
-                kept = token.end()
-            depth -= 1
+        run = token.group()
+        if run[0] in b"[{":
+            if depth <= max_depth < depth + len(run):
+                out += (data[kept : token.start() + max_depth - depth], b"null")
+            depth += len(run)
+        elif run[0] in b"]}":
+            if depth - len(run) <= max_depth < depth:
+                kept = token.start() + depth - max_depth
+            depth -= len(run)
     if not out:
         return data
     note(reasons, f"nested deeper than {max_depth}: cut")
@@ -165,12 +166,15 @@ def _ends_early(data: bytes) -> bool:
     """Whether brackets or a string are still open at the end."""
     depth = 0
     for token in STRUCTURE.finditer(data):
-        first = token.group()[0]
+        run = token.group()
         if token["open"] is not None:
             return True
-        depth += (first in b"[{") - (first in b"]}")
-        if depth <= 0 and first in b"]}":
-            return False
+        if run[0] in b"[{":
+            depth += len(run)
+        elif run[0] in b"]}":
+            depth -= len(run)
+            if depth <= 0:
+                return False
     return depth > 0
 
 

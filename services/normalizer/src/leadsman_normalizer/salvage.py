@@ -46,10 +46,13 @@ def _value_end(data: bytes, at: int) -> int:
         for token in STRUCTURE.finditer(data, at):
             if token["open"] is not None:
                 return -1
-            mark = token.group()[0]
-            depth += (mark in b"[{") - (mark in b"]}")
-            if depth == 0:
-                return token.end()
+            run = token.group()
+            if run[0] in b"[{":
+                depth += len(run)
+            elif run[0] in b"]}":
+                depth -= len(run)
+                if depth <= 0:  # the run may close what is around the value as well
+                    return token.end() + depth
         return -1
     found = _PLAIN.match(data, at)
     return found.end() if found else -1

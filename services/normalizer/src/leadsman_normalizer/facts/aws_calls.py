@@ -309,12 +309,16 @@ def _issuer(provider: str) -> str:
 
 
 def _tags(asked: Tree) -> dict[str, str]:
-    found = asked.get("tags")
-    return {
-        tag["key"]: tag["value"]
-        for tag in (found if isinstance(found, list) else ())
-        if isinstance(tag, dict) and isinstance(tag.get("key"), str) and isinstance(tag.get("value"), str)
-    }
+    """The session's tags: a list of {key, value}, or by name, where principalTags has them."""
+    told: dict[str, str] = {}
+    for found in (asked.get("principalTags"), asked.get("tags")):
+        if isinstance(found, dict):
+            pairs = list(found.items())
+        else:
+            tags = found if isinstance(found, list) else []
+            pairs = [(tag.get("key"), tag.get("value")) for tag in tags if isinstance(tag, dict)]
+        told |= {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, str)}
+    return told
 
 
 def _several(value: Any) -> list[Any]:
