@@ -223,6 +223,10 @@ def _evidence(rule: Rule) -> str:
     paths = dict.fromkeys(leaf.path for node in nodes for leaf in positive_leaves(node))
     told = [f"`{path}`" for path in paths if path.startswith(("facts.", "outcome.", "known.", "actor.", "requestURI"))]
     anchor = " One alert for each object." if rule.changed else ""
+    if (repeats := rule.repeats) is not None:
+        what = "requests" if repeats.when is None else "attempts"
+        fields = ", ".join(f"`{path}`" for path in repeats.group_by)
+        anchor = f" One alert for all {what} with the same {fields} within {repeats.timespan_s // 60} minutes, counted."
     return f"**Evidence:** {', '.join(told) or 'the request itself'}, where they decided.{anchor}"
 
 

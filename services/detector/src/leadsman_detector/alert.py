@@ -27,10 +27,13 @@ class Where(NamedTuple):
 def id_of(match: Match, key: ObjectKey | None) -> str:
     """The alert's id: the request's own, or for `anchor: owner` one of the outermost object that is at stake.
 
-    A workload and its children share it. Who is refused again and again on one object is one alert as well.
+    A workload and its children share it, and so do requests that are told as one (repeats.py). Who is refused again and
+    again on one object is one alert as well.
     """
     event = match.event
     cluster = event["cluster"]["id"]
+    if match.group:
+        return alert_id(match.rule.id, cluster, "repeats", *match.group)
     if key is None or not (match.rule.changed or match.rule.anchor == "owner"):
         return alert_id(match.rule.id, cluster, event["id"])
     attempt = ("attempt", event["actor"]["name"]) if match.attempt else ()

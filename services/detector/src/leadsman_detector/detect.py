@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from leadsman_common.alerts import Alert
+from leadsman_common.alerts import Alert, level_rank
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_detector import history, known, members
+from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
 from leadsman_detector.correlate_sigma import Arrival, build_all
@@ -98,6 +98,16 @@ class Arriving:
     places: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Repeating:
+    """A request that shares its alert with others, the worst of `added` in the batch, and where the replies stand."""
+
+    alert: Alert
+    added: int
+    counted: int
+    told: int
+
+
 @dataclass(slots=True)
 class Plan:
     """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason)."""
@@ -109,6 +119,7 @@ class Plan:
     writing: list[Writing] = field(default_factory=list)
     asking: list[Asking] = field(default_factory=list)
     arriving: list[Arriving] = field(default_factory=list)
+    repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
     cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
     decoded: int = 0
@@ -225,6 +236,13 @@ class Detector:
                 # what shows no fact of the object (a namespace by its name) has no versions to compare
                 if versioned and match.rule.changed and match.properties:
                     alerts[match.rule.id] = alert
+                elif match.group:
+                    plan.requests += repeats.puts(alert)
+                    counted, told = (plan.ask(question) for question in repeats.questions(alert))
+                    others = plan.repeating.get(alert["id"])
+                    if others and level_rank(others.alert["level"]) > level_rank(alert["level"]):
+                        alert = others.alert
+                    plan.repeating[alert["id"]] = Repeating(alert, others.added + 1 if others else 1, counted, told)
                 else:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             self._feed(plan, match, where)
@@ -271,6 +289,11 @@ class Detector:
             for told in history.told(own, children, writing.version, writing.child):
                 alert: Alert = {**told.alert, "detected_time": now_us}
                 yield Raised(alert, 0, writing.version.event_id, history.TTL_MS, told.key)
+        for repeat in plan.repeating.values():
+            counted, shown = members.of(replies[repeat.counted]), members.of(replies[repeat.told])
+            grown = repeats.grown({**repeat.alert, "detected_time": now_us}, counted, shown, repeat.added)
+            if grown is not None:
+                yield Raised(grown.alert, 0, repeat.alert["evidence"][0]["event_id"], part=grown.part)
         for asked in plan.asking:
             event = asked.event = known.answered(asked.event, members.of(replies[asked.first]))
             for match in self.rules.match(event, asked.rules):

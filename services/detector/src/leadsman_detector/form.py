@@ -68,6 +68,15 @@ class Modifier:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeats:
+    """Matches with the same values of `group_by` within one span are one alert, where `when` holds or is not given."""
+
+    group_by: tuple[str, ...]
+    timespan_s: int
+    when: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Requirement:
     """Requests that must be in the audit log, and at which level, for the rule to see `what` (requires.py).
 
@@ -102,6 +111,7 @@ class Rule:
     each: str = ""  # the array whose elements the detection is evaluated on, one by one
     changed: bool = False  # only where the request itself set what the rule looks at
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
+    repeats: Repeats | None = None  # what is one alert, although it is many requests
     alert: bool = True  # False: it only feeds correlations
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
     line: int = field(default=0, compare=False)

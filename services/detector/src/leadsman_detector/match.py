@@ -39,6 +39,7 @@ class Match:
     leaves: tuple[MatchedLeaf, ...]
     modifiers: tuple[Modifier, ...] = ()
     properties: dict[str, bool] = field(default_factory=dict)
+    group: tuple[str, ...] = ()  # whose alert it shares; see repeats.py
 
     @property
     def attempt(self) -> bool:
@@ -62,6 +63,9 @@ class CompiledRule:
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
         self.modifiers = [(Condition(m.when, rule.each), m) for m in rule.modifiers]
         self._elements = elements(rule.each) if rule.each else None
+        repeats = rule.repeats
+        self._group_by = [getter(path) for path in repeats.group_by] if repeats else []
+        self._repeats = Condition(repeats.when, rule.each) if repeats and repeats.when else None
         parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
         self.uses_known = any(part.known_paths for part in parts)
         self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
@@ -83,7 +87,7 @@ class CompiledRule:
         for match in found:
             properties |= match.properties
         best = max(found, key=lambda m: level_rank(m.level))
-        return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties)
+        return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties, best.group)
 
     def _holds(self, event: AuditEvent, element: Any) -> bool:
         """Whether the condition holds and no filter takes it away."""
@@ -118,7 +122,16 @@ class CompiledRule:
             modifiers = []
         properties = self._properties(event, element, reached, dangers) if self.rule.changed else {}
         moved_to = self._capped(event, element, moved(level, modifiers))
-        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties)
+        group = self._group(event, element)
+        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties, group)
+
+    def _group(self, event: AuditEvent, element: Any) -> tuple[str, ...]:
+        """What an event shares with its repeats: the span that it lies in, and the values that are grouped by."""
+        repeats = self.rule.repeats
+        if repeats is None or (self._repeats is not None and not self._repeats.holds(event, element)):
+            return ()
+        span = event["time"] // (repeats.timespan_s * 1_000_000)
+        return (str(span), *("\x1e".join(map(str, get(event))) for get in self._group_by))
 
     def _properties(
         self, event: AuditEvent, element: Any, level: str, leaves: Sequence[MatchedLeaf]

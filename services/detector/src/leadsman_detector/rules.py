@@ -29,6 +29,7 @@ from leadsman_detector.form import (
     Or,
     Problem,
     RaisedBy,
+    Repeats,
     Rule,
 )
 from leadsman_detector.requires import read_requires
@@ -44,7 +45,8 @@ from leadsman_detector.sigma_correlations import (
 from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, nodes_of
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
-LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "requires", "blind_spots"}
+LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots"}
+REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
 }  # fmt: skip
@@ -214,15 +216,16 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
     logsource_of(data["logsource"])
     steps = own.get("levels") or []
     modifiers = own.get("modifiers") or []
+    repeats = _repeats(own)
     conditions = detection["condition"]
     main = conditions if isinstance(conditions, list) else [conditions]
     nodes = nodes_of(
         detection,
-        [*main, *(step["when"] for step in [*steps, *modifiers])],
+        [*main, *(step["when"] for step in [*steps, *modifiers]), *([repeats["when"]] if "when" in repeats else [])],
         lambda clause, path: document.line("detection", clause, path),
     )
     stepped = nodes[len(main) : len(main) + len(steps)]
-    modified = nodes[len(main) + len(steps) :]
+    modified = nodes[len(main) + len(steps) :][: len(modifiers)]
     return Rule(
         id=_id(document),
         name=document.name,
@@ -239,6 +242,13 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         each=str(own.get("each", "")),
         changed=bool(own.get("changed", False)),
         anchor="owner" if own.get("anchor") == "owner" else "request",
+        repeats=Repeats(
+            _texts(repeats["group-by"]),
+            seconds_of(repeats["timespan"], "leadsman", "repeats"),
+            nodes[-1] if "when" in repeats else None,
+        )
+        if repeats
+        else None,
         alert=bool(own.get("alert", True)),
         requires=read_requires(own.get("requires"), lists),
         line=document.first_line,
@@ -449,6 +459,19 @@ def _id(document: Document) -> str:
 
 def _texts(given: Any) -> tuple[str, ...]:
     return tuple(str(one) for one in given or ())
+
+
+def _repeats(own: dict[str, Any]) -> dict[str, Any]:
+    given = own.get("repeats")
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not {"group-by", "timespan"} <= set(given) <= REPEATS_KEYS:
+        raise BadRule("leadsman.repeats: a map of group-by, timespan and, if need be, when", "leadsman", "repeats")
+    if not isinstance(given["group-by"], list) or not given["group-by"]:
+        raise BadRule("leadsman.repeats: group-by is a list of fields", "leadsman", "repeats", "group-by")
+    if own.get("changed") or own.get("anchor") == "owner":
+        raise BadRule("leadsman.repeats: a rule of objects has one alert for each as it is", "leadsman", "repeats")
+    return given
 
 
 def _by(modifier: dict[str, Any]) -> int:
