@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
-MEMBERS := common services/ingest-aws services/ingest-gcp services/normalizer services/detector services/notifier cli
+MEMBERS := common services/ingest-aws services/ingest-gcp services/ingest-azure services/ingest-kafka services/ingest-k8s services/normalizer services/detector services/notifier cli
 
 .PHONY: help setup lock fmt check test test-compose test-long test-real golden docs up down demo demo-compose bench fuzz clean
 

@@ -18,7 +18,6 @@ from prometheus_client.metrics import MetricWrapperBase
 from leadsman_common import metrics, topics
 from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, variable
-from leadsman_notifier.sinks import SINKS
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIGURATION, OPERATIONS = REPO / "docs" / "configuration.md", REPO / "docs" / "operations.md"
@@ -38,13 +37,12 @@ def settings_of(service: str) -> type[Common]:
 
 
 def settings_tables() -> str:
-    """What all services share, then each service's own, then each sink's."""
+    """What all services share, then each service's own."""
     shared = {field.name for field in dataclasses.fields(Common)}
     parts = [_settings("All services", Common, set())]
     listening = {field.name for field in dataclasses.fields(Listening)}
     parts += [_settings("Services that take requests over HTTP", Listening, set())]
     parts += [_settings(service, settings_of(service), shared | listening) for service in SERVICES]
-    parts += [_settings(f"notifier, sink {name}", sink, set()) for name, sink in SINKS.items()]
     return "\n\n".join(parts)
 
 

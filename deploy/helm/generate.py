@@ -18,7 +18,6 @@ import yaml
 
 from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common
-from leadsman_notifier.sinks import SINKS
 
 CHART = Path(__file__).parent / "leadsman"
 RULES = Path(__file__).parents[1] / "prometheus" / "leadsman.rules.yaml"
@@ -38,9 +37,14 @@ def settings_class(service: str) -> type[Any]:
     return only
 
 
-CLASSES = {path.parent.name: settings_class(path.parent.name) for path in sorted(SERVICES.glob("*/pyproject.toml"))}
+# the services that have a section of values
+IN_CHART = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")).keys()
+CLASSES = {
+    name: settings_class(name)
+    for name in sorted(path.parent.name for path in SERVICES.glob("*/pyproject.toml"))
+    if section_of(name) in IN_CHART
+}
 SETTINGS: dict[str, tuple[type[Any], ...]] = {section_of(name): (cls,) for name, cls in CLASSES.items()}
-SETTINGS["notifier"] += tuple(SINKS.values())
 # those that can take requests over HTTP: what templates/_helpers.tpl lists under leadsman.listeners
 LISTENERS = sorted(name for name, cls in CLASSES.items() if issubclass(cls, Listening))
 # what templates/deployments.yaml sets itself, from values of the chart's own

@@ -84,7 +84,13 @@ class Pipeline:
             pubsub_emulator=self.world.pubsub,
             pubsub_subscription=subscription if self.world.pubsub else "",
         )
-        sink = {"LEADSMAN_WEBHOOK_URL": self.world.webhook} if self.world.webhook else {}
+        sink = {}
+        if self.world.webhook:  # on this machine, and told of each alert by itself
+            sink = {
+                "LEADSMAN_WEBHOOK_URL": self.world.webhook,
+                "LEADSMAN_WEBHOOK_LIMIT_PER_MINUTE": "0",
+                "LEADSMAN_NOTIFY_ALLOW": "127.0.0.0/8",
+            }
         self.services = Services(
             self.run_dir / self.prefix.rstrip("-"),
             addresses,

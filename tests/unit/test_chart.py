@@ -14,7 +14,6 @@ from leadsman_common import metrics  # noqa: F401 - registers them
 from leadsman_detector.config import Settings as Detector
 from leadsman_normalizer.config import Settings as Normalizer
 from leadsman_notifier.config import Settings as Notifier
-from leadsman_notifier.sinks import SINKS
 from leadsman_notifier.stream import group_id
 
 REPO = Path(__file__).parents[2]
@@ -63,16 +62,21 @@ def test_secret_settings_are_files_and_no_values():
         assert not {*generate.settings_of(section, secret=True)} & {*generate.settings_of(section, secret=False)}
         keys = generate.settings_of(section, secret=True)
         of_ingest_aws = ["firehose_access_keys"]
-        assert keys == {"notifier": ["slack_url", "webhook_token", "webhook_url"], "ingestAws": of_ingest_aws}.get(
-            section, []
-        )
+        assert keys == {
+            "notifier": ["slack_url", "webhook_hmac_key", "webhook_token", "webhook_url"],
+            "ingestAws": of_ingest_aws,
+        }.get(section, [])
 
 
 def test_autoscaling_asks_for_the_groups_that_the_services_are_in():
     text = (CHART / "templates" / "autoscaling.yaml").read_text()
     asked = set(re.findall(r'"(leadsman-[a-z-]+)%?', text))
     notifier = Notifier()
-    groups = {Detector().group, Normalizer().group_id, *(group_id(notifier, sink) for sink in SINKS)}
+    groups = {
+        Detector().group,
+        Normalizer().group_id,
+        *(group_id(notifier, sink) for sink in ("webhook", "slack", "stdout")),
+    }
     spelt = {f"leadsman-notifier-{sink}" for sink in re.findall(r'list "(webhook)" "(slack)"', text)[0]}
     assert (asked - {"leadsman-notifier-"}) | spelt == groups
 

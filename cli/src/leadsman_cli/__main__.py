@@ -11,7 +11,9 @@ from leadsman_cli.dlq import dlq
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
+from leadsman_cli.tail_file import tail_file
 from leadsman_cli.topics import topics
+from leadsman_cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,7 +26,9 @@ cli.add_command(scan)
 cli.add_command(rules)
 cli.add_command(coverage)
 cli.add_command(topics)
+cli.add_command(tail_file)
 cli.add_command(dlq)
+cli.add_command(verify)
 rules.add_command(test_rules)
 
 

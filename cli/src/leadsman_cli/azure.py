@@ -1,8 +1,6 @@
-"""The envelopes in which Azure hands over logs, taken apart: one record each, untouched.
+"""What Log Analytics answers to a query, taken apart: a row of its tables is a record, its columns by name. Pure.
 
-Event Hubs: {"records": [...]}: https://learn.microsoft.com/en-us/azure/azure-monitor/platform/stream-monitoring-data-event-hubs.
-Storage writes one record a line instead. Log Analytics answers a query with tables: a row is a record, its columns by
-name. Pure; it never looks inside a record.
+Event Hubs' envelope is in leadsman_common.envelopes; storage writes one record a line.
 """
 
 from __future__ import annotations
@@ -12,10 +10,6 @@ from collections.abc import Iterator
 import msgspec
 
 from leadsman_common.errors import InvalidEvent
-
-
-class _Envelope(msgspec.Struct):
-    records: list[msgspec.Raw]
 
 
 class _Column(msgspec.Struct):
@@ -31,19 +25,8 @@ class _Answer(msgspec.Struct):
     tables: list[_Table]
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
 _answer = msgspec.json.Decoder(_Answer)
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
-
-
-def split(data: bytes) -> Iterator[bytes]:
-    """Yield each record of an Event Hubs message. Raises InvalidEvent where it is no such envelope."""
-    try:
-        envelope = _envelope.decode(data)
-    except _UNDECODABLE as error:
-        raise InvalidEvent(f"no Event Hubs envelope: {str(error)[:200]}") from error
-    for record in envelope.records:
-        yield bytes(record)
 
 
 def rows(data: bytes) -> Iterator[bytes]:

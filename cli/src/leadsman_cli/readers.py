@@ -13,7 +13,7 @@ import base64
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from leadsman_cli import azure
+from leadsman_common.envelopes import azure_records
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
 from leadsman_ingest_aws.envelope import cluster_of, format_of, split, split_documents
@@ -224,7 +225,7 @@ def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
     elif bytes(marks.events):
         yield from _log_lines(marks.events, base)
     elif bytes(marks.records):
-        yield from _records(azure.split, text, base)
+        yield from _records(azure_records, text, base)
     elif bytes(marks.tables):
         yield from _records(azure.rows, text, base)
     elif bytes(marks.results):
@@ -276,7 +277,7 @@ def _subscription(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield Unreadable(base.file, base.line, result.invalid)
 
 
-def _records(split_of: Callable[[bytes], Iterator[bytes]], text: bytes, base: RawEvent) -> Iterator[Item]:
+def _records(split_of: Callable[[bytes], Iterable[bytes]], text: bytes, base: RawEvent) -> Iterator[Item]:
     """The records of an envelope of Azure's; Firehose's requests look like one: {"records": [{"data": base64}]}."""
     try:
         for record in split_of(text):

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from leadsman_common import metrics
 from leadsman_common.errors import TooManyBadRecords
 from leadsman_common.kafka_tokens import for_librdkafka
+from leadsman_common.raw import MAX_VALUE_BYTES, Bad
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = MAX_MESSAGE_BYTES + 256 * 1024  # schemas/topics/*.dlq.yaml: the dlq-* headers come on top
@@ -25,12 +26,13 @@ Header = tuple[str, bytes]
 
 
 class Outgoing(NamedTuple):
-    """A record to be produced."""
+    """A record to be produced; to the partition that its key hashes to, unless one is named."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
+    partition: int = -1
 
 
 class DeliveryFailed(RuntimeError):
@@ -85,6 +87,7 @@ class AckedProducer:
                     value=record.value,
                     key=record.key,
                     headers=list(record.headers),
+                    partition=record.partition,
                 )
                 return
             except BufferError:
@@ -115,6 +118,13 @@ class AckedProducer:
         except KafkaException:
             return False
         return True
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises KafkaException without an answer or without the topic."""
+        found = self._producer.list_topics(topic, timeout=self.timeout_s).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -179,6 +189,16 @@ WHAT_NEXT = (
 )
 
 
+def dead_raw(raw_topic: str, bad: Bad, stage: str) -> Outgoing:
+    """The same for what never was on its raw topic, so that it has no partition and offset there."""
+    raw, reason = bad
+    if len(raw.value) > MAX_VALUE_BYTES:
+        reason = f"cut; {reason}"
+    return dead_letter(
+        DeadLetter(raw_topic, -1, -1, raw.key(), raw.value[:MAX_VALUE_BYTES], raw.headers(), reason, stage)
+    )
+
+
 class BadRecordCap:
     """Counts bad records in a row and stops the consumer past the cap, so that no flood is dead-lettered unseen."""
 
@@ -201,8 +221,13 @@ def consumer(
     bootstrap: str,
     group: str,
     extra: Mapping[str, str] | None = None,
+    *,
+    error_cb: Callable[[KafkaError], None] | None = None,
 ) -> Consumer:
-    """A consumer that commits nothing by itself and starts a new group at the earliest record."""
+    """A consumer that commits nothing by itself and starts a new group at the earliest record.
+
+    `error_cb` is told of errors that librdkafka bears by itself.
+    """
     return Consumer(
         {
             **_client_options(bootstrap),
@@ -220,6 +245,7 @@ def consumer(
             "fetch.message.max.bytes": 4 * MAX_MESSAGE_BYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 64 * 1024,
+            **({"error_cb": error_cb} if error_cb is not None else {}),
             **for_librdkafka(extra or {}, bootstrap),
         }
     )
@@ -234,22 +260,27 @@ def consume_loop(
     batch: int = 500,
     wait_s: float = 0.05,
     group: str = "",
+    assigned: Callable[[Consumer, list[TopicPartition]], None] | None = None,
 ) -> None:
     """Read batches, hand each to `handle`, then commit what it held. The lag of `group` is told where it is named.
 
     `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
     the offsets uncommitted, so that the records come again. Where it returns False it has committed what
-    may be. On return the group is left in good order.
+    may be. On return the group is left in good order. `assigned` is called with
+    partitions that are given to us.
     """
-    client.subscribe(list(topics))
+    if assigned is None:
+        client.subscribe(list(topics))
+    else:
+        client.subscribe(list(topics), on_assign=assigned)
     lag, look_at = metrics.Lag(group), 0.0
     try:
         while not stopping():
             if group and time.monotonic() >= look_at:
-                lag.tell(_behind(client))
+                lag.tell(behind(client))
                 look_at = time.monotonic() + LAG_EVERY_S
             messages = client.consume(batch, timeout=wait_s)
-            good = [m for m in messages if not _fatal(m)]
+            good = [m for m in messages if not fatal(m)]
             if good and handle(good) is not False:
                 commit(client, good)
     finally:
@@ -257,7 +288,7 @@ def consume_loop(
         lag.tell({})
 
 
-def _behind(client: Consumer) -> dict[tuple[str, int], int]:
+def behind(client: Consumer) -> dict[tuple[str, int], int]:
     """How far each assigned partition's position is behind its end, as the fetches told; unknown ones are left out."""
     try:
         places = client.position(client.assignment())
@@ -277,7 +308,15 @@ def _behind(client: Consumer) -> dict[tuple[str, int], int]:
 def commit(client: Consumer, messages: Iterable[Message]) -> None:
     """Commit the offset after the last record of each partition. Partitions taken away meanwhile are passed over."""
     last = {(m.topic(), m.partition()): m.offset() for m in messages}
-    offsets = [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()]
+    _commit(client, [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()])
+
+
+def commit_offsets(client: Consumer, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit these offsets, by partition, as `commit` does."""
+    _commit(client, [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
+
+
+def _commit(client: Consumer, offsets: list[TopicPartition]) -> None:
     if not offsets:
         return
     for attempt in range(5):
@@ -298,7 +337,7 @@ def commit(client: Consumer, messages: Iterable[Message]) -> None:
             time.sleep(0.2 * (attempt + 1))
 
 
-def _fatal(message: Message) -> bool:
+def fatal(message: Message) -> bool:
     """True for an error that is only news; raises for one that the consumer cannot go on from."""
     error = message.error()
     if error is None:

@@ -168,10 +168,9 @@ class Book:
         """The first offset that is noted."""
         return self._pages[0].start if self._pages else 0
 
-    @property
-    def made(self) -> set[str]:
-        """The alerts that came of it."""
-        return {one for page in self._pages for one in page.made}
+    def made(self, start: int, end: int) -> set[str]:
+        """The alerts that came of pages that lie within [start, end)."""
+        return {one for page in self._pages if start <= page.start and page.end <= end for one in page.made}
 
     def noted(self, start: int, end: int) -> Iterator[Noted]:
         """What is noted of [start, end), each offset once, in order."""

@@ -19,7 +19,12 @@ PRODUCED = Counter("leadsman_produced", "Records acknowledged by Kafka", ["servi
 FILTERED = Counter("leadsman_filtered", "Records that are not ours, by reason", ["service", "reason"])
 DEAD_LETTERED = Counter("leadsman_dead_lettered", "Bad records written to a dead-letter topic", ["service", "topic"])
 ALERTS = Counter("leadsman_alerts", "Alerts raised, by rule and level", ["rule", "level"])
-DELIVERIES = Counter("leadsman_deliveries", "Deliveries to a sink, by result", ["sink", "result"])
+DELIVERIES = Counter("leadsman_deliveries", "Alerts by what came of them at a sink (a channel)", ["sink", "result"])
+MESSAGES = Counter(
+    "leadsman_messages", "Messages to a sink: single or digest where it took them, retried, refused", ["sink", "result"]
+)
+SINK_FAILING = Gauge("leadsman_sink_failing_seconds", "How long a sink has been failing", ["sink"])
+SINK_WAITING = Gauge("leadsman_sink_waiting", "Alerts that a sink has still to be told of", ["sink"])
 ROUTED = Counter("leadsman_routed", "Audit events by what routing made of them", ["result"])
 BATCH_SECONDS = Histogram("leadsman_batch_seconds", "Time to handle a batch", ["service"])
 ERRORS = Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,10 @@ HEADER_NAMES = (
     "received-ms",
     "log-stream",
 )
+
+
+# what a raw topic takes (2 MiB), less room for key and headers
+MAX_VALUE_BYTES = 2 * 1024 * 1024 - 64 * 1024
 
 
 class RawEvent(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +60,23 @@ class RawEvent(msgspec.Struct, frozen=True, gc=False):
     def key(self) -> bytes:
         """Hash of the source id: order is not needed, and one big source fills all partitions."""
         return hashlib.blake2b(self.source_id.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+class Bad(NamedTuple):
+    """Something that is no event, with what was known of it, and why."""
+
+    raw: RawEvent
+    reason: str
+
+
+def checked(event: RawEvent) -> RawEvent | Bad:
+    """The event, or why it cannot stand on a raw topic."""
+    size = len(event.value)
+    if size > MAX_VALUE_BYTES:
+        return Bad(event, f"an event of {size} bytes, more than the {MAX_VALUE_BYTES} that a topic takes")
+    if not size:
+        return Bad(event, "an event without content")
+    return event
 
 
 def from_headers(

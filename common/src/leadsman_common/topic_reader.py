@@ -80,6 +80,22 @@ class TopicReader:
         finally:
             client.close()
 
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a consumer group has committed, by partition; -1 where it has none.
+
+        Raises TopicUnreadableError.
+        """
+        client = consumer(self._bootstrap, group, self._options)  # it asks and does not join
+        try:
+            partitions = [
+                TopicPartition(topic, p) for p in client.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
+            ]
+            return {tp.partition: max(tp.offset, -1) for tp in client.committed(partitions, timeout=TIMEOUT_S)}
+        except KafkaException as error:
+            raise TopicUnreadableError(f"{group}: {error}") from error
+        finally:
+            client.close()
+
     def _client(self) -> Consumer:
         group = f"leadsman-reader-{secrets.token_hex(4)}"  # assigned by hand: nobody else sees this group
         return consumer(self._bootstrap, group, {**self._options, "enable.partition.eof": "true"})

@@ -78,7 +78,9 @@ def test_alerts_stand_on_the_page_of_what_was_noted_last():
     ledger = Ledger("detector")
     ledger.note("audit.events", 2, 40, "passed")
     ledger.made(["a", "b"])
-    assert Book(kept(ledger.pages())).made == {"a", "b"}
+    book = Book(kept(ledger.pages()))
+    assert book.made(0, 41) == {"a", "b"}
+    assert book.made(41, 100) == set()
 
 
 def test_off_writes_nothing():

@@ -16,7 +16,8 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Flag
 from leadsman_common.schemas import load_avsc, records_of, schemas_dir
 
-NAMES = ("audit-event", "alert")
+SHARED = ("audit-event", "alert")  # what the changes below are tried on
+NAMES = (*SHARED, "delivery")
 RELEASED = sorted((schemas_dir() / "avro" / "released").glob("*.avsc"))
 
 # Frozen: a line is added for a new bit; none is ever changed or taken out.
@@ -205,7 +206,7 @@ def renamed(schema):
     schema["name"] += "2"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("change", [added, added_deep, removed])
 def test_allowed_changes_pass_and_read_both_ways(name, change):
     new = load_avsc(name)
@@ -214,7 +215,7 @@ def test_allowed_changes_pass_and_read_both_ways(name, change):
     check_both_ways(load_avsc(name), new)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("change", [added_without_default, type_changed, widened, made_nullable, renamed])
 def test_forbidden_changes_are_found(name, change):
     new = load_avsc(name)
@@ -222,7 +223,7 @@ def test_forbidden_changes_are_found(name, change):
     assert differences(load_avsc(name), new)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHARED)
 def test_removal_without_default_is_found(name):
     old = load_avsc(name)
     removed_without_default(old)
@@ -237,7 +238,7 @@ def test_moved_routing_is_found():
     assert differences(load_avsc("audit-event"), new) == ["action and flags are not in front"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHARED)
 def test_codec_reads_another_version_once_it_is_released(name, tmp_path, monkeypatch):
     shutil.copytree(schemas_dir() / "avro", tmp_path / "avro")
     other = load_avsc(name)

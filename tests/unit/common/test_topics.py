@@ -34,13 +34,12 @@ def write(folder: Path, **changes: object) -> Path:
 def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
-    assert TOPICS.keys() == {
-        *with_dead_letters,
-        *(f"{name}.dlq" for name in with_dead_letters),
-        "state",
-        "ledger",
-        "dlq.decisions",
-    }
+    others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered"}
+    assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), *others}
+
+
+def test_deliveries_lie_beside_their_alerts():
+    assert TOPICS["deliveries"].partitions == TOPICS["alerts"].partitions
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_modifiers_are_read(tmp_path):
         (1, "asked by name", True),
         (-1, "not asked", False),
     ]
-    assert rule.uses_known
+    assert rule.known_paths == ("known.pod.privileged",)
     assert not rules.problems
 
 

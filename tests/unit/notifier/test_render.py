@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadsman_notifier import render
-from leadsman_notifier.sinks import slack, stdout, webhook
+from leadsman_notifier.channels import slack, stdout, webhook
+from leadsman_notifier.message import single
+from leadsman_notifier.story import tell
 
 HOSTILE = {
     "ansi": "\x1b[2J\x1b[31mroot\x07",
@@ -114,27 +116,36 @@ def test_slack_text_is_inert_and_never_longer_than_its_limit(text, limit):
     assert not re.search(r"@(here|channel|everyone)\b", shown, re.IGNORECASE)
 
 
+def links_out(text):
+    """Slack text without the links of our own making, which must be plain https."""
+    found = re.findall(r"<(https://[!-;=?-{}~]+)\\|[A-Z][A-Za-z ]*>", text)
+    return re.sub(r"<https://[!-;=?-{}~]+\\|[A-Z][A-Za-z ]*>", "", text), found
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_slack_is_inert_and_within_its_limits(make_alert, text):
-    payload = slack.render(poisoned(make_alert, text))
+    payload = slack.render(tell(single(poisoned(make_alert, text)), {}))
     shown = texts_of(payload)
     assert shown
     for part in shown:
-        assert not hidden(part.replace("\n", ""))
-        assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", part)
-        assert not re.search(r"(^|\W)@|@(here|channel|everyone|all)\b", part, re.IGNORECASE)
-    header, fields, evidence, context = payload["blocks"]
+        plain, _ = links_out(part)
+        assert not hidden(plain.replace("\n", ""))
+        assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", plain)
+        assert not re.search(r"(^|\W)@|@(here|channel|everyone|all)\b", plain, re.IGNORECASE)
+    header, fields, *rest = payload["blocks"]
     assert len(header["text"]["text"]) <= 150
     assert len(fields["fields"]) <= 10
     assert all(len(field["text"]) <= 2000 for field in fields["fields"])
-    assert len(evidence["text"]["text"]) <= 3000
-    assert len(context["elements"]) <= 10
+    assert all(len(block["text"]["text"]) <= 3000 for block in rest if block["type"] == "section")
+    assert all(len(block["elements"]) <= 10 for block in rest if block["type"] == "context")
+    assert len(payload["blocks"]) <= 50
     assert len(payload["text"]) <= 4000
     # whatever an alert says stands in one code span on one line: an even number of backticks, none by the attacker
     for field in fields["fields"]:
         label, value = field["text"].split("\n")
         assert re.fullmatch(r"\*[A-Z][a-z]+\*", label)
         assert re.fullmatch(r"`[^`]*`", value)
+    evidence = rest[0]
     for line in evidence["text"]["text"].split("\n")[1:]:
         assert re.fullmatch(r"• `[^`]*`|and \d+ more", line)
 
@@ -142,7 +153,8 @@ def test_slack_is_inert_and_within_its_limits(make_alert, text):
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("form", ["line", "json"])
 def test_stdout_is_one_line_without_controls(make_alert, text, form):
-    line = stdout.render(poisoned(make_alert, text), form)
+    message = single(poisoned(make_alert, text))
+    line = stdout.render(message, tell(message, {}), form)
     assert not hidden(line)
     if form == "json":
         assert line.isascii()
@@ -153,7 +165,7 @@ def test_stdout_is_one_line_without_controls(make_alert, text, form):
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_webhook_body_is_ascii_json_that_holds_the_text_as_it_is(make_alert, text):
-    body = webhook.render(poisoned(make_alert, text))
+    body = webhook.render(single(poisoned(make_alert, text)))
     assert body.isascii()
     assert not hidden(body.decode())
     assert json.loads(body)["evidence"][0]["user_agent"] == text
@@ -175,8 +187,7 @@ def test_one_line(make_alert):
 
 def test_slack_message(make_alert):
     alert = make_alert()
-    payload = slack.render(alert)
-    assert [block["type"] for block in payload["blocks"]] == ["header", "section", "section", "context"]
+    payload = slack.render(tell(single(alert), {}))
     assert payload["text"] == render.slack_text(render.one_line(alert), 3000)
     assert payload["mrkdwn"] is False
     assert payload["blocks"][0]["text"] == {
@@ -184,32 +195,42 @@ def test_slack_message(make_alert):
         "emoji": False,
         "text": "CRITICAL: Privileged container shell in shop/debug",
     }
-    assert [field["text"] for field in payload["blocks"][1]["fields"]] == [
+    assert [field["text"] for field in payload["blocks"][1]["fields"]][:6] == [
         "*Rule*\n`privileged-container`",
-        "*Level*\n`critical`",
+        "*Level*\n`critical: +1 it mounts / of the node`",
         "*Cluster*\n`aws/111122223333/eu-central-1/shop`",
         "*Actor*\n`alice@example.com`",
         "*Object*\n`pods shop/debug`",
         "*Time*\n`2026-09-21T14:33:54.567890Z`",
     ]
-    assert payload["blocks"][2]["text"] == {
-        "type": "mrkdwn",
-        "verbatim": True,
-        "text": "*Evidence*\n• `2026-09-21T14:33:54.567890Z alice@example.com created pods shop/debug`",
-    }
+    evidence = payload["blocks"][2]["text"]["text"]
+    assert evidence.startswith("*Evidence*\n• `2026-09-21T14:33:54.567890Z alice@example.com created pods shop/debug [")
+    advice = payload["blocks"][3]["text"]["text"]
+    assert advice.startswith("*Why it matters*\nThe container is root on its node")
+    assert "*Check first*\n• Is it a node agent" in advice
 
 
 def test_slack_says_how_much_evidence_is_left_out(make_alert):
     alert = make_alert()
     alert["evidence"] *= 12
-    assert slack.render(alert)["blocks"][2]["text"]["text"].endswith("\nand 7 more")
+    shown = slack.render(tell(single(alert), {}))["blocks"][2]["text"]["text"]
+    assert shown.endswith("\nand 2 more")
+    assert shown.count("\n• ") == 10
 
 
 def test_slack_leaves_out_what_is_absent(make_alert):
     alert = make_alert(evidence=[], tags=[], actor__name="", time=0)
-    payload = slack.render(alert)
-    assert [block["type"] for block in payload["blocks"]] == ["header", "section", "context"]
+    payload = slack.render(tell(single(alert), {}))
+    assert not any("*Evidence*" in text for text in texts_of(payload))
     assert not any("Actor" in f["text"] or "Time" in f["text"] for f in payload["blocks"][1]["fields"])
+
+
+def test_a_chain_is_told_in_order_with_its_end(make_alert):
+    alert = make_alert(joins=["reason"])
+    alert["evidence"] = [{**alert["evidence"][0], "summary": f"step {n}"} for n in range(30)]
+    story = tell(single(alert), {})
+    assert [step.text for step in story.timeline] == [f"step {n}" for n in [*range(8), 28, 29]]
+    assert (story.left_out, story.joins) == (20, "reason")
 
 
 @pytest.mark.parametrize(

@@ -79,15 +79,27 @@ class Writing:
 
 @dataclass(slots=True)
 class Asking:
-    """A request on a pod, for rules that want to know what is known of it; the reply stands at `first`.
+    """An event of which rules want to know what is known, and where by kind the replies stand.
 
-    Once it is answered, the event holds what is known.
+    Once it is answered, the event holds what is known. `late` is the id of an event that told something after this
+    one had asked: only what that changes is raised.
     """
 
     event: AuditEvent
     where: Where
     rules: tuple[CompiledRule, ...]
-    first: int
+    places: dict[str, list[int]] = field(default_factory=dict)
+    late: str = ""
+    late_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A fact that is put, and where the reply stands that has the events which asked and are later."""
+
+    put: Put
+    event_id: str
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,7 @@ class Plan:
     asking: list[Asking] = field(default_factory=list)
     arriving: list[Arriving] = field(default_factory=list)
     repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
+    telling: list[Telling] = field(default_factory=list)
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
     cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
     decoded: int = 0
@@ -156,7 +169,8 @@ class Detector:
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
         self._windowed, _ = build_all(rules.correlations)
         self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
-        self._asks = any(r.uses_known for r in rules.rules)
+        self._kinds = known.kinds_of(path for r in rules.rules for path in r.known_paths)
+        self._asked = {id(r): known.kinds_of(r.known_paths) for r in rules.rules if r.known_paths}
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
@@ -172,7 +186,7 @@ class Detector:
             if len(self._decided) >= MAX_ROUTES:
                 self._decided.clear()
             found = self.rules.candidates(action, flags, known_flags)
-            self._decided[key] = found if found or self._keeps(action) else None
+            self._decided[key] = found if found or self._keeps(action, flags | ~known_flags) else None
         return self._decided[key]
 
     def sieve(self, action: str, flags: int, known_flags: int, told: Callable[[str], bool]) -> Sieve | None:
@@ -182,13 +196,17 @@ class Detector:
             if len(self._sieves) >= MAX_ROUTES:
                 self._sieves.clear()
             route, fields = self.route(*key), known_fields(*key)
-            must = route is None or self._keeps(action) or (route.changed and not has_no_facts(fields))
+            must = (
+                route is None
+                or self._keeps(action, flags | ~known_flags)
+                or (route.changed and not has_no_facts(fields))
+            )
             self._sieves[key] = None if must or route is None else self.rules.sieve(route, fields, told)
         return self._sieves[key]
 
-    def _keeps(self, action: str) -> bool:
+    def _keeps(self, action: str, flags: int) -> bool:
         """Whether an event is looked at though no rule may meet it."""
-        return history.ends_an_object(action, self.rules) or (self._asks and known.leaves_trace(action))
+        return history.ends_an_object(action, self.rules) or any(kind.leaves(action, flags) for kind in self._kinds)
 
     def plan(self, records: Sequence[AuditRecord], now_us: int = 0) -> Plan:
         """Route each record, decode those that a rule can match, and match them."""
@@ -224,8 +242,10 @@ class Detector:
         """Match one event and add what comes of it to the plan."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
         rules = route.find(event)
-        question = known.question(event) if self._asks else None
-        asking = tuple(r for r in rules if r.uses_known) if question is not None else ()
+        asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
+        question = self._question(event, asking)
+        if not question.ranges:  # it is about nothing that anything could be known of
+            asking = ()
         matches = self.rules.match(event, [r for r in rules if r not in asking])
         key = history.object_key(event)
         alerts: dict[str, Alert] = {}
@@ -254,11 +274,12 @@ class Detector:
                 asked = {rule: {p: True for p, touched in shown.items() if touched} for rule, shown in found.items()}
                 found = {rule: shown for rule, shown in asked.items() if shown}
             self._write(plan, key, event, found, alerts)
-        if self._asks:
-            plan.requests += known.puts(event)
-            if question is not None and asking:
-                plan.asking.append(Asking(event, where, asking, len(plan.requests)))
-                plan.requests.append(question)
+        if asking:
+            self._ask(plan, Asking(event, where, asking), question)
+            plan.requests += known.asked(event, question, self._remembered(event, where))
+        for put in known.puts(event, self._kinds, matches) if self._kinds else ():
+            plan.requests.append(put)
+            plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
 
     def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
         """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
@@ -295,13 +316,10 @@ class Detector:
             if grown is not None:
                 yield Raised(grown.alert, 0, repeat.alert["evidence"][0]["event_id"], part=grown.part)
         for asked in plan.asking:
-            event = asked.event = known.answered(asked.event, members.of(replies[asked.first]))
-            for match in self.rules.match(event, asked.rules):
-                if match.rule.alert:
-                    yield Raised(
-                        alert_of(match, None, asked.where, self.rules.digest, now_us), rank_of(match), event["id"]
-                    )
-                self._feed(following, match, asked.where)
+            yield from self._answered(asked, replies, following, now_us)
+        knowing = {asked.event["id"] for asked in plan.asking}
+        for telling in plan.telling:
+            self._late(telling, members.of(replies[telling.place]), knowing, following)
         for arriving in plan.arriving:
             arrival = arriving.arrival
             answers = [replies[place] for place in arriving.places]
@@ -311,6 +329,53 @@ class Detector:
                 yield Raised(one.alert, 0, arrival.member.id, ttl_ms, one.part, arrival.cluster)
             for up in upwards:
                 following.arrive(up)
+
+    def _question(self, event: AuditEvent, rules: Sequence[CompiledRule]) -> known.Question:
+        """What these rules want to know of an event."""
+        return known.question(event, list(dict.fromkeys(kind for rule in rules for kind in self._asked[id(rule)])))
+
+    def _ask(self, plan: Plan, asking: Asking, question: known.Question) -> None:
+        asking.places = {name: [plan.ask(span) for span in spans] for name, spans in question.ranges.items()}
+        plan.asking.append(asking)
+
+    def _answered(self, asked: Asking, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What the rules make of an event of which they know all that is known."""
+        facts = {name: [m for p in places for m in members.of(replies[p])] for name, places in asked.places.items()}
+        before: list[tuple[str, str]] = []
+        if asked.late:
+            event = known.answered(asked.event, facts, asked.late)
+            before = [(m.rule.name, m.level) for m in self.rules.match(event, asked.rules)]
+        event = asked.event = known.answered(asked.event, facts)
+        for match in self.rules.match(event, asked.rules):
+            if (match.rule.name, match.level) in before:
+                continue
+            if match.rule.alert:
+                alert = alert_of(match, history.object_key(event), asked.where, self.rules.digest, now_us)
+                alert["revision"] = asked.late_ms
+                yield Raised(alert, rank_of(match), event["id"])
+            self._feed(following, match, asked.where)
+
+    def _late(self, telling: Telling, waiting: Sequence[bytes], knowing: set[str], following: Plan) -> None:
+        """Have the events looked at again that asked before this fact came."""
+        for one in known.read_waiting(waiting):
+            try:
+                event = self._codec.decode(one.event)
+            except InvalidEvent:  # of another release
+                continue
+            rules = tuple(
+                r for r in self.rules.candidates(event["action"], event["flags"]).find(event) if r.known_paths
+            )
+            if event["id"] not in knowing and rules:
+                where = Where(one.topic, one.partition, one.offset)
+                asking = Asking(event, where, rules, late=telling.event_id, late_ms=telling.put.time_ms)
+                self._ask(following, asking, self._question(event, rules))
+
+    def _remembered(self, event: AuditEvent, where: Where) -> bytes:
+        """An event as it is kept after it has asked."""
+        data = self._codec.encode(event)
+        if len(data) > known.MAX_BYTES:
+            data = self._codec.encode({**event, "requestObject": "", "responseObject": ""})
+        return known.encode_waiting(known.Waiting(*where, data))
 
     def _feed(self, plan: Plan, match: Match, where: Where) -> None:
         """Hand a match on to the correlations that it is a part of."""

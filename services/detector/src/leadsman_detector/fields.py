@@ -19,15 +19,20 @@ from leadsman_detector.form import ANYWHERE, Leaf
 
 Getter = Callable[[Any], list[Any]]
 BODIES = ("requestObject", "responseObject")
-# what earlier events told of the pod that a request is made on; the detector adds it to the event (history.py)
-KNOWN = (
-    "known.pod.privileged",
-    "known.pod.host",
-    "known.pod.stdin",
-    "known.pod.created_by_same_actor",
-    "known.pod.age_s",
-    "known.pod.ephemeral",
-)
+KNOWN: Mapping[str, Any] = {
+    # what earlier events told, by kind; known.py adds it to an event. A list in a list has records.
+    "pod": ["privileged", "host", "stdin", "created_by_same_actor", "age_s", "ephemeral", ["findings"]],
+    "actor": [
+        ["bound_roles"],
+        ["bindings", "binding", "namespace", "role", "role_kind", "subject_kind", "age_s", "by", "by_self"],
+    ],
+    "role": [["classes"], ["grants"], "age_s", "new", "by", "by_same_actor"],
+    "credential": [
+        "minted_by", "minted_by_class", "minted_for", "minted_from", ["audiences"], "same_address", "age_s",
+    ],
+    "service_account": [["cloud_roles"], "via", "by", "age_s"],
+    "object": [["findings"], "age_s", "by", "by_same_actor", "new"],
+}  # fmt: skip
 
 
 class UnknownField(ValueError):
@@ -55,7 +60,8 @@ def _resolve(schema: Any) -> tuple[str, Any]:
     if isinstance(schema, str):
         return ("record", _records()[schema]) if schema in _records() else ("plain", schema)
     if schema["type"] == "record":
-        return "record", _records()[schema["name"]]
+        found = _records().get(schema["name"])
+        return "record", found if found is not None else {f["name"]: f["type"] for f in schema["fields"]}
     return schema["type"], schema.get("items", schema.get("values"))
 
 
@@ -86,7 +92,31 @@ def _steps(path: str, schema: Any) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def _known_steps(path: str) -> list[tuple[str, str]]:
+    head, _, rest = path.partition(".")
+    if head == "known":
+        try:
+            return [("key", "known"), *_steps(rest, _known_schema())]
+        except UnknownField:
+            raise UnknownField(path) from None
     return _steps(path, _schema())
+
+
+@cache
+def _known_schema() -> Any:
+    """What `known` can hold, in the words of a schema."""
+
+    def field(given: str | list[str]) -> dict[str, Any]:
+        if isinstance(given, str):
+            return {"name": given, "type": "string"}
+        name, *inner = given
+        items = {"type": "record", "name": f"known.{name}", "fields": [field(i) for i in inner]} if inner else "string"
+        return {"name": name, "type": {"type": "array", "items": items}}
+
+    kinds = [
+        {"name": kind, "type": {"type": "record", "name": f"known.{kind}", "fields": [field(g) for g in given]}}
+        for kind, given in KNOWN.items()
+    ]
+    return {"type": "record", "name": "known", "fields": kinds}
 
 
 def getter(path: str, each: str = "") -> Getter:
@@ -99,10 +129,6 @@ def getter(path: str, each: str = "") -> Getter:
     head, _, rest = path.partition(".")
     if head in BODIES and rest:
         return _body_getter(head, rest)
-    if head == "known":
-        if path not in KNOWN:
-            raise UnknownField(path)
-        return _plain_getter(path.split("."))
     steps = _known_steps(path)
     if each:
         steps = steps[len(_known_steps(each)) :]
@@ -143,7 +169,7 @@ def misfit(leaf: Leaf) -> str:
 @lru_cache(maxsize=4096)
 def _type_of(path: str) -> str | None:
     """The schema's type of a field that is one value; None for all others."""
-    if path == ANYWHERE or path in KNOWN or path.partition(".")[0] in BODIES:
+    if path == ANYWHERE or path.partition(".")[0] in (*BODIES, "known"):
         return None
     schema = _schema()
     for kind, name in _known_steps(path):

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from leadsman_common import metrics
-from leadsman_common.alerts import Alert, iso_time
+from leadsman_common.alert_stream import alert_record
+from leadsman_common.alerts import Alert
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
 from leadsman_common.metrics import (
@@ -121,15 +122,16 @@ class BatchHandler:
         """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""
         spans = self._positions.spans(records)
         kept: list[Outgoing] = []
-        told = False
+        told = again = False
 
         async def exchange(requests: Sequence[StateRequest]) -> list[StateReply]:
-            nonlocal told
+            nonlocal told, again
             done = await self._exchange(requests, () if told else spans)
-            told = True
-            puts = ((place, requests[place]) for place in sorted(done.changed))
+            told, again = True, again or done.again  # delivered again: it may have died before it wrote to the topic
             kept.extend(
-                outgoing_state(self._topics.state, r) for _, r in puts if isinstance(r, Put) and outlives_a_day(r)
+                outgoing_state(self._topics.state, request)
+                for place, request in enumerate(requests)
+                if isinstance(request, Put) and outlives_a_day(request) and (again or place in done.changed)
             )
             return done.replies
 
@@ -239,19 +241,8 @@ def described(alert: Alert) -> dict[str, object]:
 
 
 def outgoing(topic: str, alert: Alert) -> Outgoing:
-    """The record of an alert: CloudEvents binary mode over Kafka.
-
-    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
-    """
-    headers = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", alert["id"]),
-        ("ce_source", "/leadsman/detector"),
-        ("ce_type", "io.leadsman.alert.v1"),
-        ("ce_time", iso_time(alert["time"])),
-        ("content-type", "application/avro"),
-    ]
-    return Outgoing(topic, alert["id"].encode(), _fitting(alert), tuple((k, v.encode()) for k, v in headers if v))
+    """The record of an alert (leadsman_common.alert_stream)."""
+    return alert_record(topic, alert, _fitting(alert), SERVICE)
 
 
 def _fitting(alert: Alert) -> bytes:

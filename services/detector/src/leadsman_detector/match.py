@@ -14,7 +14,7 @@ from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
 from leadsman_detector.correlate_fields import usable
-from leadsman_detector.fields import Getter, UnknownField, all_text, elements, getter, is_within, misfit
+from leadsman_detector.fields import UnknownField, all_text, elements, getter, is_within, misfit
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
 from leadsman_detector.index import Field, Index, Values
@@ -67,7 +67,9 @@ class CompiledRule:
         self._group_by = [getter(path) for path in repeats.group_by] if repeats else []
         self._repeats = Condition(repeats.when, rule.each) if repeats and repeats.when else None
         parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
-        self.uses_known = any(part.known_paths for part in parts)
+        self.known_paths = tuple(dict.fromkeys(path for part in parts for path in part.known_paths))
+        if self.known_paths and rule.changed:
+            raise BadPattern("a rule that speaks of change does not look at known.*")
         self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
         self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
@@ -307,9 +309,13 @@ class RuleSet:
         return self._shared.setdefault(opened, Route(opened))
 
 
-def _quick_getter(path: str) -> Getter:
+def _quick_getter(path: str) -> Values:
     """The getter of a field for the index, which takes an event as one text instead of many."""
-    return all_text if path == ANYWHERE else getter(path)
+    if path == ANYWHERE:
+        return all_text
+    get = getter(path)
+    # before the state was asked nothing is known of it, and that is no answer
+    return (lambda event: get(event) if "known" in event else None) if path.startswith("known.") else get
 
 
 def _usable(given: Filter, each: str, problems: list[Problem]) -> bool:

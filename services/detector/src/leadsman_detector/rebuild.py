@@ -1,8 +1,9 @@
 """The state put right from Kafka: what a fall-back took, or all of it.
 
 One worker leads, under a lock. Where Redis fell back, the records after the offsets that it holds are put again. Where
-it lost everything: the topic `state` (what outlives a day) and the last day of audit.events. Only what the events leave
-is put; nothing is judged. Then every bucket is told how far it has seen each partition, and answers again.
+it lost everything: the topic `state` (what outlives a day) and the last day of audit.events. What the events leave in
+the state is put; nothing is claimed or raised. Then every bucket is told how far it has seen each partition, and
+answers again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,7 +21,7 @@ from leadsman_common.metrics import STATE_REBUILD_RECORDS, STATE_REBUILD_SECONDS
 from leadsman_detector.detect import Detector
 from leadsman_detector.runner import Record, Source
 from leadsman_detector.runner_plain import record_of
-from leadsman_detector.state import Put, StateRequest, Timer
+from leadsman_detector.state import Claim, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Marked, RedisState, StateDoubtful
 from leadsman_detector.state_topic import Topics, put_of
 
@@ -107,7 +108,7 @@ class Rebuild:
             if lost:
                 start = self._a_day_before(client, partition, handled, low, high)
             else:
-                start = min((s for s in stored if s >= 0), default=handled)
+                start = min((m.begun[partition] for m in marked.values() if partition in m.begun), default=handled)
                 if start < low:
                     _log.error("records are gone that the state has not seen", partition=partition, count=low - start)
             found[partition] = (min(max(start, low), high), min(high, handled + AHEAD))
@@ -135,19 +136,24 @@ class Rebuild:
         now_ms = self._clock_ms()
         for records in _read(client, topic, ranges):
             puts = [put for r in records if (put := put_of(r.value, r.timestamp_ms, now_ms)) is not None]
-            await self._put(puts, marked, len(records))
+            if puts:
+                await self._state.rebuilt(puts, marked)
+            await self._progress(len(records))
 
     async def _load_events(
         self, client: Consumer, ranges: Mapping[int, tuple[int, int]], marked: Mapping[int, Marked]
     ) -> None:
-        for records in _read(client, self._topics.events, ranges):
-            plan = self._detector.plan(records, self._clock_ms() * 1000)
-            writes = [request for request in plan.requests if isinstance(request, Put | Timer)]
-            await self._put(writes, marked, len(records))
+        async def exchange(requests: list[StateRequest]) -> list[StateReply]:
+            if requests and isinstance(requests[0], Claim):
+                return [False] * len(requests)  # what they raised then is raised
+            return await self._state.rebuilt(requests, marked)
 
-    async def _put(self, writes: Sequence[StateRequest], marked: Mapping[int, Marked], records: int) -> None:
-        if writes:
-            await self._state.rebuilt(writes, marked)
+        for records in _read(client, self._topics.events, ranges):
+            now_us = self._clock_ms() * 1000
+            await settle(self._detector.evaluate(self._detector.plan(records, now_us), now_us), exchange)
+            await self._progress(len(records))
+
+    async def _progress(self, records: int) -> None:
         self._records += records
         STATE_REBUILD_RECORDS.set(self._records)
         now_ms = self._clock_ms()

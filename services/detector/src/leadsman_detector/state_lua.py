@@ -19,7 +19,8 @@ end
 #   run         the run id of the server that this was true of
 #   calls       exchanges since then
 #   doubt       the id of a doubt: from its setting until a rebuild ends it, the state answers nobody
-#   o:PARTITION the offset up to which the partition's records are in the state
+#   o:PARTITION the offset up to which the partition's records are in the state, and
+#   b:PARTITION where the last batch of them began: it may not have ended, since a batch may take several exchanges
 # KEYS[n + 1]: the key of request n.
 # ARGV[1] mode: 'N' no questions asked, 'G' guarded, 'R' a rebuild's writes, 'M' set a doubt and tell the record
 # ARGV[2..4] the epoch and the calls that the asker saw last, and the id that a doubt found now gets
@@ -31,8 +32,8 @@ end
 #   R from, to · C rank, holder, ttl ms · T due, what, ttl ms · U upto, limit · D what
 # A quota is 0 or a number of groups; the group's registry is then the request's second key, see state_redis.
 # Replies: {'doubt', id, lost 0/1} or {'gap', partition, stored} and nothing was written,
-#   or {'ok', epoch, calls, members dropped, {owner registries that evicted: count}, one reply a request...};
-#   the reply to P, E and L is 1 where it changed something or the records may have been here before.
+#   or {'ok', epoch, calls, members dropped, {request, how many groups it evicted, ...}, {one reply a request},
+#   1 where the records may have been here before}; the reply to P, E and L is 1 where it changed something.
 EXCHANGE = (
     _RUN_ID
     + """
@@ -117,7 +118,7 @@ for i = 1, requests do
         redis.call('PEXPIRE', registry, 31 * 86400000)
       end
     end
-    replies[i] = (changed == 1 or again == 1) and 1 or 0
+    replies[i] = changed
   elseif kind == 'T' then
     redis.call('ZADD', key, 'LT', ARGV[at + 2], ARGV[at + 3])
     redis.call('PEXPIRE', key, ARGV[at + 4])
@@ -133,7 +134,9 @@ if mode == 'G' then
     local at = 7 + n * 4
     local field = 'o:' .. ARGV[at + 1]
     local stored = tonumber(redis.call('HGET', meta, field) or -1)
-    if tonumber(ARGV[at + 3]) > stored then redis.call('HSET', meta, field, ARGV[at + 3]) end
+    if tonumber(ARGV[at + 3]) > stored then
+      redis.call('HSET', meta, field, ARGV[at + 3], 'b:' .. ARGV[at + 1], ARGV[at + 2])
+    end
   end
   calls = redis.call('HINCRBY', meta, 'calls', 1)
 end
@@ -160,7 +163,7 @@ for i = 1, requests do
     replies[i] = held and 1 or 0
   end
 end
-return {'ok', epoch, calls, dropped, evicted, replies}
+return {'ok', epoch, calls, dropped, evicted, replies, again}
 """
 )
 

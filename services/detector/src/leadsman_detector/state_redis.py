@@ -77,20 +77,29 @@ class StateGap(Exception):
 
 @dataclass(slots=True)
 class Marked:
-    """A bucket in doubt, as a rebuild finds it: `offsets` by partition; `epoch` 0 where it lost everything."""
+    """A bucket in doubt, as a rebuild finds it; `epoch` 0 where it lost everything.
+
+    By partition, `offsets` tells up to where it has seen the records, `begun` where the last batch of these began,
+    which may not be whole.
+    """
 
     doubt: str
     run: str
     epoch: int
     offsets: dict[int, int]
+    begun: dict[int, int]
 
 
 @dataclass(slots=True)
 class Exchanged:
-    """The replies, and the Puts (their places) that changed something or may not have been told of yet."""
+    """The replies, and the Puts (their places) that changed something.
+
+    `again`: the records may have been here before, so what changed nothing now may have changed something then.
+    """
 
     replies: list[StateReply]
     changed: set[int] = field(default_factory=set)
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -134,9 +143,9 @@ class RedisState:
         """
         return await self._exchange(requests, b"G", spans, {})
 
-    async def rebuilt(self, requests: Sequence[StateRequest], marked: Mapping[int, Marked]) -> None:
-        """Write while the state is in doubt. Raises StateDoubtful where it is another doubt by now."""
-        await self._exchange(requests, b"R", (), marked)
+    async def rebuilt(self, requests: Sequence[StateRequest], marked: Mapping[int, Marked]) -> list[StateReply]:
+        """An exchange while the state is in doubt. Raises StateDoubtful where it is another doubt by now."""
+        return (await self._exchange(requests, b"R", (), marked)).replies
 
     async def mark(self, doubt: str) -> dict[int, Marked]:
         """Put every bucket in doubt, if it is not yet, and tell what each knows."""
@@ -144,9 +153,11 @@ class RedisState:
         answers = await asyncio.gather(*(self._call(b"M", n, [], (), None, doubt) for n in range(self._buckets)))
         found = {}
         for bucket, (_, id_, run, epoch, fields) in enumerate(answers):
-            pairs = zip(fields[::2], fields[1::2], strict=True)
-            offsets = {int(k[2:]): int(v) for k, v in pairs if k.startswith(b"o:")}
-            found[bucket] = Marked(id_.decode(), run.decode(), int(epoch or 0), offsets)
+            told = dict(zip(fields[::2], fields[1::2], strict=True))
+            offsets, begun = (
+                {int(k[2:]): int(v) for k, v in told.items() if k.startswith(of)} for of in (b"o:", b"b:")
+            )
+            found[bucket] = Marked(id_.decode(), run.decode(), int(epoch or 0), offsets, {**offsets, **begun})
         return found
 
     async def finish(self, marked: Mapping[int, Marked], epoch: int, offsets: Mapping[int, int]) -> bool:
@@ -218,6 +229,7 @@ class RedisState:
         result = Exchanged([None] * len(requests))
         for bucket, answer in zip(buckets, answers, strict=True):
             self._take(bucket, mode, answer, [requests[place] for place in by_bucket[bucket]])
+            result.again = result.again or bool(answer[6])
             for place, reply in zip(by_bucket[bucket], answer[5], strict=True):
                 result.replies[place] = _reply(requests[place], reply)
                 if reply == 1 and isinstance(requests[place], Put):
@@ -230,7 +242,7 @@ class RedisState:
             raise StateDoubtful(answer[1].decode(), lost=bool(answer[2]))
         if answer[0] == b"gap":
             raise StateGap(int(answer[1]), int(answer[2]))
-        _, epoch, calls, dropped, evicted, _ = answer
+        _, epoch, calls, dropped, evicted, _, _ = answer
         seen = self._seen[bucket]
         if mode == b"G" and (epoch, calls) > (seen.epoch, seen.calls):
             seen.epoch, seen.calls = epoch, calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from leadsman_common.settings import SettingError, variable
-from leadsman_notifier.sink import Refused, Unavailable
+from leadsman_common.settings import SettingError
+from leadsman_notifier.channel import Refused, Unavailable
+from leadsman_notifier.net import CheckedTransport, Dialler, Net, NotAllowed
 
 # 408 and 425 are the client errors that by their own meaning pass: Request Timeout, Too Early
 TRIED_AGAIN = (408, 425, 429)
@@ -26,8 +28,11 @@ _KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _WORD = re.compile(rb"[a-z_]{1,40}")
 
 
-def check_url(setting: str, url: str) -> None:
-    """Raise SettingError unless `url` is http(s) with a host and no credentials; the text never shows the URL."""
+def check_url(url: str, net: Net) -> None:
+    """Raise SettingError unless `url` is http(s) with a host and no credentials; the text never shows the URL.
+
+    A host that is an address, however it is spelled, is checked here already.
+    """
     try:
         parts = urlsplit(url)
         httpx.URL(url)
@@ -35,18 +40,30 @@ def check_url(setting: str, url: str) -> None:
     except (ValueError, httpx.InvalidURL):
         good = False
     if not good:
-        raise SettingError(f"{variable(setting)} is no http or https URL with a host and without credentials")
+        raise SettingError("url is no http or https URL with a host and without credentials")
+    if reason := net.literal(parts.hostname or ""):
+        raise SettingError(f"url: its host is {reason}; notify.yaml can allow it")
 
 
 class HttpTarget:
     """A URL that JSON is posted to. Redirects are not followed: the operator named this URL and no other."""
 
-    def __init__(self, url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, timeout_s: float, net: Net, headers: Mapping[str, str] | None = None, ca_file: str = ""
+    ) -> None:
+        """`ca_file`: a bundle of certificates to trust instead of the usual ones. Raises SettingError."""
         self._url = url
         self._timeout_s = timeout_s
+        try:
+            trust = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+        except OSError as error:
+            raise SettingError(f"ca_file {ca_file!r} cannot be read: {error}") from error
+        self._dialler = Dialler(net)
         self._client = httpx.Client(
+            transport=CheckedTransport(self._dialler, trust),
             timeout=timeout_s,
             follow_redirects=False,
+            trust_env=False,
             headers={
                 "User-Agent": f"leadsman-notifier/{version('leadsman-notifier')}",
                 "Content-Type": "application/json",
@@ -54,16 +71,18 @@ class HttpTarget:
             },
         )
 
-    def post(self, body: bytes, key: str) -> None:
+    def post(self, body: bytes, key: str, headers: Mapping[str, str] | None = None) -> None:
         """Post `body`; returns on 2xx. Raises Unavailable (5xx, 408, 425, 429, no answer) or Refused (the rest)."""
+        self._dialler.begin(self._timeout_s)
+        sent = {"Idempotency-Key": idempotency_key(key), **(headers or {})}
         try:
-            with self._client.stream(
-                "POST", self._url, content=body, headers={"Idempotency-Key": idempotency_key(key)}
-            ) as response:
+            with self._client.stream("POST", self._url, content=body, headers=sent) as response:
                 if response.is_success:
                     self._read(response)
                     return
                 raise _failure(response, self._read(response))
+        except NotAllowed as error:  # it may be put right: in notify.yaml, or where the name is kept
+            raise Unavailable(str(error)) from error
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
             raise Refused(f"the request cannot be sent: {type(error).__name__}") from error
         except httpx.TransportError as error:

@@ -1,0 +1,218 @@
+"""`leadsman verify`: adds the ledger up over topics and offsets, and recounts the topics themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from leadsman_cli.conservation import Account, Finding, Marks, account, unnoted, unsent, untrue
+from leadsman_cli.kafka_settings import kafka_settings
+from leadsman_cli.when import When
+from leadsman_common.avro import audit_event_codec
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.kafka import Header
+from leadsman_common.ledger import DEAD, LEDGER, MADE, NOT_OURS, PASSED, Book, Page, read_page
+from leadsman_common.settings import Common
+from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
+
+RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
+EVENTS, ALERTS = "audit.events", "alerts"
+PageKey = tuple[str, str, int]  # hop, topic, partition
+
+
+@dataclass(slots=True)
+class Report:
+    """What was added up."""
+
+    accounts: list[Account] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    missing_alerts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def balances(self) -> bool:
+        """Whether nothing is missing and nothing contradicts."""
+        return not self.findings and not self.missing_alerts
+
+
+@click.command()
+@click.option("--since", type=When(), help="Look no further back: 90m, 2d, or a time. Default: all that is kept.")
+@click.option("--no-recount", is_flag=True, help="Only add the ledger up; do not read the topics themselves.")
+@click.option("--group", default="leadsman-detector", help="Consumer group of the detectors.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is written.")
+def verify(since: int | None, no_recount: bool, group: str, output: str) -> int:
+    """Show that nothing was lost between the topics, or where something was.
+
+    Every record below a consumer group's committed offset must stand in the ledger with one outcome. Then the topics
+    themselves are read as far back as they are kept: what the ledger calls produced must be there, what it calls
+    dead-lettered must be a dead letter, and alerts that came of events must be on their topic. Exit code 0: it adds up;
+    1: it does not, and each gap is named by topic, partition and offsets.
+    """
+    try:
+        report = Verifier(kafka_settings(), since, group).run(recount=not no_recount)
+    except TopicUnreadableError as error:
+        raise click.ClickException(str(error)) from error
+    (_json if output == "json" else _table)(report)
+    return 0 if report.balances else 1
+
+
+class Verifier:
+    """One run over the topics of one installation."""
+
+    def __init__(self, settings: Common, since_ms: int | None, detector_group: str) -> None:
+        self._prefix = settings.topic_prefix
+        self._since_ms = since_ms
+        self._reader = TopicReader(settings.kafka_bootstrap, settings.kafka_options)
+        self._groups = {"normalizer": "leadsman-normalizer", "detector": detector_group}
+        self._there = set(self._reader.topics())
+        self._dead: dict[tuple[str, str], defaultdict[int, Marks]] = {}
+        self.report = Report()
+
+    def run(self, *, recount: bool) -> Report:
+        """Add up, and recount where asked."""
+        books = self._books()
+        normalized = [self._accounts(books, "normalizer", topic) for topic in RAW]
+        detected = self._accounts(books, "detector", EVENTS)
+        if recount:
+            self._recount_events(books, [one for accounts in normalized for one in accounts])
+            self._recount_alerts(books, detected)
+        return self.report
+
+    def _books(self) -> dict[PageKey, Book]:
+        pages: defaultdict[PageKey, list[Page]] = defaultdict(list)
+        for message in self._reader.read(self._prefix + LEDGER):
+            try:
+                page = read_page(message.value() or b"")
+            except InvalidEvent as error:
+                at = f"{LEDGER}/{message.partition()}/{message.offset()}"
+                self.report.notes.append(f"{at}: {error.reason}")
+                continue
+            pages[page.hop, page.topic, page.partition].append(page)
+        latest = {key: {(p.start, p.writer): p for p in found} for key, found in pages.items()}
+        return {key: Book(found.values()) for key, found in latest.items()}
+
+    def _accounts(self, books: dict[PageKey, Book], hop: str, base: str) -> list[Account]:
+        """The accounts of a topic's partitions at one hop; what is not noted is a finding."""
+        topic = self._prefix + base
+        if topic not in self._there:
+            return []
+        spans = self._reader.spans(topic, self._since_ms)
+        committed = self._reader.committed(self._prefix + self._groups[hop], topic)
+        accounts = []
+        for partition, span in sorted(spans.items()):
+            end = committed.get(partition, -1)
+            if end < 0:
+                if span.start < span.end:
+                    self.report.notes.append(f"{hop} has committed nothing of {base}/{partition} yet")
+                continue
+            book = books.get((hop, topic, partition), Book([]))
+            start = span.start
+            if end > start and book.start > start and book.start <= end:
+                self.report.notes.append(f"{hop}: the ledger of {base}/{partition} begins at {book.start}")
+                start = book.start
+            if end < span.low:
+                self.report.findings.append(
+                    Finding(hop, base, partition, end, span.low, "aged out before it was handled: retention overran it")
+                )
+            found = account(book, hop, base, partition, start, max(start, end), span.end - end)
+            self.report.findings += unnoted(book, found)
+            self.report.accounts.append(found)
+            accounts.append(found)
+        return accounts
+
+    def _recount_events(self, books: dict[PageKey, Book], accounts: Iterable[Account]) -> None:
+        """Hold what the normalizer noted against audit.events and the dead letters."""
+        topic = self._prefix + EVENTS
+        produced: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
+        codec = audit_event_codec()
+        aged = any(span.low > 0 for span in self._reader.spans(topic).values())
+        began_ms = None  # of raw records before this, the events may have aged out
+        for message in self._reader.read(topic):
+            if aged:
+                at_ms = message.timestamp()[1]
+                began_ms = at_ms if began_ms is None else min(began_ms, at_ms)
+            try:
+                source = codec.decode(message.value() or b"")["source"]
+            except InvalidEvent:
+                continue  # whoever reads it dead-letters it: that is the next hop's account
+            produced[source["topic"], source["partition"]].add(source["offset"])
+        for found in accounts:
+            full = self._prefix + found.topic
+            start = 0 if began_ms is None else self._reader.spans(full, began_ms)[found.partition].start
+            book = books.get(("normalizer", full, found.partition), Book([]))
+            dead = self._letters(found.topic, "normalize")[found.partition]
+            self.report.findings += untrue(book, found, start, produced[full, found.partition], dead)
+
+    def _recount_alerts(self, books: dict[PageKey, Book], accounts: Iterable[Account]) -> None:
+        """Hold what the detector noted against the dead letters and the alerts."""
+        there = {(m.key() or b"").decode("utf-8", "replace") for m in self._reader.read(self._prefix + ALERTS)}
+        for found in accounts:
+            book = books.get(("detector", self._prefix + EVENTS, found.partition), Book([]))
+            dead = self._letters(EVENTS, "detect")[found.partition]
+            self.report.findings += untrue(book, found, 0, Marks(), dead)
+            self.report.missing_alerts += unsent(book, found, there)
+
+    def _letters(self, base: str, stage: str) -> defaultdict[int, Marks]:
+        """Which offsets of a topic have a dead letter of this stage, by partition."""
+        if (base, stage) not in self._dead:
+            marks: defaultdict[int, Marks] = defaultdict(Marks)
+            for message in self._reader.read(f"{self._prefix}{base}.dlq"):
+                said = {
+                    name: str(data, "ascii", "replace")
+                    for name, data in cast("list[Header]", message.headers() or [])
+                    if data
+                }
+                if said.get("dlq-stage") == stage and said.get("dlq-offset", "").isdecimal():
+                    marks[int(said["dlq-partition"])].add(int(said["dlq-offset"]))
+            self._dead[base, stage] = marks
+        return self._dead[base, stage]
+
+
+def _table(report: Report) -> None:
+    table = Table("hop", "topic", "partition", "offsets", "received", "produced", "filtered", "dead", "waiting")
+    for one in report.accounts:
+        kinds = one.by_kind
+        made = kinds[MADE] + kinds[PASSED]
+        numbers = [kinds.total(), made, kinds[NOT_OURS], kinds[DEAD], one.lag]
+        table.add_row(one.hop, one.topic, str(one.partition), f"{one.start}-{one.end}", *map(str, numbers))
+    Console().print(table)
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    for found in report.findings:
+        place = f"{found.topic}/{found.partition} offsets {found.start} to {found.end - 1}"
+        click.echo(f"GAP  {found.hop}: {place}: {found.what}")
+    for alert in report.missing_alerts:
+        click.echo(f"GAP  detector: alert {alert} was made and is not on its topic")
+    gaps = len(report.findings) + len(report.missing_alerts)
+    click.echo("it adds up" if report.balances else f"it does not add up: {gaps} gaps")
+
+
+def _json(report: Report) -> None:
+    accounts = [
+        {
+            "hop": one.hop,
+            "topic": one.topic,
+            "partition": one.partition,
+            "start": one.start,
+            "end": one.end,
+            "lag": one.lag,
+            "outcomes": dict(one.totals),
+            "sources": {source: dict(counts) for source, counts in one.sources.items()},
+        }
+        for one in report.accounts
+    ]
+    said = {
+        "balances": report.balances,
+        "accounts": accounts,
+        "findings": report.findings,
+        "missing_alerts": report.missing_alerts,
+        "notes": report.notes,
+    }
+    click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())

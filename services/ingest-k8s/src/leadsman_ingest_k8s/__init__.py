@@ -1,0 +1,1 @@
+"""Leadsman ingest_k8s."""

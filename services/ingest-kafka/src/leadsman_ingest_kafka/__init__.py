@@ -1,0 +1,1 @@
+"""Leadsman ingest_kafka."""

@@ -1,0 +1,27 @@
+"""The types of channel: one file each with settings, rendering and sending, and one line each in CHANNELS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from leadsman_common.settings import SettingError
+from leadsman_notifier.channel import Channel, ChannelConfig
+from leadsman_notifier.channels import slack, stdout, webhook
+from leadsman_notifier.net import Net
+
+CHANNELS: dict[str, type[ChannelConfig]] = {
+    "slack": slack.Config,
+    "stdout": stdout.Config,
+    "webhook": webhook.Config,
+}
+
+
+def open_channels(configs: Mapping[str, ChannelConfig], net: Net) -> dict[str, Channel]:
+    """The configured channels by name. Raises SettingError that names the channel. Nothing connects yet."""
+    opened: dict[str, Channel] = {}
+    for name, config in configs.items():
+        try:
+            opened[name] = config.open(net)
+        except SettingError as error:
+            raise SettingError(f"channels.{name}: {error}") from None
+    return opened

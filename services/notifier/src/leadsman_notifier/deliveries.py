@@ -1,0 +1,182 @@
+"""The deliveries topic: which channel was told of which alert at which level.
+
+It is compacted, and an alert's record lies in the partition that the alert has on its own topic.
+Two kinds of record. `told`: the channel took the alert. `sending`: a message is about to be sent; it is deleted with a
+null once the message was taken or given up, so one that is found at a start was on its way when its notifier died, and
+is sent again under the same key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TypedDict
+
+import structlog
+
+from leadsman_common.avro import Codec
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.kafka import AckedProducer, Outgoing
+from leadsman_common.topic_reader import TopicReader
+from leadsman_notifier.limits import MINUTE_S
+from leadsman_notifier.message import decode, encode
+from leadsman_notifier.outbox import Member, Outbox, Parcel
+
+LAST_OFFSET = (1 << 63) - 1
+READ_LITTLE_AHEAD = {"queued.max.messages.kbytes": "8192", "fetch.message.max.bytes": "1048576"}
+_log = structlog.get_logger()
+
+
+class DeliveryMember(TypedDict):
+    """An alert of a message that is being sent."""
+
+    id: str
+    rank: int
+
+
+class Delivery(TypedDict):
+    """One record of the topic (schemas/avro/delivery.avsc)."""
+
+    channel: str
+    status: str
+    alert_id: str
+    rank: int
+    message: str
+    time_ms: int
+    members: list[DeliveryMember]
+    body: str
+
+
+@cache
+def delivery_codec() -> Codec[Delivery]:
+    """The codec of deliveries, built once."""
+    return Codec("delivery")
+
+
+class Deliveries:
+    """The topic as one channel writes and reads it."""
+
+    def __init__(
+        self, bootstrap: str, options: Mapping[str, str], topic: str, channel: str, producer: AckedProducer
+    ) -> None:
+        self._reader = TopicReader(bootstrap, {**READ_LITTLE_AHEAD, **options})
+        self._topic = topic
+        self._channel = channel
+        self._producer = producer
+        self._partitions = 0
+
+    def sending(self, parcel: Parcel) -> None:
+        """Write down that the message is about to be sent. Raises DeliveryFailed."""
+        body = encode(parcel.message) if parcel.message.is_digest else ""
+        by_partition: dict[int, list[DeliveryMember]] = {}
+        for member in parcel.members:
+            by_partition.setdefault(member.partition, []).append({"id": member.id, "rank": member.rank})
+        self._producer.send(
+            self._record(
+                partition,
+                self._sending_key(parcel),
+                self._value("sending", message=parcel.message.key, members=members, body=body),
+            )
+            for partition, members in by_partition.items()
+        )
+        parcel.announced = True
+
+    def settled(self, parcels: Iterable[Parcel], *, told: bool) -> None:
+        """Write down that the messages were taken (`told`) or given up, and take back what `sending` wrote."""
+        out: list[Outgoing] = []
+        for parcel in parcels:
+            if told:
+                out += (
+                    self._record(
+                        member.partition,
+                        f"{self._channel}/told/{member.id}",
+                        self._value("told", alert_id=member.id, rank=member.rank, message=parcel.message.key),
+                    )
+                    for member in parcel.members
+                )
+            if parcel.announced:
+                out += (
+                    self._record(partition, self._sending_key(parcel), None)
+                    for partition in {member.partition for member in parcel.members}
+                )
+        self._producer.send(out)
+
+    def restore(self, partition: int, outbox: Outbox) -> int:
+        """Read one partition to its end into the outbox; returns how many records were this channel's.
+
+        Raises TopicUnreadableError: then nothing may be sent.
+        """
+        sending: dict[bytes, Delivery] = {}
+        sent: dict[str, int] = {}
+        read = 0
+        for key, value in self._read(self._partition_of(partition)):
+            kind = key.partition(b"/")[2].partition(b"/")[0]
+            if not key.startswith(self._channel.encode() + b"/"):
+                continue
+            read += 1
+            if value is None:
+                sending.pop(key, None)
+                continue
+            try:
+                record = delivery_codec().decode(value)
+            except InvalidEvent as error:
+                _log.error("delivery record not understood", partition=partition, reason=error.reason)
+                continue
+            if kind == b"sending":
+                sending[key] = record
+            else:
+                outbox.told.add(record["alert_id"], record["rank"])
+                sent[record["message"]] = record["time_ms"]
+        for time_ms in sorted(sent.values()):
+            if time_ms / 1000 > time.time() - MINUTE_S:
+                outbox.limit.note(min(time_ms / 1000, time.time()))
+        for record in sending.values():
+            self._resume(record, partition, outbox)
+        return read
+
+    def _resume(self, record: Delivery, partition: int, outbox: Outbox) -> None:
+        if not record["body"]:
+            for member in record["members"]:
+                outbox.begun(member["id"], member["rank"])
+            return
+        members = [Member(m["id"], m["rank"], partition) for m in record["members"]]
+        outbox.again(decode(record["body"]), members)
+
+    def _read(self, partition: int) -> Iterable[tuple[bytes, bytes | None]]:
+        for message in self._reader.read_ranges(self._topic, {partition: (0, LAST_OFFSET)}):
+            yield message.key() or b"", message.value()
+
+    def _partition_of(self, partition: int) -> int:
+        if not self._partitions:
+            self._partitions = self._producer.partitions(self._topic)
+        return partition % self._partitions
+
+    def _sending_key(self, parcel: Parcel) -> str:
+        return f"{self._channel}/sending/{parcel.message.key}"
+
+    def _record(self, partition: int, key: str, value: bytes | None) -> Outgoing:
+        return Outgoing(self._topic, key.encode("utf-8", "replace"), value, (), self._partition_of(partition))
+
+    def _value(
+        self,
+        status: str,
+        *,
+        alert_id: str = "",
+        rank: int = 0,
+        message: str = "",
+        members: list[DeliveryMember] | None = None,
+        body: str = "",
+    ) -> bytes:
+        return delivery_codec().encode(
+            {
+                "channel": self._channel,
+                "status": status,
+                "alert_id": alert_id,
+                "rank": rank,
+                "message": message,
+                "time_ms": time.time_ns() // 1_000_000,
+                "members": members or [],
+                "body": body,
+            }
+        )

@@ -1,0 +1,97 @@
+"""Links to the original log of an item of evidence: CloudWatch Logs Insights, Logs Explorer. They outlive Kafka.
+
+The consoles' addresses are no documented interface; the two forms are those that the consoles make themselves when a
+query is shared. All that comes from an event is percent-encoded, in the query as quoted text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from leadsman_common.alerts import Alert, Evidence
+
+# AKS' Log Analytics has no such link: a query travels gzipped, with the id of a workspace that no record names
+_AROUND_US = 5 * 60 * 1_000_000
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
+_PROJECT = re.compile(r"[a-z0-9.:-]{4,100}")
+_CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
+
+
+def log_link(alert: Alert) -> tuple[str, str]:
+    """(what it opens, URL) for the alert's last item of evidence; two empty strings where there is none."""
+    if not alert["evidence"]:
+        return "", ""
+    item = alert["evidence"][-1]
+    if item["source"]["format"].startswith(("eks", "cloudtrail")):
+        return "CloudWatch Logs Insights", _insights(alert, item)
+    if item["source"]["format"].startswith("gke"):
+        return "Logs Explorer", _explorer(alert, item)
+    return "", ""
+
+
+def _insights(alert: Alert, item: Evidence) -> str:
+    region, cluster = alert["cluster"]["region"], alert["cluster"]["name"]
+    if not (_REGION.fullmatch(region) and _CLUSTER.fullmatch(cluster)) or item["source"]["format"] == "cloudtrail":
+        return ""  # the trail's log group is the operator's own choice, and no event names it
+    words = ["fields @timestamp, @message", "| filter @logStream like /^kube-apiserver-audit/"]
+    if item["source"]["format"] != "eks-audit":
+        words = ["fields @timestamp, @logStream, @message"]
+    if item["audit_id"]:
+        words.append(f"| filter auditID = {json.dumps(item['audit_id'])}")
+    begin, end = item["time"] - _AROUND_US, item["time"] + _AROUND_US
+    detail = (
+        f"~(end~'{_starred(_iso(end))}~start~'{_starred(_iso(begin))}~timeType~'ABSOLUTE~tz~'UTC"
+        f"~editorString~'{_starred(chr(10).join([*words, '| sort @timestamp', '| limit 100']))}"
+        f"~source~(~'{_starred(f'/aws/eks/{cluster}/cluster')}))"
+    )
+    domain = "amazonaws.cn" if region.startswith("cn-") else "aws.amazon.com"
+    if region.startswith("us-gov-"):
+        domain = "amazonaws-us-gov.com"
+    host = f"{region}.console.{domain}" if domain == "aws.amazon.com" else f"console.{domain}"
+    # the console reads the query from the fragment, where % is written $25 and ? is $3F
+    fragment = quote(f"?queryDetail={detail}", safe="!'()*~").replace("%", "$")
+    return f"https://{host}/cloudwatch/home?region={region}#logsV2:logs-insights{fragment}"
+
+
+def _starred(text: str) -> str:
+    """Text as the console writes it inside a value: what is not plain as * and two digits, wider as ** and four."""
+    return "".join(
+        c
+        if c.isascii() and (c.isalnum() or c in "_.-")
+        else f"*{ord(c):02x}"
+        if ord(c) < 256
+        else "".join(f"**{unit:04x}" for unit in _units(c))
+        for c in text
+    )
+
+
+def _units(char: str) -> list[int]:
+    data = char.encode("utf-16-be", "surrogatepass")
+    return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
+
+
+def _explorer(alert: Alert, item: Evidence) -> str:
+    project = alert["cluster"]["account"]
+    if not _PROJECT.fullmatch(project):
+        return ""
+    lines = ['logName:"cloudaudit.googleapis.com"', 'resource.type=("k8s_cluster" OR "gke_cluster")']
+    if alert["cluster"]["name"]:
+        lines.append(f"resource.labels.cluster_name={json.dumps(alert['cluster']['name'])}")
+    if item["source"]["source_id"]:
+        lines.append(f"insertId={json.dumps(item['source']['source_id'])}")
+    query = quote("\n".join(lines), safe="")
+    begin, end = _iso(item["time"] - _AROUND_US), _iso(item["time"] + _AROUND_US)
+    return (
+        f"https://console.cloud.google.com/logs/query;query={query};timeRange={quote(f'{begin}/{end}', safe='')}"
+        f"?project={quote(project, safe='')}"
+    )
+
+
+def _iso(micros: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(max(0, micros) / 1_000_000, UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+    except (OverflowError, ValueError, OSError):
+        return "1970-01-01T00:00:00.000Z"

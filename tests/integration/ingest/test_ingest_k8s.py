@@ -1,0 +1,225 @@
+"""ingest-k8s over real sockets and real Kafka: 200 means stored, who may not post stores nothing, nothing is lost."""
+
+import gzip
+import http.client
+import json
+import ssl
+import threading
+import time
+
+import pki
+import pytest
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "0123456789abcdef-prod"
+
+
+class Webhook:
+    """A running service and how to post to it."""
+
+    def __init__(self, service, eventually, scheme="http", context=None):
+        self.service, self.context, self._scheme = service, context, scheme
+        eventually("taking requests", lambda: service.lines("taking requests"))
+        self.port = service.lines("taking requests")[-1]["port"]
+
+    def post(self, body, cluster="prod", token=TOKEN, context=None, timeout=30, **headers):
+        """(status, Retry-After, text); raises ssl.SSLError where TLS refuses, OSError where nobody answers."""
+        context = context or self.context
+        kind = http.client.HTTPSConnection if context else http.client.HTTPConnection
+        connection = kind("127.0.0.1", self.port, timeout=timeout, **({"context": context} if context else {}))
+        given = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            connection.request("POST", f"/audit/{cluster}?timeout=30s", body, {**given, **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.headers["Retry-After"], answer.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def serve(run_service, eventually, tmp_path):
+    """Give serve(lines of the senders file, **settings) -> Webhook."""
+
+    def start(senders=f"prod token:{TOKEN}", context=None, **settings):
+        path = tmp_path / "senders"
+        path.write_text(senders)
+        env = {"LEADSMAN_LISTEN_PORT": "0", "LEADSMAN_AUDIT_SENDERS": str(path)}
+        env |= {f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()}
+        return Webhook(run_service("leadsman_ingest_k8s", env), eventually, context=context)
+
+    return start
+
+
+def event(at):
+    return {"kind": "Event", "auditID": f"a-{at}", "stage": "ResponseComplete", "verb": "get"}
+
+
+def batch(*ats):
+    items = [{**event(at), "kind": ""} for at in ats]
+    return json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items}).encode()
+
+
+def ids(records):
+    return {json.loads(record.value())["auditID"] for record in records}
+
+
+def test_batches_lines_and_repeats(serve, records_of, corpora, eventually):
+    webhook = serve()
+    recorded = (corpora / "kube-apiserver" / "webhook" / "eventlist-18.json").read_bytes()
+    assert webhook.post(recorded)[0] == 200
+    assert webhook.post(gzip.compress(recorded), **{"Content-Encoding": "gzip"})[0] == 200  # the same again
+    assert webhook.post(b'{"auditID":"l-1"}\n{"auditID":"l-2"}\nno JSON\n')[0] == 200
+    found = records_of("raw.k8s", 38)
+    assert len({record.value() for record in found}) == 20
+    assert len({dict(record.headers())["source-id"] for record in found}) == 20
+    assert {dict(record.headers())["cluster"] for record in found} == {b"prod"}
+    (dead,) = records_of("raw.k8s.dlq", 1)
+    assert (dead.value(), dict(dead.headers())["dlq-reason"]) == (b"no JSON", b"no JSON object")
+    eventually("readiness", webhook.service.ready)
+    counts = webhook.service.metrics()
+    assert counts['leadsman_received_total{service="ingest-k8s",source="prod"}'] == 39
+    assert webhook.service.stop() == 0
+    assert TOKEN not in webhook.service.log.read_text()
+
+
+def test_who_may_not_post_stores_nothing(serve, records_of, tmp_path):
+    authority, stranger = pki.Authority(tmp_path), pki.Authority(tmp_path, "a stranger")
+    certificate, key = authority.issue("server")
+
+    def client(by, name, days=10):
+        context = ssl.create_default_context(cafile=authority.ca)
+        if by:
+            context.load_cert_chain(*by.issue(name, days=days))
+        return context
+
+    webhook = serve(
+        f"prod token:{TOKEN}\nstage cert:stage-apiserver\n",
+        listen_tls_cert=certificate,
+        listen_tls_key=key,
+        listen_tls_client_ca=authority.ca,
+    )
+    known = client(authority, "stage-apiserver")
+    for cluster, token in [
+        ("prod", ""),
+        ("prod", TOKEN[:-1]),
+        ("prod", TOKEN.upper()),
+        ("other", TOKEN),
+        ("stage", ""),
+    ]:
+        context = known if cluster != "stage" else client(authority, "prod-apiserver")
+        status, _, text = webhook.post(batch(1), cluster, token, context)
+        assert (status, text) == (401, "no credentials that are good for this cluster\n")
+    for context in (client(None, ""), client(stranger, "stage-apiserver"), client(authority, "stage-apiserver", -1)):
+        with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+            webhook.post(batch(2), "stage", "", context)
+    plain = http.client.HTTPConnection("127.0.0.1", webhook.port, timeout=10)
+    plain.request("POST", "/audit/prod", batch(3), {"Authorization": f"Bearer {TOKEN}"})
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        plain.getresponse()
+
+    assert webhook.post(batch(4), "stage", "", known)[0] == 200
+    assert webhook.post(batch(5), "prod", TOKEN, known)[0] == 200
+    assert ids(records_of("raw.k8s", 2)) == {"a-4", "a-5"}
+    assert records_of("raw.k8s.dlq") == []
+
+
+def test_what_no_body_may_be(serve, records_of):
+    webhook = serve(max_body_bytes=1_000_000)
+    bomb = gzip.compress(b"a" * 50_000_000)
+    for body, headers, status in [
+        (b"x" * 1_000_001, {}, 413),
+        (bomb, {"Content-Encoding": "gzip"}, 413),
+        (b'{"a":' * 100_000, {}, 400),
+        (b'{"kind":"EventList","items":[' + b"[" * 100_000, {}, 400),
+        (b"", {}, 400),
+        (gzip.compress(batch(1))[:-9], {"Content-Encoding": "gzip"}, 400),
+        (batch(1), {"Content-Encoding": "br"}, 415),
+    ]:
+        assert webhook.post(body, **headers)[0] == status
+    assert webhook.post(batch(2))[0] == 200
+    assert ids(records_of("raw.k8s", 1)) == {"a-2"}
+
+
+def test_no_answer_before_kafka_has_it(serve, records_of, paused_kafka):
+    webhook = serve(answer_timeout_s=2)
+    assert webhook.post(batch(0))[0] == 200
+    paused_kafka(True)
+    begun = time.monotonic()
+    refused = [webhook.post(batch(1)), webhook.post(batch(2))]
+    # an API server tries again ten times, after as many seconds as it is told, for each try of its own
+    assert [(status, int(after) >= 1) for status, after, _ in refused] == [(503, True), (503, True)]
+    assert time.monotonic() - begun < 20
+    paused_kafka(False)
+    deadline = time.monotonic() + 30
+    while webhook.post(batch(1))[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert webhook.post(batch(2))[0] == 200
+    assert ids(records_of("raw.k8s", 3)) == {"a-0", "a-1", "a-2"}
+
+    paused_kafka(True)
+    answers = []
+
+    def post():
+        try:
+            answers.append(webhook.post(batch(3))[0])
+        except (OSError, http.client.HTTPException):
+            answers.append(0)
+
+    waiting = threading.Thread(target=post)
+    waiting.start()
+    time.sleep(1)
+    webhook.service.kill()  # between the hand-over to Kafka and its acknowledgement: the sender has no answer
+    waiting.join()
+    paused_kafka(False)
+    assert answers == [0]
+    webhook = serve()
+    assert webhook.post(batch(3))[0] == 200
+    assert ids(records_of("raw.k8s", 4)) == {"a-0", "a-1", "a-2", "a-3"}
+
+
+def test_two_hundred_clusters_at_one_port(serve, records_of):
+    names = [f"cluster-{at}" for at in range(200)]
+    webhook = serve("\n".join(f"{one} token:{one}-{TOKEN}" for one in names))
+    for at, one in enumerate(names):
+        assert webhook.post(batch(at, 1000 + at), one, f"{one}-{TOKEN}")[0] == 200
+        assert webhook.post(batch(9999), one, f"{names[at - 1]}-{TOKEN}")[0] == 401
+    of = {json.loads(r.value())["auditID"]: dict(r.headers())["cluster"].decode() for r in records_of("raw.k8s", 400)}
+    assert of == {f"a-{at + more}": one for at, one in enumerate(names) for more in (0, 1000)}
+
+
+def test_one_worker_three_and_two_under_load(serve, records_of):
+    workers, stopping, sent = [serve()], threading.Event(), []
+
+    def sender(number):
+        """As an API server: a batch is sent until somebody says that it is stored."""
+        at = 0
+        while not stopping.is_set():
+            names = [number * 100_000 + at + n for n in range(5)]
+            while True:
+                try:
+                    if workers[at % len(workers)].post(batch(*names), timeout=10)[0] == 200:
+                        break
+                except (OSError, http.client.HTTPException):
+                    pass
+                at += 1  # the next worker
+            sent.extend(f"a-{one}" for one in names)
+            at += 5
+
+    threads = [threading.Thread(target=sender, args=(number,)) for number in range(1, 4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    workers += [serve(), serve()]
+    time.sleep(1)
+    assert workers.pop(0).service.stop() == 0
+    time.sleep(1)
+    workers[-1].service.kill()
+    workers.pop()
+    time.sleep(1)
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    assert len(sent) > 100
+    assert ids(records_of("raw.k8s", len(sent))) >= set(sent)

@@ -1,0 +1,72 @@
+"""A notifier as a process, what it is told, and where alerts are written for it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from notifying import Receiver
+
+from leadsman_common.avro import alert_codec
+from leadsman_common.kafka import AckedProducer, Outgoing
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def produce(bootstrap, topics):
+    """produce(*alerts): alerts as the detector writes them; bytes go as they are."""
+    producer = AckedProducer(bootstrap)
+
+    def send(*alerts):
+        producer.send(
+            Outgoing(topics["alerts"], b"key", a, (("ce-id", b"1"),))
+            if isinstance(a, bytes)
+            else Outgoing(topics["alerts"], a["id"].encode(), alert_codec().encode(a))
+            for a in alerts
+        )
+
+    return send
+
+
+@pytest.fixture
+def notifier(bootstrap, topic_prefix, tmp_path):
+    """notifier(**settings) starts one; whatever still runs at the end is killed. Kafka is the test's."""
+    running = []
+
+    def start(**settings):
+        number = len(running)
+        env = {
+            **{
+                k: v
+                for k, v in os.environ.items()
+                if not k.startswith("LEADSMAN_") and not k.lower().endswith("_proxy")
+            },
+            "LEADSMAN_KAFKA_BOOTSTRAP": bootstrap,
+            "LEADSMAN_TOPIC_PREFIX": topic_prefix,
+            "LEADSMAN_NOTIFY_ALLOW": "127.0.0.0/8",
+            "LEADSMAN_WEBHOOK_LIMIT_PER_MINUTE": "0",
+            "LEADSMAN_STDOUT_FORMAT": "off",
+            "LEADSMAN_NOTIFY_BACKOFF_S": "0.05",
+            "LEADSMAN_NOTIFY_BACKOFF_MAX_S": "0.5",
+            **{f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        out, err = tmp_path / f"out{number}", tmp_path / f"err{number}"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "leadsman_notifier"], env=env, stdout=stdout, stderr=stderr
+            )
+        process.out, process.err = out, err
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

@@ -1,0 +1,138 @@
+"""`leadsman verify` over a real run: it adds up after kill -9; a lost record and a lying page are named."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from leadsman_cli.__main__ import main
+from leadsman_common.ledger import read_page
+from leadsman_common.raw import RawEvent
+from leadsman_common.topic_reader import TopicReader
+
+pytestmark = pytest.mark.integration
+
+COUNT = 3_000
+WAIT_S = 120
+EVENT = {
+    "kind": "Event",
+    "apiVersion": "audit.k8s.io/v1",
+    "level": "Metadata",
+    "stage": "ResponseComplete",
+    "requestURI": "/api/v1/namespaces/a/pods/b",
+    "verb": "get",
+    "user": {"username": "ada"},
+    "sourceIPs": ["192.0.2.1"],
+    "objectRef": {"resource": "pods", "namespace": "a", "name": "b", "apiVersion": "v1"},
+    "responseStatus": {"code": 200},
+    "requestReceivedTimestamp": "2026-01-01T00:00:00.000000Z",
+    "stageTimestamp": "2026-01-01T00:00:00.000000Z",
+}
+# a normalizer that loses one record: it counts it and does not send it
+LOSSY = """
+import sys
+from leadsman_common.kafka import AckedProducer
+from leadsman_normalizer.__main__ import main
+keep = AckedProducer.enqueue
+def lose(self, record):
+    if record.topic.endswith("audit.events") and b"audit-1234" in record.value:
+        return
+    keep(self, record)
+AckedProducer.enqueue = lose
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def verify(bootstrap, topics, topic_prefix, monkeypatch, capsys):
+    """Put records on raw.k8s (every tenth not ours, every hundredth bad), and give a command and a starter."""
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for n in range(COUNT):
+        stage = "RequestReceived" if n % 10 == 3 else "ResponseComplete"
+        value = b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n}", "stage": stage}).encode()
+        raw = RawEvent(value, "k8s-audit", "harbour", provider="none", source_id=str(n), received_ms=n + 1)
+        producer.produce(topics["raw.k8s"], raw.value, raw.key(), headers=raw.headers())
+    assert producer.flush(60) == 0
+    monkeypatch.setenv("LEADSMAN_KAFKA_BOOTSTRAP", bootstrap)
+    monkeypatch.setenv("LEADSMAN_TOPIC_PREFIX", topic_prefix)
+    monkeypatch.setenv("LEADSMAN_NORMALIZER_BATCH", "100")
+    running = []
+
+    def start(*command):
+        running.append(subprocess.Popen([sys.executable, *command], env=dict(os.environ)))
+        return running[-1]
+
+    def run():
+        code = main(["verify", "-o", "json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    yield start, run, TopicReader(bootstrap)
+    for process in running:
+        process.kill()
+        process.wait(10)
+
+
+def until_done(reader, topics, topic_prefix):
+    group, topic = f"{topic_prefix}leadsman-normalizer", topics["raw.k8s"]
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if sum(max(0, offset) for offset in reader.committed(group, topic).values()) == COUNT:
+            return
+        time.sleep(0.3)
+    pytest.fail("the normalizer did not come to the end")
+
+
+def test_it_adds_up_after_kills_and_a_lie_is_found(verify, bootstrap, topics, topic_prefix):
+    start, run, reader = verify
+    for _ in range(3):  # killed in the middle, wherever that is
+        process = start("-m", "leadsman_normalizer")
+        seen = len(list(reader.read(topics["audit.events"])))
+        deadline = time.monotonic() + WAIT_S
+        while len(list(reader.read(topics["audit.events"]))) <= seen and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    start("-m", "leadsman_normalizer")
+    until_done(reader, topics, topic_prefix)
+    code, report = run()
+    totals = [a["outcomes"] for a in report["accounts"] if a["hop"] == "normalizer" and a["topic"] == "raw.k8s"]
+    assert (code, report["findings"]) == (0, [])
+    assert sum(sum(t.values()) for t in totals) == COUNT
+    assert sum(n for t in totals for kind, n in t.items() if kind.startswith("dead:")) == COUNT // 100
+    assert sum(n for t in totals for kind, n in t.items() if kind.startswith("filtered:")) == COUNT // 10
+
+    # one page lies: it says that what was produced was not ours
+    pages = {m.key(): m.value() for m in reader.read(topics["ledger"])}
+    key, page = next((k, p) for k, v in pages.items() if (p := read_page(v)).texts[p.outcomes[0][0]] == "produced")
+    page.texts.append("filtered:no reason")
+    page.outcomes[0][1] -= 1
+    page.outcomes.insert(0, [len(page.texts) - 1, 1])
+    page.outcomes = [run for run in page.outcomes if run[1]]
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce(topics["ledger"], msgspec.json.encode(page), key)
+    assert producer.flush(30) == 0
+    code, report = run()
+    assert code == 1
+    assert [(f["topic"], f["partition"], f["start"], f["end"]) for f in report["findings"]] == [
+        ("raw.k8s", page.partition, page.start, page.start + 1)
+    ]
+    assert "something was produced" in report["findings"][0]["what"]
+
+
+def test_a_lost_record_is_named(verify, topics, topic_prefix):
+    start, run, reader = verify
+    start("-c", LOSSY)
+    until_done(reader, topics, topic_prefix)
+    code, report = run()
+    lost = [m for m in reader.read(topics["raw.k8s"]) if b'"audit-1234"' in (m.value() or b"")]
+    assert code == 1
+    assert [(f["topic"], f["partition"], f["start"], f["end"]) for f in report["findings"]] == [
+        ("raw.k8s", lost[0].partition(), lost[0].offset(), lost[0].offset() + 1)
+    ]
+    assert "nothing came of it" in report["findings"][0]["what"]
