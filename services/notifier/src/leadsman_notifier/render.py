@@ -6,13 +6,18 @@ terminal, end a line, turn the reading direction, call people together or pass f
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from leadsman_common.alerts import Alert, iso_time
 from leadsman_common.events import Actor, Cluster, ObjectRef
+
+if TYPE_CHECKING:
+    from leadsman_notifier.story import Step, Story
 
 # controls, formats (bidi, zero width, tags), surrogates, private use, unassigned, line and paragraph separators
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -107,3 +112,40 @@ def object_text(ref: ObjectRef) -> str:
     kind += f"/{ref['subresource']}" if ref["subresource"] else ""
     name = "/".join(part for part in (ref["namespace"], ref["name"]) if part)
     return f"{kind} {name}".strip()
+
+
+# the same to the eye, and no markup: angle quotes, full-width brackets, asterisk operator, division slash
+_LOOKALIKES = str.maketrans({"<": "\u2039", ">": "\u203a", "[": "\uff3b", "]": "\uff3d", "`": "'", "*": "\u2217"})
+_EDGE = re.compile(r"(?<!\w)_|_(?!\w)|~~|\|\||://")
+_WIDE = {"_": "\uff3f", "~~": "\uff5e\uff5e", "||": "\uff5c\uff5c", "://": ":\u2215\u2215"}
+
+
+def plain_text(text: str, limit: int = VALUE_CHARS) -> str:
+    """Text for who knows what: nothing in it is Markdown, HTML, a mention, or a link that a client would make of it."""
+    shown = _MENTION.sub("\uff20", clean(text, limit)).translate(_LOOKALIKES)
+    return _EDGE.sub(lambda found: _WIDE[found[0]], shown)
+
+
+def html_text(text: str, limit: int = VALUE_CHARS) -> str:
+    """Text inside HTML, elements or attributes."""
+    return html.escape(clean(text, limit))
+
+
+def lines_of(story: Story) -> Iterator[tuple[str, str]]:
+    """A story as paragraphs for channels that take text alone: (heading, line), no heading for what goes on."""
+    yield from story.fields
+    for heading, lines in (
+        ("What happened", [f"{step.time} {step.text}{_facts(step)}".strip() for step in story.timeline]),
+        ("", [f"and {story.left_out} more"] if story.left_out else []),
+        ("Joined by", [story.joins] if story.joins else []),
+        ("Counts", list(story.counts)),
+        ("Among them", list(story.examples)),
+        ("Why it matters", [story.why] if story.why else []),
+        ("Check first", list(story.check)),
+    ):
+        for at, line in enumerate(lines):
+            yield (heading if at == 0 else ""), line
+
+
+def _facts(step: Step) -> str:
+    return f" [{', '.join(f'{name}={value}' for name, value in step.facts)}]" if step.facts else ""

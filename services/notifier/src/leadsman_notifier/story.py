@@ -14,7 +14,7 @@ from leadsman_common.alerts import Alert, Evidence, iso_time
 from leadsman_notifier.advice import Advice, advice_for
 from leadsman_notifier.links import log_link
 from leadsman_notifier.message import Message
-from leadsman_notifier.render import actor_text, cluster_text, object_text, one_line
+from leadsman_notifier.render import actor_text, cluster_text, object_text, one_line, quoted
 
 _URL = re.compile(
     r"https://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~:/?#!$&'()*+,;=%-]*)?"
@@ -47,7 +47,7 @@ class Story:
     why: str = ""
     check: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
-    counts: tuple[str, ...] = ()  # of a digest: a line for each level, rule and cluster
+    counts: tuple[str, ...] = ()  # of a digest: a line for each level, rule and cluster, made harmless as `line` is
     examples: tuple[str, ...] = ()  # of a digest: some alerts, a line each
     footer: str = ""
 
@@ -111,7 +111,9 @@ def _step(item: Evidence) -> Step:
 def _digest(message: Message) -> Story:
     """Counts that add up to the total, whatever is left out, and some alerts by name."""
     lines = [
-        f"{c.count} {c.level} {c.rule}" + (f" in {c.cluster}" if c.cluster else "") for c in message.counts[:MAX_COUNTS]
+        f"{c.count} {quoted(c.level, 20)} {quoted(c.rule, 100)}"
+        + (f" in {quoted(c.cluster, 200)}" if c.cluster else "")
+        for c in message.counts[:MAX_COUNTS]
     ]
     if rest := sum(c.count for c in message.counts[MAX_COUNTS:]):
         lines.append(f"{rest} of other rules and clusters")

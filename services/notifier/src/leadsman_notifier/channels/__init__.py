@@ -6,12 +6,34 @@ from collections.abc import Mapping
 
 from leadsman_common.settings import SettingError
 from leadsman_notifier.channel import Channel, ChannelConfig
-from leadsman_notifier.channels import slack, stdout, webhook
+from leadsman_notifier.channels import (
+    alertmanager,
+    apprise,
+    falcosidekick,
+    file,
+    jira,
+    mail,
+    pagerduty,
+    slack,
+    stdout,
+    syslog,
+    teams,
+    webhook,
+)
 from leadsman_notifier.net import Net
 
 CHANNELS: dict[str, type[ChannelConfig]] = {
+    "alertmanager": alertmanager.Config,
+    "apprise": apprise.Config,
+    "falcosidekick": falcosidekick.Config,
+    "file": file.Config,
+    "jira": jira.Config,
+    "mail": mail.Config,
+    "pagerduty": pagerduty.Config,
     "slack": slack.Config,
     "stdout": stdout.Config,
+    "syslog": syslog.Config,
+    "teams": teams.Config,
     "webhook": webhook.Config,
 }
 

@@ -1,0 +1,384 @@
+"""Fifty hostile strings in every place of an alert, through every channel: nothing of them is live."""
+
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+from hostile import STRINGS, hidden, mentions, poisoned
+
+from leadsman_notifier.channels import (
+    CHANNELS,
+    alertmanager,
+    apprise,
+    falcosidekick,
+    jira,
+    mail,
+    pagerduty,
+    slack,
+    stdout,
+    syslog,
+    teams,
+    webhook,
+)
+from leadsman_notifier.message import Count, digest, single
+from leadsman_notifier.story import tell
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def texts(value):
+    """Every string of a JSON value, keys too."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (key, *texts(item))]
+    return []
+
+
+def messages(make_alert, text):
+    bad = poisoned(make_alert(), text)
+    counts = [Count("high", text, text, 3)]
+    return [single(bad), digest("c", [("a", 1)], counts, [bad], "storm")]
+
+
+# what each channel sends: the strings that its receiver shows
+SHOWN = {
+    "alertmanager": lambda m, s: texts(alertmanager.render(m, s, NOW, 1)),
+    "apprise": lambda _, s: list(apprise.render(s)),
+    "falcosidekick": lambda m, s: texts(falcosidekick.render(m, s)),
+    "file": lambda m, s: [stdout.render(m, s, "json"), stdout.render(m, s, "line")],
+    "jira": lambda m, s: texts(jira.render(m, s)),
+    "mail": lambda m, s: parts_of(mail.render(m, s, "leadsman@example.com", ("soc@example.com",))),
+    "pagerduty": lambda m, s: texts(pagerduty.render(m, s, "key")),
+    "slack": lambda _, s: [re.sub(r"<https://[!-;=?-{}~]+\|[\w ]+>", "", t) for t in texts(slack.render(s))],
+    "stdout": lambda m, s: [stdout.render(m, s, "line")],
+    "syslog": lambda m, s: [syslog.render(m, s, 13, "host").decode()],
+    "teams": lambda _, s: [r["text"] for r in runs(teams.render(s))],
+    "webhook": lambda m, _: [webhook.render(m).decode()],
+}
+# channels whose readers make mentions, links or markup of plain text
+RICH = {"apprise", "jira", "slack", "teams"}
+
+
+class Shown(HTMLParser):
+    """What a mail reader shows of HTML, and the elements that it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        assert all(name in {"align", "valign", "cellpadding", "href"} for name, _ in attrs)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parts_of(message):
+    plain, html = message.iter_parts()
+    reader = Shown()
+    reader.feed(html.get_content())
+    assert reader.tags <= {"html", "body", "h3", "table", "tr", "th", "td", "p", "a", "code"}
+    assert set(message.keys()) == {
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Leadsman-Key",
+        "MIME-Version", "Content-Type",
+    }  # fmt: skip
+    raw = message.as_bytes()
+    head = raw.split(b"\n\n", 1)[0]
+    assert not re.search(rb"(?im)^(bcc|cc):", head)
+    return [plain.get_content(), *reader.text, str(message["Subject"])]
+
+
+def runs(payload):
+    card = payload["attachments"][0]["content"]
+    assert {b["type"] for b in card["body"]} == {"RichTextBlock"}
+    return [run for block in card["body"] for run in block["inlines"]]
+
+
+def test_every_channel_is_here():
+    assert set(SHOWN) == set(CHANNELS)
+    assert len(STRINGS) == len(set(STRINGS)) == 50
+
+
+@pytest.mark.parametrize("text", STRINGS, ids=range(len(STRINGS)))
+@pytest.mark.parametrize("channel", SHOWN)
+def test_nothing_is_live(make_alert, channel, text):
+    for message in messages(make_alert, text):
+        story = tell(message, {})
+        shown = SHOWN[channel](message, story)
+        assert shown
+        for part in shown:
+            assert not hidden(part.replace("\n", "")), part
+            if channel in RICH:
+                assert not mentions(part)
+            if channel in {"apprise", "jira", "teams"}:  # Slack knows neither Markdown's links nor, verbatim, bare ones
+                assert not re.search(r"\]\(|!\[|<\w", part)
+                linked = re.findall(r"\w+://\S+", part)
+                assert all(url.startswith("https://") and "evil" not in url for url in linked)
+        if channel in {"stdout", "syslog", "file", "webhook"}:
+            assert all("\n" not in part for part in shown)
+
+
+def test_the_strings_are_live_where_nothing_is_done():
+    raw = "\n".join(STRINGS)
+    assert hidden(raw.replace("\n", ""))
+    assert len(mentions(raw)) > 10
+
+
+STRING = {"type": "string"}
+
+
+def text_of(most):
+    return {"type": "string", "minLength": 1, "maxLength": most}
+
+
+# the services' own documents, as far as they say what a request must be; their addresses are in the channels' files
+SCHEMAS = {
+    "pagerduty": {
+        "type": "object",
+        "required": ["routing_key", "event_action", "payload"],
+        "additionalProperties": False,
+        "properties": {
+            "routing_key": STRING,
+            "event_action": {"enum": ["trigger", "acknowledge", "resolve"]},
+            "dedup_key": text_of(255),
+            "client": STRING,
+            "client_url": STRING,
+            "images": {"type": "array"},
+            "links": {
+                "type": "array",
+                "items": {"type": "object", "required": ["href"], "properties": {"href": STRING, "text": STRING}},
+            },
+            "payload": {
+                "type": "object",
+                "required": ["summary", "source", "severity"],
+                "additionalProperties": False,
+                "properties": {
+                    "summary": text_of(1024),
+                    "source": text_of(255),
+                    "severity": {"enum": ["critical", "error", "warning", "info"]},
+                    "timestamp": {"type": "string", "pattern": r"^[\d-]{10}T[\d:]{8}(\.\d+)?(Z|[+-]\d\d:?\d\d)$"},
+                    "component": STRING,
+                    "group": STRING,
+                    "class": STRING,
+                    "custom_details": {"type": "object"},
+                },
+            },
+        },
+    },
+    "jira": {
+        "type": "object",
+        "required": ["message"],
+        "additionalProperties": False,
+        "properties": {
+            "message": text_of(130),
+            "alias": {"type": "string", "maxLength": 512},
+            "description": {"type": "string", "maxLength": 15000},
+            "responders": {"type": "array"},
+            "visibleTo": {"type": "array"},
+            "actions": {"type": "array", "maxItems": 10},
+            "tags": {"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 50}},
+            "details": {"type": "object", "additionalProperties": STRING},
+            "entity": {"type": "string", "maxLength": 512},
+            "source": {"type": "string", "maxLength": 100},
+            "priority": {"enum": ["P1", "P2", "P3", "P4", "P5"]},
+            "user": STRING,
+            "note": STRING,
+        },
+    },
+    "teams": {
+        "type": "object",
+        "required": ["type", "attachments"],
+        "properties": {
+            "type": {"const": "message"},
+            "attachments": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["contentType", "content"],
+                    "properties": {
+                        "contentType": {"const": "application/vnd.microsoft.card.adaptive"},
+                        "contentUrl": {"type": ["string", "null"]},
+                        "content": {
+                            "type": "object",
+                            "required": ["type", "version", "body"],
+                            "properties": {
+                                "type": {"const": "AdaptiveCard"},
+                                "version": {"enum": ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]},
+                                "body": {
+                                    "type": "array",
+                                    "items": {
+                                        "type": "object",
+                                        "additionalProperties": False,
+                                        "required": ["type", "inlines"],
+                                        "properties": {
+                                            "type": {"const": "RichTextBlock"},
+                                            "inlines": {
+                                                "type": "array",
+                                                "items": {
+                                                    "type": "object",
+                                                    "additionalProperties": False,
+                                                    "required": ["type", "text"],
+                                                    "properties": {
+                                                        "type": {"const": "TextRun"},
+                                                        "text": {"type": "string", "minLength": 1},
+                                                        "size": {"enum": ["Small", "Medium", "Large"]},
+                                                        "weight": {"enum": ["Lighter", "Default", "Bolder"]},
+                                                    },
+                                                },
+                                            },
+                                        },
+                                    },
+                                },
+                                "actions": {
+                                    "type": "array",
+                                    "items": {
+                                        "type": "object",
+                                        "required": ["type", "url"],
+                                        "properties": {"type": {"const": "Action.OpenUrl"}, "url": STRING},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+    "slack": {
+        "type": "object",
+        "required": ["text"],
+        "properties": {
+            "text": text_of(4000),
+            "blocks": {
+                "type": "array",
+                "maxItems": 50,
+                "items": {
+                    "oneOf": [
+                        {
+                            "type": "object",
+                            "required": ["type", "text"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "type": {"const": "header"},
+                                "text": {
+                                    "type": "object",
+                                    "required": ["type", "text"],
+                                    "properties": {"type": {"const": "plain_text"}, "text": text_of(150)},
+                                },
+                            },
+                        },
+                        {
+                            "type": "object",
+                            "required": ["type"],
+                            "additionalProperties": False,
+                            "anyOf": [{"required": ["text"]}, {"required": ["fields"]}],
+                            "properties": {
+                                "type": {"const": "section"},
+                                "text": {"type": "object", "required": ["text"], "properties": {"text": text_of(3000)}},
+                                "fields": {
+                                    "type": "array",
+                                    "minItems": 1,
+                                    "maxItems": 10,
+                                    "items": {"type": "object", "properties": {"text": text_of(2000)}},
+                                },
+                            },
+                        },
+                        {
+                            "type": "object",
+                            "required": ["type", "elements"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "type": {"const": "context"},
+                                "elements": {"type": "array", "minItems": 1, "maxItems": 10},
+                            },
+                        },
+                    ]
+                },
+            },
+        },
+    },
+    "falcosidekick": {
+        "type": "object",
+        "required": ["output", "priority", "rule", "time", "output_fields"],
+        "additionalProperties": False,
+        "properties": {
+            "uuid": {"type": "string", "pattern": "^[0-9a-f-]{36}$"},
+            "output": text_of(3000),
+            "priority": {
+                "enum": ["Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug"]
+            },
+            "rule": text_of(300),
+            "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$"},
+            "source": STRING,
+            "hostname": STRING,
+            "tags": {"type": "array", "items": STRING},
+            "output_fields": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+        },
+    },
+}  # fmt: skip
+RENDER = {
+    "pagerduty": lambda m, s: pagerduty.render(m, s, "key"),
+    "jira": jira.render,
+    "teams": lambda _, s: teams.render(s),
+    "slack": lambda _, s: slack.render(s),
+    "falcosidekick": falcosidekick.render,
+}
+
+
+@pytest.mark.parametrize("text", [None, *STRINGS[::6], STRINGS[46]], ids=lambda t: "plain" if t is None else None)
+@pytest.mark.parametrize("channel", SCHEMAS)
+def test_the_payload_is_what_the_service_documents(make_alert, channel, text):
+    plain = make_alert()
+    for message in [single(plain)] if text is None else messages(make_alert, text):
+        payload = RENDER[channel](message, tell(message, {}))
+        jsonschema.validate(payload, SCHEMAS[channel])
+        assert len(json.dumps(payload)) < {"teams": 28_000, "pagerduty": 512_000}.get(channel, 10**6)
+
+
+def test_the_keys_that_receivers_know_an_alert_by(make_alert):
+    low, high = single(make_alert(id="a", level="low")), single(make_alert(id="a", level="high"), "low")
+    for render, field in ((RENDER["pagerduty"], "dedup_key"), (RENDER["jira"], "alias")):
+        assert {render(m, tell(m, {}))[field] for m in (low, high)} == {"a"}
+    made = [mail.render(m, tell(m, {}), "a@b.example", ("c@d.example",))["Message-ID"] for m in (low, high, high)]
+    assert made[0] != made[1] == made[2]
+    assert dict(tell(high, {}).fields)["Level"].startswith("high (was low)")
+
+
+@pytest.mark.parametrize(
+    ("level", "pd", "priority", "falco"),
+    [
+        ("critical", "critical", "P1", "Critical"),
+        ("high", "error", "P2", "Error"),
+        ("medium", "warning", "P3", "Warning"),
+        ("low", "info", "P4", "Notice"),
+        ("informational", "info", "P5", "Informational"),
+        ("unheard-of", "critical", "P1", "Critical"),
+    ],
+)
+def test_levels(make_alert, level, pd, priority, falco):
+    message = single(make_alert(level=level))
+    story = tell(message, {})
+    assert pagerduty.render(message, story, "k")["payload"]["severity"] == pd
+    assert jira.render(message, story)["priority"] == priority
+    assert falcosidekick.render(message, story)["priority"] == falco
+
+
+def test_a_digests_counts_add_up_in_every_channel(make_alert):
+    counts = [Count("low", f"rule-{n}", "k", n) for n in range(1, 60)]
+    message = digest("c", [("a", 1)], counts, [make_alert()], "storm")
+    story = tell(message, {})
+    assert message.total == 1770
+    assert sum(int(line.split()[0]) for line in story.counts) == 1770
+    assert json.loads(webhook.render(message))["count"] == 1770
+    assert sum(c["count"] for c in json.loads(webhook.render(message))["counts"]) == 1770
+    for channel, show in SHOWN.items():
+        assert any("1770" in part for part in show(message, story)), channel
