@@ -11,6 +11,7 @@ from leadsman_cli.dlq import dlq
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
+from leadsman_cli.state import state
 from leadsman_cli.tail_file import tail_file
 from leadsman_cli.topics import topics
 from leadsman_cli.verify import verify
@@ -26,6 +27,7 @@ cli.add_command(scan)
 cli.add_command(rules)
 cli.add_command(coverage)
 cli.add_command(topics)
+cli.add_command(state)
 cli.add_command(tail_file)
 cli.add_command(dlq)
 cli.add_command(verify)

@@ -70,6 +70,7 @@ if mode ~= 'N' then
 end
 
 local now = tonumber(ARGV[6])
+local timed = string.sub(meta, 1, -5) .. 'timed'  -- in place of `meta`: the keys of timers that wait
 local requests = (#ARGV - first_request) / 7
 local replies, dropped, evicted = {}, 0, {}
 local key_at, key_of = 2, {}
@@ -122,9 +123,12 @@ for i = 1, requests do
   elseif kind == 'T' then
     redis.call('ZADD', key, 'LT', ARGV[at + 2], ARGV[at + 3])
     redis.call('PEXPIRE', key, ARGV[at + 4])
+    redis.call('SADD', timed, key)
+    redis.call('PEXPIRE', timed, ARGV[at + 4])
     replies[i] = 0
   elseif kind == 'D' then
     redis.call('ZREM', key, ARGV[at + 2])
+    if redis.call('EXISTS', key) == 0 then redis.call('SREM', timed, key) end
     replies[i] = 0
   end
 end
@@ -187,4 +191,16 @@ local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
+"""
+
+# How far sources have come: KEYS[1] a hash of place -> "time since"; ARGV: now, then place, time of each. Gives all.
+PROGRESS = """
+for n = 2, #ARGV, 2 do
+  local kept = redis.call('HGET', KEYS[1], ARGV[n])
+  if not kept or tonumber(string.match(kept, '^(-?%d+)')) < tonumber(ARGV[n + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1] .. ' ' .. ARGV[1])
+  end
+end
+redis.call('PEXPIRE', KEYS[1], 31 * 86400000)
+return redis.call('HGETALL', KEYS[1])
 """

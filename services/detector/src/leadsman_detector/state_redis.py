@@ -6,6 +6,8 @@
     TAG c:CLUSTER:GROUP:KEY         a claim
     TAG t:CLUSTER:SOURCE            timers
     TAG q:CLUSTER:OWNER             the series that count for an owner's quota, by when they expire
+    TAG timed                       the keys of the timers that wait
+    TAG progress, lock:, board:     of bucket 0: how far sources have come, who leads, what workers tell each other
 
 Every request may be repeated: after a crash, or a reply that was lost, the same exchange gives the same answers.
 A guarded exchange carries how far each partition was read. The bucket keeps that beside the state, in the same call,
@@ -17,10 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -44,6 +47,8 @@ CLUSTER_BUCKETS = 16
 TIMER_TTL_MS = 31 * 24 * 60 * 60 * 1000
 DAY_MS = 24 * 60 * 60 * 1000
 LONG_LIVED = 4  # so many times as many groups may there be of what lives longer than a day: objects, who was seen
+_BODIES = b"\0m"  # of a series with names: where the members are
+_GLOB = re.compile(rb"[\\*?\[\]]")
 _log = structlog.get_logger()
 _KINDS = {"latest": b"P", "earliest": b"E", "last": b"L"}
 
@@ -100,6 +105,21 @@ class Exchanged:
     replies: list[StateReply]
     changed: set[int] = field(default_factory=set)
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A series as it stands: `members` with the time of each, ms."""
+
+    group: str
+    series: str
+    expires_ms: int
+    members: list[tuple[int, bytes]]
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return owner_of(self.group)
 
 
 @dataclass(slots=True)
@@ -186,6 +206,44 @@ class RedisState:
         if old:
             await client.hdel(key, *old)
         return {who: what for who, (_, _, what) in found.items() if who not in old}
+
+    async def kept(self, cluster: str) -> AsyncIterator[Kept]:
+        """Every series of a cluster, for people to look at: it goes through all keys of the server."""
+        client: Any = self._client
+        for tag in self._tags:
+            front = tag + _bytes(f"s:{_part(cluster)}:")
+            async for key in client.scan_iter(match=_GLOB.sub(rb"\\\g<0>", front) + b"*", count=1000):
+                if key.endswith(_BODIES):
+                    continue
+                found = await client.zrange(key, 0, -1, withscores=True)
+                bodies = await client.hgetall(key + _BODIES)
+                now_ms = time.time_ns() // 1_000_000
+                group, _, series = key[len(front) :].decode("utf-8", "surrogatepass").partition(":")
+                members = [(int(at_ms), bodies.get(name, name)) for name, at_ms in found]
+                yield Kept(_text(group), series, now_ms + await client.pttl(key), members)
+
+    async def timed(self) -> list[tuple[str, str]]:
+        """The (cluster, source) of which timers wait."""
+        client: Any = self._client
+        found = []
+        for tag in self._tags:
+            for key in await client.smembers(tag + b"timed"):
+                _, cluster, source = key[len(tag) :].decode("utf-8", "surrogatepass").split(":", 2)
+                found.append((_text(cluster), source))
+        return sorted(found)
+
+    async def progress(self, told: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], tuple[int, int]]:
+        """Note the latest times of (cluster, source), ms, and give all: the latest time, and since when it stands."""
+        values: list[Any] = [time.time_ns() // 1_000_000]
+        for (cluster, source), at_ms in told.items():
+            values += [_bytes(f"{_part(cluster)}:{source}"), at_ms]
+        fields = await self._script(state_lua.PROGRESS, [self._tags[0] + b"progress"], values)
+        found = {}
+        for place, kept in zip(fields[::2], fields[1::2], strict=True):
+            cluster, _, source = place.decode("utf-8", "surrogatepass").partition(":")
+            at_ms, _, since_ms = kept.partition(b" ")
+            found[_text(cluster), source] = (int(at_ms), int(since_ms))
+        return found
 
     async def eviction(self) -> str:
         """Why this Redis may not hold the state, or "". Raises redis.RedisError.
@@ -337,13 +395,20 @@ def owner_of(group: str) -> str:
 
 _SHAS = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()  # the name Redis gives it
-    for script in (state_lua.EXCHANGE, state_lua.FINISH, state_lua.LOCK)
+    for script in (state_lua.EXCHANGE, state_lua.FINISH, state_lua.LOCK, state_lua.PROGRESS)
 }
 
 
 def _part(text: str) -> str:
     """A part of a key, in which no separator can be."""
     return text.replace("%", "%25").replace(":", "%3A").replace("{", "%7B").replace("}", "%7D")
+
+
+def _text(part: str) -> str:
+    """The inverse of `_part`."""
+    for code, character in (("%7D", "}"), ("%7B", "{"), ("%3A", ":"), ("%25", "%")):
+        part = part.replace(code, character)
+    return part
 
 
 def _bytes(text: str) -> bytes:
