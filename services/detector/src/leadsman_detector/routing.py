@@ -41,8 +41,15 @@ _BOOL_FLAGS = {
     "dryRun": Flag.DRY_RUN,
     "coverage.truncated": Flag.TRUNCATED,
 }
+# the classes of actors that have a bit; people have none, nor have unknown ones
+_CLASS_FLAGS = {
+    "service_account": Flag.SERVICE_ACCOUNT,
+    "node": Flag.NODE,
+    "control_plane": Flag.CONTROL_PLANE,
+    "managed_cloud": Flag.MANAGED_CLOUD,
+}
 _ACTION_FIELDS = ("verb", "objectRef.resource", "objectRef.apiGroup", "objectRef.subresource")
-ROUTED = {"action", "cloud.operation", *_ACTION_FIELDS, *_BOOL_FLAGS}
+ROUTED = {"action", "actor.class", "cloud.operation", *_ACTION_FIELDS, *_BOOL_FLAGS}
 ALWAYS = And(())  # the gate of a rule of which routing tells nothing
 
 
@@ -59,6 +66,9 @@ def known_fields(action: str, flags: int, known: int = ALL_FLAGS) -> dict[str, l
     for path, bit in _BOOL_FLAGS.items():
         if known & bit:
             fields[path] = [bool(flags & bit)]
+    for name, bit in _CLASS_FLAGS.items():
+        if known & flags & bit:
+            fields["actor.class"] = [name]
     for path, bit in _FACT_FLAGS.items():
         if known & bit and not flags & bit:
             fields[path] = []
