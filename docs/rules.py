@@ -157,7 +157,8 @@ def _rule(
 
 def _levels(document: Document, own: Document) -> Iterator[str]:
     for step in own.get("levels") or ():
-        yield f"| {step['level']} | {_words(step['when'])} |"
+        counted = [f"{step['count']} and more"] if "count" in step else []
+        yield f"| {step['level']} | {', '.join([*counted, *([_words(step['when'])] if 'when' in step else [])])} |"
     yield f"| {document['level']} | {'else' if own.get('levels') else 'always'} |"
     for modifier in own.get("modifiers") or ():
         yield f"| {modifier['by']:+d} | {_words(modifier['when'])}: {modifier['why']} |"
@@ -237,10 +238,13 @@ def _correlation(document: Document) -> str:
         within += f", by {', '.join(f'`{f}`' for f in by)}"
     condition = given.get("condition")
     counted = ", ".join(f"{k} {v}" for k, v in condition.items() if k != "field") if isinstance(condition, dict) else ""
-    field = f" of `{condition['field']}`" if isinstance(condition, dict) and "field" in condition else ""
+    asked = condition["field"] if isinstance(condition, dict) and "field" in condition else []
+    fields = " and ".join(f"`{one}`" for one in ([asked] if isinstance(asked, str) else asked))
+    field = f" of {fields}" if fields else ""
     rules = [f"[{rule}](#{rule})" for rule in given.get("rules") or ()]
     if given["type"] == "temporal_ordered":
-        return f"**Joins:** {', then '.join(rules)}, {within}. Its evidence is one entry for each step."
+        joined = f"`{_line(condition)}`" if isinstance(condition, str) else ", then ".join(rules)
+        return f"**Joins:** {joined}, in that order, {within}. Its evidence is one entry for each step."
     if given["type"] == "temporal":
         joined = f"`{condition}`" if isinstance(condition, str) else " and ".join(rules)
         return f"**Joins:** {joined} in any order, {within}."
