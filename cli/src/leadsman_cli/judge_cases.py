@@ -71,6 +71,7 @@ def scanned(rules: RuleSet, file: CaseFile, case: Case, cloud: Cloud) -> tuple[S
     for cluster, enveloped in arrivals_of(file, case, cloud):
         identity = Identity(cluster=cluster) if cloud == "native" else Identity()
         scanner.take(read(name, io.BytesIO(enveloped.data), "auto", identity, lambda _size: None))
+    scanner.finish()
     return scanner.found, records_of(file, case, cloud)
 
 

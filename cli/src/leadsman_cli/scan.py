@@ -25,16 +25,19 @@ from leadsman_common.alerts import LEVELS, Alert, level_at_least
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
+from leadsman_detector import members
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import RuleSet
-from leadsman_detector.state import MemoryState
+from leadsman_detector.state import Done, Due, MemoryState
 from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
 NOWHERE = Where()
 SHOWN_ERRORS = 20
+FAR_MS = 1 << 53  # later than any timer
+DUE_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class Scanner:
     """One scan: rules, a state of its own, and what was found so far."""
 
     def __init__(self, rules: RuleSet, clusters: Clusters = NO_CLUSTERS) -> None:
-        self._detector = Detector(rules)
+        self._detector = Detector(rules, patient=True)
         self._clusters = clusters
         self._state = MemoryState()
         self.found = Scanned()
@@ -95,6 +98,21 @@ class Scanner:
         self._detector.judge(plan, event, NOWHERE)
         if plan.empty:
             return
+        self._raise(plan)
+
+    def finish(self) -> None:
+        """Look at all that waits for late events: after the end none will come."""
+        while waiting := self._state.timed():
+            for cluster, source in waiting:
+                due = Due(cluster, source, FAR_MS, DUE_AT_ONCE)
+                whats = members.of(self._state.exchange_now([due])[0])
+                plan = Plan()
+                for what in whats:
+                    self._detector.due(plan, what)
+                self._raise(plan)
+                self._state.exchange_now([Done(cluster, source, what) for what in whats])
+
+    def _raise(self, plan: Plan) -> None:
         for alert in self._state.settle(self._detector.evaluate(plan)):
             self.found.alerts[alert["id"]] = alert
 
@@ -167,6 +185,7 @@ def scan(
                 scanner.found.bad.append(Unreadable(str(path), 0, error.strerror or str(error)))
         if "-" in paths:
             take(read("-", sys.stdin.buffer, form, identity, advance))
+    scanner.finish()
     if slug:
         _say_unread(scanner.found)
         return 3 if scanner.found.bad else 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from leadsman_common.alerts import alert_id
 
 sys.path.append(str(Path(__file__).parent))
-from world import CLUSTERS, EPOCH_MS, Happening, in_disorder, rules_of
+from world import CLUSTERS, EPOCH_MS, Happening, finish, in_disorder, in_time, rules_of
 
 W = 10_000  # the timespan of every correlation here
 INCIDENT = 30_000
@@ -168,3 +168,59 @@ def test_a_chain_of_correlations(world, events, chance):
         if 0 <= end.at_ms - begin.at_ms <= W
     }
     assert in_disorder(rules, events, chance) == expected
+
+
+# --- first_seen -------------------------------------------------------------------------------------------------
+
+MINUTE = 60_000
+FIRST = """\
+title: new
+name: new
+logsource: {product: kubernetes}
+level: high
+leadsman: {first_seen: {fields: [actor.name], window: 336m, learning: %s}}
+detection: {it: {objectRef.resource: a}, condition: it}
+"""
+FIRST_W, CELL = 336 * MINUTE, MINUTE
+
+
+def sightings():
+    """Sightings over some windows, many close to borders: of cells, of windows, of the learning period."""
+    base = st.sampled_from([0, CELL, FIRST_W, 2 * FIRST_W, 2 * FIRST_W - 10 * MINUTE, 3 * FIRST_W + CELL])
+    near = st.integers(-12, 12).map(lambda n: n * MINUTE) | st.sampled_from([-1, 0, 1, CELL, -CELL])
+    one = st.builds(
+        Happening,
+        st.builds(lambda b, n: b + n, base, near),
+        st.sampled_from("aab"),
+        st.sampled_from(["eve", "bob"]),
+        cluster=st.sampled_from([0, 0, 1]),
+    )
+    return st.lists(one, max_size=10, unique=True)
+
+
+def firsts(events, learning_ms):
+    """By the definition: nothing in the cells of the window before, nothing earlier in the own cell."""
+    found = set()
+    for event in events:
+        at, cluster = EPOCH_MS + event.at_ms, [e for e in events if e.cluster == event.cluster]
+        # what no rule may meet is not decoded: it is no history
+        began = min(EPOCH_MS + e.at_ms for e in cluster)
+        cells = [
+            (EPOCH_MS + e.at_ms) // CELL
+            for e in cluster
+            if e.kind == "a" and e.actor == event.actor and e.at_ms < event.at_ms
+        ]
+        before = any(at // CELL - 336 <= c <= at // CELL for c in cells)
+        if event.kind == "a" and not before and at - began >= learning_ms:
+            found.add(alert_id("new", CLUSTERS[event.cluster], event.actor, str(at // FIRST_W)))
+    return found
+
+
+@EXAMPLES
+@given(events=sightings(), chance=CHANCE, learning=st.sampled_from(["0", "336m", "10h"]))
+def test_first_seen(world, events, chance, learning):
+    """Events come late by ten minutes at most; what hangs on later ones is told when those cannot come any more."""
+    rules = world(FIRST % learning)
+    expected = firsts(events, {"0": 0, "336m": FIRST_W, "10h": 36_000_000}[learning])
+    assert in_time(rules, events, chance, late_ms=10 * MINUTE) == expected
+    assert in_disorder(rules, events, chance, finish, patient=True) == expected

@@ -16,7 +16,7 @@ from leadsman_common.events import AuditEvent, Flag, action_of
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import RuleSet, load
-from leadsman_detector.state import MemoryState
+from leadsman_detector.state import Done, Due, MemoryState
 
 CLUSTERS = ("aws/111122223333/eu-west-1/prod", "aws/111122223333/eu-west-1/test")
 EPOCH_MS = 1_700_000_000_000
@@ -86,6 +86,8 @@ def in_disorder(
     events: Sequence[Happening],
     chance: random.Random,
     finish: Callable[[Detector, MemoryState], list[Any]] = lambda _d, _s: [],
+    *,
+    patient: bool = False,
 ) -> set[str]:
     """The ids of the alerts, however the events arrive: shuffled, some twice, in batches of any size, on workers that
     take turns after each exchange and die at any of them, to be followed by others that begin the batch again."""
@@ -97,7 +99,7 @@ def in_disorder(
         size = chance.randint(1, 4)
         waiting.append(placed[:size])
         placed = placed[size:]
-    detector, state, ids = Detector(rules), MemoryState(), set()
+    detector, state, ids = Detector(rules, patient=patient), MemoryState(), set()
     running: list[Any] = []  # [batch, generator, the requests it waits with]
     while waiting or running:
         if waiting and (not running or (len(running) < 3 and chance.random() < 0.5)):
@@ -123,3 +125,37 @@ def in_disorder(
             running.remove(worker)
             ids |= {alert["id"] for alert in done.value}
     return ids | {alert["id"] for alert in finish(detector, state)}
+
+
+def finish(detector: Detector, state: MemoryState, progress: dict[tuple[str, str], int] | None = None) -> list[Any]:
+    """The alerts of what is due: by the progress of each source, or all that waits where there is none."""
+    raised = []
+    for cluster, source in state.timed():
+        upto = 1 << 53 if progress is None else progress.get((cluster, source), -(1 << 53))
+        whats = state.exchange_now([Due(cluster, source, upto, 1000)])[0]
+        plan = Plan()
+        for what in whats:
+            detector.due(plan, what)
+        raised += state.settle(detector.evaluate(plan))
+        state.exchange_now([Done(cluster, source, what) for what in whats])
+    return raised
+
+
+def in_time(rules: RuleSet, events: Sequence[Happening], chance: random.Random, late_ms: int) -> set[str]:
+    """The ids of the alerts of events that come late by so much at most, some twice, to workers that take turns."""
+    arriving = sorted(
+        [*events, *(e for e in events if chance.random() < 0.2)],
+        key=lambda e: (e.at_ms + chance.randint(0, late_ms), chance.random()),
+    )
+    state, workers = MemoryState(), [Detector(rules) for _ in range(2)]
+    progress: dict[tuple[str, str], int] = {}
+    ids = set()
+    for offset, one in enumerate(arriving):
+        detector, plan = chance.choice(workers), Plan()
+        detector.judge(plan, event_of(one), Where("audit.events", 0, offset))
+        ids |= {a["id"] for a in state.settle(detector.evaluate(plan))}
+        for place, at_ms in plan.progress.items():
+            progress[place] = max(at_ms, progress.get(place, at_ms))
+        if chance.random() < 0.5:
+            ids |= {a["id"] for a in finish(detector, state, progress)}
+    return ids | {a["id"] for a in finish(workers[0], state)}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from leadsman_common.alerts import Alert, level_rank
+from leadsman_common.alerts import Alert, alert_id, level_rank
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
@@ -23,11 +23,16 @@ from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
 from leadsman_detector.correlate_sigma import Arrival, build_all
+from leadsman_detector.due import FIRST_SEEN, decode_due, encode_due
+from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
+from leadsman_detector.form import Modifier as FormModifier
+from leadsman_detector.lateness import source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
-from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest
+from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
+EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
@@ -103,6 +108,31 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """An event of a rule with first_seen, and where the replies stand that say whether it is the first.
+
+    `late_ms`: how much earlier an event may still come that changes the verdict.
+    """
+
+    match: Match
+    where: Where
+    watch: Watch
+    asked: tuple[Asked, ...]
+    late_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event with matches of which the level hangs on what is first seen."""
+
+    event: AuditEvent
+    where: Where
+    matches: list[Match]
+    changed: bool  # whether some rule that could meet it asks for change
+    watching: list[tuple[int, Watch, FormModifier, tuple[Asked, ...]]]  # of which match
+
+
+@dataclass(frozen=True, slots=True)
 class Arriving:
     """An event on its way into a group of a correlation, and where the replies of its cells stand."""
 
@@ -133,6 +163,10 @@ class Plan:
     arriving: list[Arriving] = field(default_factory=list)
     repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
     telling: list[Telling] = field(default_factory=list)
+    sighting: list[Sighting] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
+    progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
     cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
     decoded: int = 0
@@ -163,14 +197,21 @@ class Plan:
 class Detector:
     """Rules and correlations over events; holds nothing but its compiled rules."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, *, patient: bool = False) -> None:
+        """Set up. `patient`: events come in any order at all, as files do, so nothing is sure before the end."""
         self.rules = rules
+        self._patient = patient
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
         self._windowed, _ = build_all(rules.correlations)
         self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
         self._kinds = known.kinds_of(path for r in rules.rules for path in r.known_paths)
         self._asked = {id(r): known.kinds_of(r.known_paths) for r in rules.rules if r.known_paths}
+        self._by_name = {r.rule.name: r for r in rules.rules}
+        self._firsts = {r.rule.name: r.first_seen for r in rules.rules if r.first_seen is not None}
+        self._first_modifiers = {r.rule.name: r.first_seen_modifiers for r in rules.rules if r.first_seen_modifiers}
+        self._watches = [*self._firsts.values(), *(w for ms in self._first_modifiers.values() for w, _ in ms)]
+        self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
@@ -242,11 +283,77 @@ class Detector:
         """Match one event and add what comes of it to the plan."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
         rules = route.find(event)
+        place = (event["cluster"]["id"], source_of(event))
+        plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
+        if self._watches:
+            self._watch(plan, event)
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
         question = self._question(event, asking)
         if not question.ranges:  # it is about nothing that anything could be known of
             asking = ()
         matches = self.rules.match(event, [r for r in rules if r not in asking])
+        self._see(plan, event, where, matches, route.changed, now_us)
+        if asking:
+            self._ask(plan, Asking(event, where, asking), question)
+            plan.requests += known.asked(event, question, self._remembered(event, where))
+        for put in known.puts(event, self._kinds, matches) if self._kinds else ():
+            plan.requests.append(put)
+            plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
+
+    def _see(
+        self, plan: Plan, event: AuditEvent, where: Where, matches: list[Match], changed: bool, now_us: int
+    ) -> None:
+        """Have matches told, but for those that hang on what is first seen: these ask the state first."""
+        for match in matches:
+            if match.rule.name in self._firsts:
+                self._look(plan, match, where, EVER_MS if self._patient else late_ms_of(event))
+        matches = [m for m in matches if m.rule.name not in self._firsts]
+        watching = []
+        for n, match in enumerate(matches):
+            if match.rule.name not in self._first_modifiers or match.attempt or match.level in ("informational", "low"):
+                continue
+            for watch, modifier in self._first_modifiers[match.rule.name]:
+                if asked := self._sighted(plan, event, watch, watch.values(event), 0):
+                    watching.append((n, watch, modifier, asked))
+        if watching:
+            plan.pending.append(Pending(event, where, matches, changed, watching))
+        else:
+            self._tell(plan, event, where, matches, changed, now_us)
+
+    def _look(self, plan: Plan, match: Match, where: Where, late_ms: int) -> None:
+        """Ask whether an event is the first of its values."""
+        watch = self._firsts[match.rule.name]
+        asked = self._sighted(plan, match.event, watch, watch.values(match.event), late_ms)
+        if asked:
+            plan.sighting.append(Sighting(match, where, watch, asked, late_ms))
+
+    def _sighted(
+        self, plan: Plan, event: AuditEvent, watch: Watch, values: Sequence[tuple[str, ...]], late_ms: int
+    ) -> tuple[Asked, ...]:
+        """Put the sightings and ask what was before, but for those of which this worker knows that something was."""
+        cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
+        asked = []
+        for one in values:
+            if self._remembered_sightings.before(watch.key(cluster, one, at_ms), at_ms):
+                continue
+            plan.requests += watch.puts(cluster, one, at_ms)
+            first, second, third = (plan.ask(span) for span in watch.ranges(cluster, one, at_ms, late_ms))
+            asked.append(Asked(one, (first, second, third)))
+        return tuple(asked)
+
+    def _watch(self, plan: Plan, event: AuditEvent) -> None:
+        """Keep since when a cluster is watched, for what has to learn first."""
+        cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
+        for watch in self._watches:
+            day = watch.day(cluster, at_ms)
+            if not self._remembered_sightings.before(day, at_ms + 1):
+                plan.requests.append(watch.history(cluster, at_ms))
+                plan.days.append((day, at_ms))
+
+    def _tell(
+        self, plan: Plan, event: AuditEvent, where: Where, matches: Sequence[Match], changed: bool, now_us: int
+    ) -> None:
+        """Raise matches, or keep them as a version of their object, and hand them on to correlations."""
         key = history.object_key(event)
         alerts: dict[str, Alert] = {}
         versioned = key is not None and event["outcome"]["effective"] and not event["dryRun"]
@@ -267,19 +374,13 @@ class Detector:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             self._feed(plan, match, where)
         # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
-        shows = route.changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
+        shows = changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
         if key is not None and versioned and (event["verb"] == "delete" or shows):
             found = {m.rule.id: m.properties for m in matches if m.rule.id in alerts}
             if key.child:  # a label of a child tells nothing new of its owner
                 asked = {rule: {p: True for p, touched in shown.items() if touched} for rule, shown in found.items()}
                 found = {rule: shown for rule, shown in asked.items() if shown}
             self._write(plan, key, event, found, alerts)
-        if asking:
-            self._ask(plan, Asking(event, where, asking), question)
-            plan.requests += known.asked(event, question, self._remembered(event, where))
-        for put in known.puts(event, self._kinds, matches) if self._kinds else ():
-            plan.requests.append(put)
-            plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
 
     def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
         """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
@@ -320,6 +421,7 @@ class Detector:
         knowing = {asked.event["id"] for asked in plan.asking}
         for telling in plan.telling:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
+        yield from self._sightings(plan, replies, following, now_us)
         for arriving in plan.arriving:
             arrival = arriving.arrival
             answers = [replies[place] for place in arriving.places]
@@ -372,10 +474,73 @@ class Detector:
 
     def _remembered(self, event: AuditEvent, where: Where) -> bytes:
         """An event as it is kept after it has asked."""
+        return known.encode_waiting(known.Waiting(*where, self._kept(event)))
+
+    def _kept(self, event: AuditEvent) -> bytes:
+        """An event to be looked at again; one that is too large goes without its bodies."""
         data = self._codec.encode(event)
         if len(data) > known.MAX_BYTES:
             data = self._codec.encode({**event, "requestObject": "", "responseObject": ""})
-        return known.encode_waiting(known.Waiting(*where, data))
+        return data
+
+    def _sightings(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What is first seen; what is not sure yet gets a timer."""
+        for day, at_ms in plan.days:
+            self._remembered_sightings.keep(day, at_ms)
+        for sighting in plan.sighting:
+            yield from self._sighting(sighting, replies, following, now_us)
+        for pending in plan.pending:
+            matches = list(pending.matches)
+            for n, watch, modifier, asked in pending.watching:
+                if any(v == "first" for _, v, _ in self._verdicts(pending.event, watch, asked, 0, replies)):
+                    compiled = self._by_name[matches[n].rule.name]
+                    matches[n] = compiled.raised(matches[n], [{"by": modifier.by, "why": modifier.why}])
+            self._tell(following, pending.event, pending.where, matches, pending.changed, now_us)
+
+    def _sighting(
+        self, sighting: Sighting, replies: Sequence[StateReply], following: Plan, now_us: int
+    ) -> Iterator[Raised]:
+        match, watch = sighting.match, sighting.watch
+        event = match.event
+        cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
+        verdicts = self._verdicts(event, watch, sighting.asked, sighting.late_ms, replies)
+        if any(verdict == "later" for _, verdict, _ in verdicts):
+            what = encode_due(FIRST_SEEN, match.rule.name, sighting.where, self._kept(event))
+            following.requests.append(Timer(at_ms + sighting.late_ms, cluster, what, source_of(event)))
+        for values, verdict, answers in verdicts:
+            if verdict == "first" and match.rule.alert:
+                alert = alert_of(match, None, sighting.where, self.rules.digest, now_us)
+                alert["id"] = alert_id(match.rule.id, cluster, *watch.anchor(values, at_ms))
+                name, text = watch.told(values, answers)
+                alert["evidence"][0]["matched"].append({"field": name, "value": text})
+                yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms)
+        if any(verdict == "first" for _, verdict, _ in verdicts):
+            self._feed(following, match, sighting.where)
+
+    def _verdicts(
+        self, event: AuditEvent, watch: Watch, asked: Sequence[Asked], late_ms: int, replies: Sequence[StateReply]
+    ) -> list[tuple[tuple[str, ...], str, list[StateReply]]]:
+        """The verdict on each combination of values, which this worker remembers from now on."""
+        cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
+        found: list[tuple[tuple[str, ...], str, list[StateReply]]] = []
+        for one in asked:
+            self._remembered_sightings.keep(watch.key(cluster, one.values, at_ms), at_ms)
+            answers = [replies[place] for place in one.places]
+            found.append((one.values, watch.verdict(at_ms, late_ms, answers), answers))
+        return found
+
+    def due(self, plan: Plan, what: bytes) -> None:
+        """Look again at what a timer names, now that its source has come far enough; of another release: nothing."""
+        try:
+            due = decode_due(what)
+            event = self._codec.decode(due.event)
+        except (InvalidEvent, ValueError):
+            return
+        compiled = self._by_name.get(due.name)
+        if due.kind == FIRST_SEEN and due.name in self._firsts and compiled is not None:
+            match = compiled.match(event)
+            if match is not None:
+                self._look(plan, match, due.where, 0)
 
     def _feed(self, plan: Plan, match: Match, where: Where) -> None:
         """Hand a match on to the correlations that it is a part of."""

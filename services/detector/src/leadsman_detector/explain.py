@@ -14,7 +14,7 @@ from leadsman_common.events import AuditEvent
 from leadsman_detector.compare import pair_of, test_of
 from leadsman_detector.fields import elements, getter, is_within
 from leadsman_detector.filters import CompiledFilter
-from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
+from leadsman_detector.form import ANYWHERE, And, FirstSeen, Leaf, Node, Not, Or
 from leadsman_detector.match import CompiledRule
 
 MAX_VALUES = 20  # of a field, shown
@@ -75,7 +75,11 @@ def _look(compiled: CompiledRule, event: AuditEvent, element: Any, name: str) ->
         asked.part(rule.condition),
         tuple(_filter(f, rule.each, event, element) for f in compiled.filters),
         tuple(Step(step.level, asked.part(step.when)) for step in rule.levels),
-        tuple(Step(f"{modifier.by:+d} {modifier.why}", asked.part(modifier.when)) for modifier in rule.modifiers),
+        tuple(
+            Step(f"{modifier.by:+d} {modifier.why}", asked.part(modifier.when))
+            for modifier in rule.modifiers
+            if not isinstance(modifier.when, FirstSeen)  # it hangs on what was before, not on the event
+        ),
     )
 
 

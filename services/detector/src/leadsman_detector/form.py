@@ -59,10 +59,22 @@ class LevelStep:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstSeen:
+    """Holds where these values were not seen in the window before.
+
+    Not while the cluster has been watched for less than the learning period.
+    """
+
+    fields: tuple[str, ...]
+    window_s: int
+    learning_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Modifier:
     """Where `when` holds, `by` levels are added to what the level steps gave; `why` stands in the alert."""
 
-    when: Node
+    when: Node | FirstSeen
     by: int
     why: str
 
@@ -113,6 +125,7 @@ class Rule:
     anchor: Literal["request", "owner"] = "request"  # what the alert's id hangs on
     repeats: Repeats | None = None  # what is one alert, although it is many requests
     alert: bool = True  # False: it only feeds correlations
+    first_seen: FirstSeen | None = None  # beside the condition
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
     line: int = field(default=0, compare=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
 from leadsman_detector.correlate_fields import usable
 from leadsman_detector.fields import UnknownField, all_text, elements, getter, is_within, misfit
 from leadsman_detector.filters import CompiledFilter
-from leadsman_detector.form import ANYWHERE, Correlation, Filter, Node, Problem, Rule
+from leadsman_detector.first_seen import Watch
+from leadsman_detector.form import ANYWHERE, Correlation, Filter, FirstSeen, Node, Problem, Rule
 from leadsman_detector.index import Field, Index, Values
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
@@ -61,15 +62,25 @@ class CompiledRule:
         self.condition = Condition(rule.condition, rule.each)
         self.gate = gate_of(rule.condition)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
-        self.modifiers = [(Condition(m.when, rule.each), m) for m in rule.modifiers]
+        self.modifiers = [
+            (Condition(m.when, rule.each), m) for m in rule.modifiers if not isinstance(m.when, FirstSeen)
+        ]
+        self.first_seen = Watch(rule.name, rule.first_seen) if rule.first_seen else None
+        self.first_seen_modifiers = [
+            (Watch(f"{rule.name}.{n}", m.when), m)
+            for n, m in enumerate(rule.modifiers)
+            if isinstance(m.when, FirstSeen)
+        ]
         self._elements = elements(rule.each) if rule.each else None
         repeats = rule.repeats
         self._group_by = [getter(path) for path in repeats.group_by] if repeats else []
         self._repeats = Condition(repeats.when, rule.each) if repeats and repeats.when else None
         parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
         self.known_paths = tuple(dict.fromkeys(path for part in parts for path in part.known_paths))
-        if self.known_paths and rule.changed:
-            raise BadPattern("a rule that speaks of change does not look at known.*")
+        if self.known_paths and (rule.changed or rule.first_seen):
+            raise BadPattern("a rule that speaks of change or of what is first seen does not look at known.*")
+        if rule.changed and rule.first_seen:
+            raise BadPattern("changed and first_seen do not go together")
         self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
         self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
@@ -90,6 +101,13 @@ class CompiledRule:
             properties |= match.properties
         best = max(found, key=lambda m: level_rank(m.level))
         return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties, best.group)
+
+    def raised(self, match: Match, more: Sequence[Modifier]) -> Match:
+        """A match with further modifiers; only what is of medium or more and took effect moves."""
+        if match.attempt or level_rank(match.level) < level_rank("medium"):
+            return match
+        level = self._capped(match.event, None, moved(match.level, more))
+        return replace(match, level=level, modifiers=(*match.modifiers, *more))
 
     def _holds(self, event: AuditEvent, element: Any) -> bool:
         """Whether the condition holds and no filter takes it away."""

@@ -21,6 +21,7 @@ from leadsman_detector.form import (
     Correlation,
     Expression,
     Filter,
+    FirstSeen,
     LevelStep,
     Modifier,
     Node,
@@ -45,11 +46,15 @@ from leadsman_detector.sigma_correlations import (
 from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, nodes_of
 
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
-LEADSMAN_KEYS = {"each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots"}
+LEADSMAN_KEYS = {
+    "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
+}  # fmt: skip
 REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
 }  # fmt: skip
+FIRST_SEEN = "first_seen"
+FIRST_SEEN_KEYS = ("fields", "window", "learning")
 SCOPES = ("cluster", "account", "all")
 USUAL_INCIDENT_S = 3600
 MAX_DEPTH = 8  # of correlations of correlations
@@ -221,7 +226,11 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
     main = conditions if isinstance(conditions, list) else [conditions]
     nodes = nodes_of(
         detection,
-        [*main, *(step["when"] for step in [*steps, *modifiers]), *([repeats["when"]] if "when" in repeats else [])],
+        [
+            *main,
+            *(step["when"] for step in [*steps, *modifiers] if step["when"] != FIRST_SEEN),
+            *([repeats["when"]] if "when" in repeats else []),
+        ],
         lambda clause, path: document.line("detection", clause, path),
     )
     stepped = nodes[len(main) : len(main) + len(steps)]
@@ -238,7 +247,7 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         levels=tuple(
             LevelStep(n, _level(s["level"], "leadsman", "levels")) for n, s in zip(stepped, steps, strict=True)
         ),
-        modifiers=tuple(Modifier(n, _by(m), str(m["why"])) for n, m in zip(modified, modifiers, strict=True)),
+        modifiers=_modifiers(modifiers, modified),
         each=str(own.get("each", "")),
         changed=bool(own.get("changed", False)),
         anchor="owner" if own.get("anchor") == "owner" else "request",
@@ -250,9 +259,40 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         if repeats
         else None,
         alert=bool(own.get("alert", True)),
+        first_seen=_first_seen(own["first_seen"]) if "first_seen" in own else None,
         requires=read_requires(own.get("requires"), lists),
         line=document.first_line,
     )
+
+
+def _modifiers(given: Sequence[dict[str, Any]], nodes: Iterable[Node]) -> tuple[Modifier, ...]:
+    """Modifiers with their conditions; `when: first_seen` has none in the detection."""
+    left = iter(nodes)
+    return tuple(
+        Modifier(
+            _first_seen({k: v for k, v in m.items() if k in FIRST_SEEN_KEYS})
+            if m["when"] == FIRST_SEEN
+            else next(left),
+            _by(m),
+            str(m["why"]),
+        )
+        for m in given
+    )
+
+
+def _first_seen(given: Any) -> FirstSeen:
+    if not isinstance(given, dict) or not set(given) <= set(FIRST_SEEN_KEYS):
+        raise BadRule(f"leadsman.first_seen: says {', '.join(FIRST_SEEN_KEYS)}", "leadsman", "first_seen")
+    fields = given.get("fields", ["actor.name", "objectRef.resource"])
+    if not isinstance(fields, list) or not fields:
+        raise BadRule("leadsman.first_seen: fields is a list of fields", "leadsman", "first_seen", "fields")
+    window_s, learning_s = (
+        0 if str(given.get(key)) == "0" else seconds_of(given.get(key, "14d"), "leadsman", "first_seen", key)
+        for key in ("window", "learning")
+    )
+    if window_s < 60:
+        raise BadRule("leadsman.first_seen: a window of a minute or more", "leadsman", "first_seen", "window")
+    return FirstSeen(_texts(fields), window_s, learning_s)
 
 
 def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Document]) -> Filter:

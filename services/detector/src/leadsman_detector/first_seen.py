@@ -1,0 +1,182 @@
+"""`first_seen`: whether the values of an event were not seen before in a window (docs/decisions/008).
+
+Sightings are kept by cell (a small part of the window): one member a cell, at the earliest time that the values were
+seen in it. An event is the first where it is the earliest of its cell and no cell of the window before has any. A
+worker remembers what it has seen, so that what repeats costs the state nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Literal, TypeAlias
+
+from leadsman_common.alerts import iso_time
+from leadsman_common.events import AuditEvent
+from leadsman_detector import members
+from leadsman_detector.compare import text_of
+from leadsman_detector.fields import getter
+from leadsman_detector.form import FirstSeen
+from leadsman_detector.lateness import LATENESS_MS, source_of
+from leadsman_detector.sigma_correlations import shape_of
+from leadsman_detector.state import Put, Range, StateReply
+
+CELLS = 336  # of a window; an hour in two weeks
+MIN_CELL_MS = 60_000
+MAX_COMBINATIONS = 16  # of the values of one event
+MAX_OTHERS = 16  # other values that an alert tells of
+MAX_REMEMBERED = 100_000
+DAY_MS = 86_400_000
+Verdict: TypeAlias = Literal["no", "first", "later"]  # later: known once the sources have come far enough
+Values: TypeAlias = tuple[str, ...]
+Key: TypeAlias = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One combination of values that was asked about: the verdict is read from the replies at these places."""
+
+    values: Values
+    places: tuple[int, int, int]
+
+
+class Watch:
+    """The first_seen of a rule, or of a modifier of it. Raises UnknownField."""
+
+    def __init__(self, rule: str, given: FirstSeen) -> None:
+        self.given = given
+        self._getters = [getter(path) for path in given.fields]
+        self._owner = f"first_seen.{rule}"
+        self._shape = shape_of(given.fields, given.window_s, given.learning_s)
+        self._window_ms, self._learning_ms = given.window_s * 1000, given.learning_s * 1000
+        self._cell_ms = max(MIN_CELL_MS, self._window_ms // CELLS)
+        self._cells = -(-self._window_ms // self._cell_ms)
+        self.ttl_ms = self._window_ms + 2 * DAY_MS
+
+    def values(self, event: AuditEvent) -> list[Values]:
+        """The combinations of values; none where a field is missing."""
+        found = (sorted({t for v in get(event) if (t := text_of(v))}) for get in self._getters)
+        return list(islice(product(*found), MAX_COMBINATIONS))
+
+    def key(self, cluster: str, values: Values, at_ms: int) -> Key:
+        """What a worker remembers a sighting by."""
+        return self._owner, cluster, self._digest(values), at_ms // self._cell_ms
+
+    def day(self, cluster: str, at_ms: int) -> Key:
+        """What a worker remembers a day of a cluster's history by: its beginning is told anew each day, to live on."""
+        return self._owner, cluster, "", at_ms // DAY_MS
+
+    def history(self, cluster: str, at_ms: int) -> Put:
+        """That this rule was in force and the cluster was seen at this time; the earliest stays."""
+        ttl_ms = self._learning_ms + 30 * DAY_MS
+        series, group = self._history()
+        return Put(series, cluster, at_ms, str(at_ms).encode(), ttl_ms, 1, group, "earliest", b"start")
+
+    def puts(self, cluster: str, values: Values, at_ms: int) -> list[Put]:
+        """A sighting, and that the last of the values was seen with the rest."""
+        series, group = self._series(values)
+        name = str(at_ms // self._cell_ms).encode()
+        others, beside = self._beside(values)
+        last = values[-1].encode("utf-8", "surrogatepass")
+        return [
+            Put(series, cluster, at_ms, name, self.ttl_ms, self._cells + 100, group, "earliest", name),
+            Put(others, cluster, at_ms, last, self.ttl_ms, MAX_OTHERS, beside, "last", last),
+        ]
+
+    def ranges(self, cluster: str, values: Values, at_ms: int, late_ms: int) -> list[Range]:
+        """What to read: the sightings before, the other values seen with the rest, the beginning of the history."""
+        cell = (at_ms - late_ms) // self._cell_ms - self._cells
+        series, group = self._series(values)
+        others, beside = self._beside(values)
+        start, history = self._history()
+        return [
+            Range(series, cluster, cell * self._cell_ms, at_ms - 1, group),
+            Range(others, cluster, at_ms - self._window_ms, at_ms - 1, beside),
+            Range(start, cluster, -(1 << 53), 1 << 53, history),
+        ]
+
+    def verdict(self, at_ms: int, late_ms: int, replies: Sequence[StateReply]) -> Verdict:
+        """Whether nothing was seen before; `late_ms`: how much earlier an event may still come that changes it."""
+        cells = {int(m) for m in members.of(replies[0])}
+        cell, epoch = at_ms // self._cell_ms, self._window_ms
+        if any(cell - self._cells <= c <= cell for c in cells):
+            return "no"
+        learnt_ms = at_ms - self._start(replies) - self._learning_ms
+        if learnt_ms < -late_ms:
+            return "no"
+        unsure = bool(cells) or (at_ms - late_ms) // epoch != at_ms // epoch
+        if late_ms and self._learning_ms:
+            unsure = unsure or learnt_ms < late_ms
+        if unsure and late_ms:
+            return "later"
+        return "first" if learnt_ms >= 0 else "no"
+
+    def anchor(self, values: Values, at_ms: int) -> Values:
+        """What the alert's id hangs on: the values, and which window of time it is."""
+        return (*values, str(at_ms // self._window_ms))
+
+    def told(self, values: Values, replies: Sequence[StateReply]) -> tuple[str, str]:
+        """What the alert says: what is new, and what was seen before in its place."""
+        others = [o for m in members.of(replies[1]) if (o := m.decode("utf-8", "replace")) != values[-1]]
+        text = f"{', '.join(values)}: not seen in {_span(self.given.window_s)} before"
+        text += f"; seen: {', '.join(reversed(others))}" if others else "; nothing else was seen in its place"
+        return "first_seen " + ", ".join(
+            self.given.fields
+        ), f"{text}; watched since {iso_time(self._start(replies) * 1000)}"
+
+    def _start(self, replies: Sequence[StateReply]) -> int:
+        return min((int(m) for m in members.of(replies[2])), default=1 << 53)
+
+    def _digest(self, values: Values) -> str:
+        text = "\x1f".join(values).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+    def _series(self, values: Values) -> tuple[str, str]:
+        group = f"{self._owner}/{self._shape}.{self._digest(values)}"
+        return f"{group}/seen", group
+
+    def _beside(self, values: Values) -> tuple[str, str]:
+        group = f"{self._owner}/{self._shape}.beside.{self._digest(values[:-1])}"
+        return f"{group}/seen", group
+
+    def _history(self) -> tuple[str, str]:
+        group = f"{self._owner}/{self._shape}.history"
+        return f"{group}/start", group
+
+
+class Remembered:
+    """What a worker knows that the state has: the earliest time of a sighting, the latest used stay."""
+
+    def __init__(self) -> None:
+        self._earliest: OrderedDict[Key, int] = OrderedDict()
+
+    def before(self, key: Key, at_ms: int) -> bool:
+        """Whether the state is known to have something earlier."""
+        found = self._earliest.get(key)
+        if found is None:
+            return False
+        self._earliest.move_to_end(key)
+        return found < at_ms
+
+    def keep(self, key: Key, at_ms: int) -> None:
+        """The state has it from this time on."""
+        found = self._earliest.get(key)
+        if found is None or at_ms < found:
+            self._earliest[key] = at_ms
+            if len(self._earliest) > MAX_REMEMBERED:
+                self._earliest.popitem(last=False)
+
+
+def late_ms_of(event: AuditEvent) -> int:
+    """How late other events of the same source may come."""
+    return LATENESS_MS[source_of(event)]
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
