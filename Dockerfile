@@ -33,6 +33,24 @@ RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /op
 COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_gcp-*.whl /wheels/
 RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
 
+FROM build AS ingest-azure-env
+COPY services/ingest-azure/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_azure-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS ingest-kafka-env
+COPY services/ingest-kafka/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_kafka-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
+FROM build AS ingest-k8s-env
+COPY services/ingest-k8s/requirements.lock .
+RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
+COPY --from=wheels /wheels/leadsman_common-*.whl /wheels/leadsman_ingest_k8s-*.whl /wheels/
+RUN uv pip install -q --python /opt/leadsman --no-deps --compile-bytecode /wheels/*.whl
+
 FROM build AS normalizer-env
 COPY services/normalizer/requirements.lock .
 RUN python -m venv --without-pip /opt/leadsman && uv pip install -q --python /opt/leadsman --require-hashes -r requirements.lock
@@ -81,6 +99,18 @@ ENTRYPOINT ["python", "-m", "leadsman_ingest_aws"]
 FROM runtime AS ingest-gcp
 COPY --from=ingest-gcp-env /opt/leadsman /opt/leadsman
 ENTRYPOINT ["python", "-m", "leadsman_ingest_gcp"]
+
+FROM runtime AS ingest-azure
+COPY --from=ingest-azure-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_ingest_azure"]
+
+FROM runtime AS ingest-kafka
+COPY --from=ingest-kafka-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_ingest_kafka"]
+
+FROM runtime AS ingest-k8s
+COPY --from=ingest-k8s-env /opt/leadsman /opt/leadsman
+ENTRYPOINT ["python", "-m", "leadsman_ingest_k8s"]
 
 FROM runtime AS normalizer
 COPY --from=normalizer-env /opt/leadsman /opt/leadsman

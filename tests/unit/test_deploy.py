@@ -40,7 +40,7 @@ def test_base_images():
     text = (REPO / "Dockerfile").read_text()
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
     bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) - stages
-    ours = re.compile(r"leadsman/[a-z-]+:\$\{LEADSMAN_VERSION:-dev\}")
+    ours = re.compile(r"leadsman/[a-z0-9-]+:\$\{LEADSMAN_VERSION:-dev\}")
     named = {s["image"] for s in COMPOSE["services"].values() if s["image"].partition(":")[0] not in WATCHING}
     assert bases | {image for image in named if not ours.fullmatch(image)} <= BASES
     assert {name.partition("/")[2].partition(":")[0] for name in named if ours.fullmatch(name)} <= stages

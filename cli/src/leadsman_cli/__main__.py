@@ -8,6 +8,7 @@ import click
 
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
+from leadsman_cli.doctor_command import doctor
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
@@ -29,6 +30,7 @@ cli.add_command(coverage)
 cli.add_command(topics)
 cli.add_command(state)
 cli.add_command(tail_file)
+cli.add_command(doctor)
 cli.add_command(dlq)
 cli.add_command(verify)
 rules.add_command(test_rules)

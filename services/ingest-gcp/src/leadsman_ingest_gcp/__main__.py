@@ -1,18 +1,27 @@
-"""ingest-gcp: `python -m leadsman_ingest_gcp` pulls LEADSMAN_PUBSUB_SUBSCRIPTIONS until SIGTERM. Wiring only."""
+"""ingest-gcp: `python -m leadsman_ingest_gcp` pulls LEADSMAN_PUBSUB_SUBSCRIPTIONS until SIGTERM, and takes pushes.
+
+Wiring only.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from google.cloud.pubsub_v1 import SubscriberClient
 
+from leadsman_common.http_server import HttpServer
 from leadsman_common.kafka import AckedProducer
+from leadsman_common.outbox import Outbox
 from leadsman_common.service import listening, run
 from leadsman_common.stopping import on_signals
-from leadsman_ingest_gcp.config import Settings
-from leadsman_ingest_gcp.pull import SERVICE, Puller
+from leadsman_common.topics import name
+from leadsman_ingest_gcp.config import SERVICE, Settings
+from leadsman_ingest_gcp.pull import Puller
+from leadsman_ingest_gcp.push import Push
+from leadsman_ingest_gcp.tokens import KeySet
 
 # a flush takes 35 s at most, and patience waits 10
 _STUCK_S = 120
@@ -25,17 +34,39 @@ def main() -> int:
 
 def _run(settings: Settings, log: Any) -> None:
     stop = on_signals()
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
-    options = {"api_endpoint": settings.pubsub_endpoint} if settings.pubsub_endpoint else None
-    with SubscriberClient(client_options=options) as client:
-        puller = Puller(settings, client, producer, stop, log)
-        with listening(
-            settings,
-            log,
-            ready=lambda: puller.pulling() and producer.ready(),
-            alive=lambda: time.monotonic() - puller.last_turn < _STUCK_S,
-        ):
-            puller.run()
+    with ExitStack() as stack:
+        ready, alive = [], []
+        if settings.listens:
+            outbox, server = _pushed(settings, log, stack)
+            ready.append(outbox.ready)
+            alive.append(server.alive)
+        puller = None
+        if settings.pubsub_subscriptions:
+            producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
+            options = {"api_endpoint": settings.pubsub_endpoint} if settings.pubsub_endpoint else None
+            client = stack.enter_context(SubscriberClient(client_options=options))
+            puller = pulling = Puller(settings, client, producer, stop, log)
+            ready.append(lambda: pulling.pulling() and producer.ready())
+            alive.append(lambda: time.monotonic() - pulling.last_turn < _STUCK_S)
+        with listening(settings, log, ready=lambda: all(one() for one in ready), alive=lambda: all(o() for o in alive)):
+            if puller is not None:
+                puller.run()
+            else:
+                stop.wait()
+
+
+def _pushed(settings: Settings, log: Any, stack: ExitStack) -> tuple[Outbox, HttpServer]:
+    """Take pushes until the stack is closed."""
+    keys = KeySet(settings.push_keys_url, log)
+    stack.callback(keys.close)
+    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s)
+    outbox = Outbox(producer)
+    stack.callback(outbox.close)
+    push = Push(name("raw.gcp", settings.topic_prefix), keys, settings.expected(), log)
+    server = HttpServer(settings, push, outbox, service=SERVICE, log=log)
+    server.start()
+    stack.callback(server.close)
+    return outbox, server
 
 
 if __name__ == "__main__":

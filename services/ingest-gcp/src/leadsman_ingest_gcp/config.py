@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, SettingError, setting
+from leadsman_ingest_gcp.tokens import Expected
 
+SERVICE = "ingest-gcp"
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 
 
 @dataclass(frozen=True)
-class Settings(Common):
-    """What to pull and how; credentials are the Google SDK's own business, as is PUBSUB_EMULATOR_HOST."""
+class Settings(Listening, Common):
+    """What to pull, whose pushes to take. Credentials and PUBSUB_EMULATOR_HOST are the Google SDK's business."""
 
     pubsub_subscriptions: tuple[str, ...] = setting(
         "subscriptions to pull, projects/PROJECT/subscriptions/NAME each, comma-separated", ()
@@ -22,17 +25,48 @@ class Settings(Common):
     pull_bytes: int = setting("bytes in hand at most, over all subscriptions", 64 * 1024 * 1024)
     batch_messages: int = setting("messages produced together at most", 500)
     batch_wait_s: float = setting("seconds to wait for a fuller batch", 0.02)
+    push_audiences: tuple[str, ...] = setting(
+        "audiences that a push subscription's token may be for, comma-separated; needed with LEADSMAN_LISTEN_PORT", ()
+    )
+    push_emails: tuple[str, ...] = setting(
+        "service accounts that push subscriptions may sign with, comma-separated; needed with LEADSMAN_LISTEN_PORT", ()
+    )
+    push_keys_url: str = setting(
+        "where the keys are that sign the tokens, a JWK set", "https://www.googleapis.com/oauth2/v3/certs"
+    )
     max_bad_in_a_row: int = setting("bad messages in a row after which the service stops; 0: never", 1000)
     broken_s: float = setting("seconds to bear a broken Kafka or Pub/Sub before leaving the process", 300.0)
 
     def __post_init__(self) -> None:
         """Check what no type says."""
-        if not self.pubsub_subscriptions:
-            raise SettingError("LEADSMAN_PUBSUB_SUBSCRIPTIONS is not set: the subscriptions to pull")
-        for path in self.pubsub_subscriptions:
-            if not _SUBSCRIPTION.fullmatch(path):
-                raise SettingError(
-                    f"LEADSMAN_PUBSUB_SUBSCRIPTIONS: {path!r} is not projects/PROJECT/subscriptions/NAME"
-                )
+        problems = self.listening_problems()
+        if not self.pubsub_subscriptions and not self.listens:
+            problems.append(
+                "neither LEADSMAN_PUBSUB_SUBSCRIPTIONS, to pull, nor LEADSMAN_LISTEN_PORT, for pushes, is set"
+            )
+        if self.listens:
+            problems += [
+                f"LEADSMAN_{name.upper()} is not set: whose pushes are taken"
+                for name in ("push_audiences", "push_emails")
+                if not getattr(self, name)
+            ]
+            if not self.push_keys_url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+                problems.append(f"LEADSMAN_PUSH_KEYS_URL={self.push_keys_url!r} must begin with https://")
+        problems += [
+            f"LEADSMAN_PUBSUB_SUBSCRIPTIONS: {path!r} is not projects/PROJECT/subscriptions/NAME"
+            for path in self.pubsub_subscriptions
+            if not _SUBSCRIPTION.fullmatch(path)
+        ]
         if min(self.pull_messages, self.pull_bytes, self.batch_messages) < 1:
-            raise SettingError("LEADSMAN_PULL_MESSAGES, _PULL_BYTES and LEADSMAN_BATCH_MESSAGES must be positive")
+            problems.append("LEADSMAN_PULL_MESSAGES, _PULL_BYTES and LEADSMAN_BATCH_MESSAGES must be positive")
+        if problems:
+            raise SettingError("\n".join(problems))
+
+    @property
+    def listens(self) -> bool:
+        """Whether pushes are taken."""
+        return self.listen_port >= 0
+
+    def expected(self) -> Expected:
+        """What a push's token must say."""
+        return Expected(frozenset(self.push_audiences), frozenset(self.push_emails))

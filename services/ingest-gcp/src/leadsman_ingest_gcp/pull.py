@@ -7,6 +7,7 @@ and might send good messages to the subscription's own dead letters.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from collections import Counter
 from typing import Any
 
 from confluent_kafka import KafkaException
+from google.api_core.exceptions import ResourceExhausted, TooManyRequests
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 from google.cloud.pubsub_v1.types import FlowControl
@@ -24,26 +26,28 @@ from leadsman_common.kafka import AckedProducer, BadRecordCap, DeadLetter, Deliv
 from leadsman_common.patience import Patience
 from leadsman_common.raw import RawEvent
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
-from leadsman_ingest_gcp.config import Settings
+from leadsman_ingest_gcp.config import SERVICE, Settings
 from leadsman_ingest_gcp.envelope import FORMAT, MAX_VALUE_BYTES, split
 from leadsman_ingest_gcp.intake import Intake, Taken
 
-SERVICE = "ingest-gcp"
 # longer than a flush takes at most
 _DRAIN_S = 45.0
 # a stream that lived this long was well, whatever ended it
 _WELL_S = 60.0
+# a quota is no fault that a restart would mend: it is waited for however long it takes
+_BUSY = (ResourceExhausted, TooManyRequests)
 
 
 class _Stream:
     """The streaming pull of one subscription, opened again whenever it ends."""
 
-    def __init__(self, subscription: str, patience: Patience) -> None:
+    def __init__(self, subscription: str, patience: Patience, busy: Patience) -> None:
         self.subscription = subscription
         self.future: StreamingPullFuture | None = None
         self.opened_at = 0.0
         self.open_at = 0.0
         self.patience = patience
+        self.busy = busy
 
     def pulling(self) -> bool:
         return self.future is not None and not self.future.done()
@@ -64,7 +68,10 @@ class Puller:
         self._inbox: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         self._cap = BadRecordCap(settings.max_bad_in_a_row)
         self._patience = Patience(stop, settings.broken_s)
-        self._streams = [_Stream(path, Patience(stop, settings.broken_s)) for path in settings.pubsub_subscriptions]
+        self._streams = [
+            _Stream(path, Patience(stop, settings.broken_s), Patience(stop, math.inf))
+            for path in settings.pubsub_subscriptions
+        ]
         # each subscription's share
         self._flow = FlowControl(
             max_messages=max(1, settings.pull_messages // len(self._streams)),
@@ -120,13 +127,15 @@ class Puller:
                 stream.opened_at = now
             elif stream.pulling() and now - stream.opened_at > _WELL_S:
                 stream.patience.succeeded()
+                stream.busy.succeeded()
 
     def _ended(self, stream: _Stream, now: float) -> None:
         """Plan the next opening; a quota, a missing subscription or a lost permission may pass."""
         error = stream.future.exception() if stream.future else None
         self._log.warning("a pull ended", subscription=stream.subscription, error=str(error))
         stream.future = None
-        stream.open_at = now + stream.patience.next_wait_s(error or ConnectionError("the pull ended without an error"))
+        patience = stream.busy if isinstance(error, _BUSY) else stream.patience
+        stream.open_at = now + patience.next_wait_s(error or ConnectionError("the pull ended without an error"))
 
     def _close_streams(self, broken: Exception | None = None) -> None:
         """Stop pulling; go on until the SDK has sent every acknowledgement. What is broken is raised at the end."""

@@ -29,6 +29,7 @@ def normalize(raw: RawEvent, clusters: Clusters = NO_CLUSTERS) -> AuditEvent | D
     if source is not None:
         event = source(raw)
         if clusters is not NO_CLUSTERS and not isinstance(event, Dropped):
+            event["cluster"] = clusters.resolve(event["cluster"])
             undo_mirrors(event, clusters)
         return event
     raise InvalidEvent(f"unknown format {source_format[:64]!r}" if source_format else "no known format")

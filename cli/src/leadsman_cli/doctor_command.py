@@ -1,0 +1,222 @@
+"""`leadsman doctor`: clusters as they are seen on audit.events; what is silent, late, blind, and the next step."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leadsman_cli.coverage import cover
+from leadsman_cli.doctor import Finding, Sighting, dropped_by_server, examine, observed, vendor_policy
+from leadsman_cli.kafka_settings import kafka_settings
+from leadsman_cli.named_policies import named_policy
+from leadsman_cli.output import clean
+from leadsman_cli.rules import load_rules
+from leadsman_cli.when import When
+from leadsman_common.avro import audit_event_codec
+from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.events import Cluster
+from leadsman_common.kafka import Header
+from leadsman_common.settings import Common
+from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
+from leadsman_common.topics import name as topic_name
+
+RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
+GROUPS = (*((f"{raw}", "leadsman-normalizer") for raw in RAW), ("audit.events", "leadsman-detector"))
+COLOURS = {"broken": "bold red", "weak": "yellow", "note": "dim"}
+
+
+class Ward:
+    """What was read of one installation: sightings by cluster id, dead letters by cluster name, lags by topic."""
+
+    def __init__(self) -> None:
+        self.sightings: dict[str, Sighting] = {}
+        self.clusters: dict[str, Cluster] = {}
+        self.dead: dict[str, int] = {}
+        self.lags: dict[str, int] = {}
+
+
+@click.command()
+@click.argument("cluster", required=False)
+@click.option("--since", type=When(), default="1h", show_default=True, help="How far to look back: 90m, 2d, or a time.")
+@click.option("--clusters", "registry_file", envvar="LEADSMAN_CLUSTERS", help="The registry. [env: LEADSMAN_CLUSTERS]")
+@click.option(
+    "--apiserver-metrics",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the API server's /metrics gave: events that it lost before handing them over.",
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is written.")
+def doctor(
+    cluster: str | None, since: int, registry_file: str | None, apiserver_metrics: Path | None, output: str
+) -> int:
+    """Say how CLUSTER (its name or id) is seen; without one, every cluster in a line.
+
+    What arrives and how late, at which audit levels, which rules are blind, what is expected and silent, and the next
+    step. Clusters of the registry whose logs never came are among them. What a cloud or an API server lost before it
+    handed anything over is not to be seen here: --apiserver-metrics asks the API server's own counters. Exit code 0
+    where nothing is broken, 1 where something is.
+    """
+    try:
+        registry = load_clusters(Path(registry_file)) if registry_file else NO_CLUSTERS
+        ward = look(kafka_settings(), since, registry)
+    except (InvalidClustersError, TopicUnreadableError) as error:
+        raise click.ClickException(str(error)) from error
+    now_ms = time.time_ns() // 1_000_000
+    chosen = [key for key in sorted(ward.clusters) if cluster in (None, key, ward.clusters[key]["name"])]
+    if not chosen:
+        raise click.ClickException(f"{cluster}: not seen, and in no entry of the registry")
+    lost = dropped_by_server(apiserver_metrics.read_text("utf-8")) if apiserver_metrics else {}
+    reports = [
+        report(ward, key, registry, now_ms, (now_ms - since) / 1000, lost, rules=bool(cluster)) for key in chosen
+    ]
+    if output == "json":
+        sys.stdout.buffer.write(b"".join(msgspec.json.encode(one) + b"\n" for one in reports))
+        sys.stdout.buffer.flush()
+    elif cluster:
+        for one in reports:
+            _one(one, ward.lags)
+    else:
+        _all(reports, ward.lags)
+    return 1 if any(f["severity"] == "broken" for one in reports for f in one["findings"]) else 0
+
+
+def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
+    """Read audit.events and the raw topics' dead letters from a time on, and the lag of our own consumer groups.
+
+    Raises TopicUnreadableError.
+    """
+    reader, ward = TopicReader(settings.kafka_bootstrap, settings.kafka_options), Ward()
+    prefix, codec = settings.topic_prefix, audit_event_codec()
+    for entry in registry.entries:
+        known = entry.cluster()
+        ward.clusters[known["id"]], ward.sightings[known["id"]] = known, Sighting(known["provider"])
+    there = set(reader.topics())
+    for message in reader.read(topic_name("audit.events", prefix), since_ms):
+        try:
+            event = codec.decode(message.value() or b"")
+        except InvalidEvent:
+            continue
+        found = registry.resolve(event["cluster"])
+        key = found["id"] or "(no name)"
+        ward.clusters.setdefault(key, found)
+        ward.sightings.setdefault(key, Sighting()).add(event)
+    for raw in RAW:
+        if (dead := topic_name(f"{raw}.dlq", prefix)) in there:
+            for message in reader.read(dead, since_ms):
+                headers = dict(cast("list[Header]", message.headers() or []))
+                name = headers.get("cluster", b"").decode("utf-8", "replace")
+                ward.dead[name] = ward.dead.get(name, 0) + 1
+    for topic, group in GROUPS:
+        if (full := topic_name(topic, prefix)) in there:
+            done, spans = reader.committed(prefix + group, full), reader.spans(full)
+            ward.lags[topic] = sum(max(0, span.end - max(done.get(p, -1), span.low)) for p, span in spans.items())
+    return ward
+
+
+def report(
+    ward: Ward,
+    key: str,
+    registry: Clusters,
+    now_ms: int,
+    span_s: float,
+    lost: Mapping[str, float],
+    *,
+    rules: bool,
+) -> dict[str, Any]:
+    """One cluster as it is written out. `rules`: judge them too."""
+    cluster, sighting = ward.clusters[key], ward.sightings[key]
+    settings = registry.of(cluster)
+    findings = examine(sighting, settings, registry=registry is not NO_CLUSTERS, now_ms=now_ms, span_s=span_s)
+    if lost:
+        what = ", ".join(f"{count:.0f} ({plugin})" for plugin, count in sorted(lost.items()))
+        step = "larger --audit-webhook-batch-buffer-size, fewer events by policy, more ingest-k8s"
+        findings.insert(0, Finding("broken", f"the API server dropped audit events since it started: {what}", step))
+    if dead := ward.dead.get(cluster["name"], 0):
+        findings.append(Finding("weak", f"{dead} records went to the dead letters", "leadsman dlq ls"))
+    blind: list[dict[str, Any]] = []
+    policy = vendor_policy(sighting)
+    if rules and sighting.sources:
+        loaded = load_rules(())
+        audit = named_policy(policy).audit if policy else observed(sighting)
+        judged = cover([r.rule for r in loaded.rules], loaded.correlations, audit)
+        blind = [
+            {"rule": c.name, "status": c.status, "why": c.why} for c in judged if c.alert and c.status != "can fire"
+        ]
+    return {
+        "cluster": key,
+        "name": cluster["name"],
+        "provider": sighting.provider,
+        "owner": settings.owner,
+        "tenant": settings.tenant,
+        "claimed": settings.claimed,
+        "sources": {
+            name: {
+                "events": seen.events,
+                "newest_s": round((now_ms - seen.newest_ms) / 1000, 1),
+                "delay_p50_s": round(seen.delay_s(0.5), 3),
+                "delay_p95_s": round(seen.delay_s(0.95), 3),
+            }
+            for name, seen in sorted(sighting.sources.items())
+        },
+        "levels": {"reads": dict(sighting.reads), "writes": dict(sighting.writes)},
+        "policy": policy or "observed",
+        "rules": blind,
+        "findings": [{"severity": f.severity, "what": f.what, "next_step": f.next_step} for f in findings],
+    }
+
+
+def _one(found: Mapping[str, Any], lags: Mapping[str, int]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    owner = ", ".join(f"{k} {found[k]}" for k in ("owner", "tenant") if found[k])
+    console.print(Text(clean(found["cluster"]), "bold"), Text(clean(owner)))
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("source", "events", "newest", "delay p50", "p95"):
+        grid.add_column(column)
+    for name, seen in found["sources"].items():
+        times = (f"{seen['newest_s']:.0f} s ago", f"{seen['delay_p50_s']:.1f} s", f"{seen['delay_p95_s']:.1f} s")
+        grid.add_row(clean(name), str(seen["events"]), *times)
+    console.print(grid)
+    for kind, levels in found["levels"].items():
+        if levels:
+            console.print(f"{kind}: " + ", ".join(f"{clean(level)} {count}" for level, count in levels.items()))
+    for rule in found["rules"]:
+        why = "; ".join(rule["why"])
+        console.print(Text(f"{rule['status']}  {rule['rule']}  {clean(why)}", "yellow"))
+    if found["rules"]:
+        console.print(Text(f"judged by: {found['policy']}", "dim"))
+    _findings(console, found)
+    _lags(console, lags)
+
+
+def _all(reports: list[dict[str, Any]], lags: Mapping[str, int]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for one in reports:
+        worst = one["findings"][0] if one["findings"] else None
+        state = Text(worst["severity"] if worst else "well", COLOURS[worst["severity"]] if worst else "green")
+        events = sum(seen["events"] for seen in one["sources"].values())
+        console.print(
+            state, Text(clean(f"{one['cluster']}  {events} events")), Text(clean(worst["what"] if worst else ""))
+        )
+    _lags(console, lags)
+
+
+def _findings(console: Console, found: Mapping[str, Any]) -> None:
+    for one in found["findings"]:
+        console.print(Text(f"{one['severity']}: {clean(one['what'])}", COLOURS[one["severity"]]))
+        console.print(Text(f"  next: {one['next_step']}"))
+    if not found["findings"]:
+        console.print(Text("nothing is wrong", "green"))
+
+
+def _lags(console: Console, lags: Mapping[str, int]) -> None:
+    if waiting := {topic: lag for topic, lag in lags.items() if lag}:
+        console.print(Text("waiting: " + ", ".join(f"{topic} {lag}" for topic, lag in waiting.items()), "dim"))
