@@ -17,11 +17,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 class Service:
     """A service run as a process, with what it wrote on stderr."""
 
-    def __init__(self, module, env, log):
+    def __init__(self, module, env, log, program=None):
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                program or [sys.executable, "-m", module],
                 env={**os.environ, "LEADSMAN_HTTP_PORT": "0", **env},
                 stdin=subprocess.DEVNULL,
                 stderr=out,
@@ -60,13 +60,16 @@ class Service:
 
 @pytest.fixture
 def run_service(tmp_path, bootstrap, topics, topic_prefix):  # noqa: ARG001 - the topics must exist
-    """Give run_service(module, env) -> Service; whatever runs is killed at the end. The topics exist."""
+    """Give run_service(module, env, program) -> Service; `program` runs in place of the module. The topics exist.
+
+    Whatever runs is killed at the end.
+    """
     running = []
 
-    def run(module, env):
+    def run(module, env, program=None):
         log = tmp_path / f"{module}-{len(running)}.log"
         common = {"LEADSMAN_KAFKA_BOOTSTRAP": bootstrap, "LEADSMAN_TOPIC_PREFIX": topic_prefix}
-        running.append(Service(module, {**common, **env}, log))
+        running.append(Service(module, {**common, **env}, log, program))
         return running[-1]
 
     yield run

@@ -20,6 +20,9 @@ DOCUMENTS = [
 ]
 
 
+TRAIL = b'{"Records":[{"a":"}"},{"b":1}]}'
+
+
 def chunked(data, size):
     return [data[at : at + size] for at in range(0, len(data), size)] or [b""]
 
@@ -86,6 +89,18 @@ def test_what_is_whole_before_damage_is_given(data, good, reason):
         assert found == good
         assert len(reasons) == 1
         assert reasons[0].startswith(reason)
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**9])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_files_of_a_trail(pack, size):
+    assert read(pack(TRAIL), size) == ([TRAIL], [])
+    assert read(pack(TRAIL + b"\n" + TRAIL), size) == ([TRAIL, TRAIL], [])
+    assert read(pack(TRAIL + DOCUMENTS[0]), size) == ([TRAIL, DOCUMENTS[0]], [])
+    assert read(pack(TRAIL[:-1]), size) == ([], ["the last document is cut short"])
+    assert read(gzip.compress(TRAIL)[:-9], size)[1] == ["gzip is cut short"]
+    large = b'{"Records":[' + b",".join([b'{"x":"' + b"y" * 1000 + b'"}'] * 17_000) + b"]}"
+    assert read(pack(large), max(size, 2**16)) == ([large], [])
 
 
 def test_bounds():

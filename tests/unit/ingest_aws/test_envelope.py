@@ -246,6 +246,13 @@ def test_cluster_by_log_group(log_group, expected):
     assert cluster_of(log_group) == expected
 
 
+def test_groups_that_are_not_wanted_are_counted():
+    lambdas = document(["x", "y"], logGroup="/aws/lambda/f", logStream="s")
+    result = split(dumped(ONE, lambdas, TWO), groups=("/aws/eks/", "trail"))
+    assert values(result) == MESSAGES[:3]
+    assert (result.dropped, result.invalid) == (["another log group"] * 2, "")
+
+
 def test_published_samples(corpora):
     """Samples that the vendors and other projects published; none of them is lost or refused."""
     index = json.loads((corpora / "index.json").read_text())

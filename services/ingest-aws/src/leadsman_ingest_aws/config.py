@@ -30,6 +30,9 @@ class Settings(Common, Listening):
         (),
         secret=True,
     )
+    subscribed_groups: tuple[str, ...] = setting(
+        "beginnings of the log groups to take of what subscriptions carry, comma-separated: /aws/eks/; empty: all", ()
+    )
     aws_region: str = setting("AWS region where an ARN or URL names none; empty: the AWS SDK's own settings", "")
     aws_endpoint_url: str = setting("endpoint of every AWS service; empty: the real cloud", "")
     assume_roles: dict[str, str] = setting("role to read an account through: ACCOUNT=ROLE_ARN, comma-separated", dict)

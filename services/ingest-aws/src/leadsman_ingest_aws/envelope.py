@@ -72,6 +72,7 @@ class _Transport:
     region: str
     received_ms: int
     max_plain_bytes: int
+    groups: tuple[str, ...] = ()
     wrapped: bool = False
 
 
@@ -126,13 +127,21 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
-def split(data: bytes, *, region: str = "", received_ms: int = 0, max_plain_bytes: int = MAX_PLAIN_BYTES) -> Split:
+def split(
+    data: bytes,
+    *,
+    region: str = "",
+    received_ms: int = 0,
+    max_plain_bytes: int = MAX_PLAIN_BYTES,
+    groups: tuple[str, ...] = (),
+) -> Split:
     """Take one record, or one file, apart: gzip or plain JSON, one document or several.
 
     A document (FORMATS 2.2; AWS "Log group-level subscription filters") is {"messageType": "DATA_MESSAGE", "owner",
-    "logGroup", "logStream", "logEvents": [{"id", "timestamp", "message"}]}; a CONTROL_MESSAGE is dropped.
+    "logGroup", "logStream", "logEvents": [{"id", "timestamp", "message"}]}; a CONTROL_MESSAGE is dropped, and so are
+    events of log groups that begin with none of `groups`, where there are any.
     """
-    result, transport = Split(), _Transport(region, received_ms, max_plain_bytes)
+    result, transport = Split(), _Transport(region, received_ms, max_plain_bytes, groups)
     for document in split_documents(data, max_plain_bytes=max_plain_bytes):
         if isinstance(document, InvalidEvent):
             result.add_invalid(document.reason)
@@ -141,10 +150,10 @@ def split(data: bytes, *, region: str = "", received_ms: int = 0, max_plain_byte
     return result
 
 
-def split_document(document: bytes, *, region: str = "", received_ms: int = 0) -> Split:
+def split_document(document: bytes, *, region: str = "", received_ms: int = 0, groups: tuple[str, ...] = ()) -> Split:
     """The same for one JSON document that is unpacked already."""
     result = Split()
-    _split_document(result, document, _Transport(region, received_ms, MAX_PLAIN_BYTES))
+    _split_document(result, document, _Transport(region, received_ms, MAX_PLAIN_BYTES, groups))
     return result
 
 
@@ -396,6 +405,10 @@ def _add(
     event_id: str,
     time_ms: int = 0,
 ) -> None:
+    # a subscription of the whole account brings the groups of every service
+    if transport.groups and not document.logGroup.startswith(transport.groups):
+        result.dropped.append("another log group")
+        return
     log_event(
         result,
         document.logGroup,

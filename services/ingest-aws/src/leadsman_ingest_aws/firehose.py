@@ -88,7 +88,13 @@ class FirehoseEndpoint:
             record = base64.b64decode(data, validate=True)
         except ValueError as error:
             return Carried(data.encode(), Split(invalid=f"no base64: {error}"), source_id, region)
-        parts = split(record, region=region, received_ms=now_ms, max_plain_bytes=self._settings.max_plain_bytes)
+        parts = split(
+            record,
+            region=region,
+            received_ms=now_ms,
+            max_plain_bytes=self._settings.max_plain_bytes,
+            groups=self._settings.subscribed_groups,
+        )
         return Carried(record, parts, source_id, region)
 
     def _known(self, key: str) -> bool:

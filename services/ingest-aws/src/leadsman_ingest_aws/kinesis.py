@@ -215,6 +215,7 @@ class StreamReader:
                 region=self._region,
                 received_ms=now_ms,
                 max_plain_bytes=self._settings.max_plain_bytes,
+                groups=self._settings.subscribed_groups,
             )
             yield Carried(record["Data"], parts, f"{reading.shard.id}/{record['SequenceNumber']}", self._region)
 

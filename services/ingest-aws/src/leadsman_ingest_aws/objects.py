@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -53,11 +54,13 @@ class Objects:
                 raise Gone(str(error)) from error
             raise
         source_id = f"s3://{file.bucket}/{file.key}"
-        with answer["Body"] as stream:
+        with closing(answer["Body"]) as stream:
             chunks = stream.iter_chunks(_CHUNK_BYTES)
             for document in documents(chunks, max_plain_bytes=self._settings.max_object_plain_bytes):
                 if isinstance(document, InvalidEvent):
                     yield Carried(body, Split(invalid=document.reason), source_id, file.region)
                 else:
-                    parts = split_document(document, region=file.region, received_ms=now_ms)
+                    parts = split_document(
+                        document, region=file.region, received_ms=now_ms, groups=self._settings.subscribed_groups
+                    )
                     yield Carried(document, parts, source_id, file.region)
