@@ -55,6 +55,8 @@ THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
     "state_dir",
     "rules_dir",
     "clusters",
+    "audit_senders",
+    "kafka_sources",
     "listen_host",
     "listen_port",
     "listen_tls_cert",

@@ -53,11 +53,14 @@ REFUSED = {
     "redis.url=redis://h": "redis: existingSecret and url are both set",
     "redis.existingSecret=": "redis.existingSecret is not set",
     "redis.existingSecret=,redis.url=rediss://:pw@h": "redis.url holds a user or password",
-    "redis.cluster=true": "the notifier cannot use a Redis Cluster yet",
     "ingestAws.enabled=true": "there is nothing to read",
     "ingestAws.enabled=true,ingestAws.settings.kinesis_stream=s,ingestAws.replicas=2": "checkpoint_table is not set",
     "ingestGcp.enabled=true": "ingestGcp.settings.pubsub_subscriptions is not set",
     "ingestGcp.enabled=true,ingestGcp.settings.pubsub_subscriptions=s,ingestGcp.autoscaling.kind=keda": "no Kafka",
+    "ingestK8s.enabled=true": "either existingSecret, whose key senders",
+    "ingestK8s.enabled=true,ingestK8s.existingSecret=s,ingestK8s.listen.enabled=false": "nothing could post to it",
+    "ingestAzure.enabled=true": "secretKeys={eventhubs_connection} is not set",
+    "ingestKafka.enabled=true": "ingestKafka.sourcesConfigMap is not set",
     "normalizer.autoscaling.minReplicas=9": "maxReplicas is below minReplicas",
     "kafka.clientCertSecret=c,detector.autoscaling.kind=keda": "detector.autoscaling.authenticationRef is not set",
 }
@@ -234,9 +237,8 @@ def test_kafka_and_redis_over_tls():
     for env in env_of("redis-tls").values():
         options = dict(pair.split("=") for pair in env["LEADSMAN_KAFKA_OPTIONS"].split(","))
         assert options == {"security.protocol": "SASL_SSL", "sasl.mechanism": "AWS_MSK_IAM"}
-    for name in ("detector", "notifier"):
-        url = env_of("redis-tls")[name]["LEADSMAN_REDIS_URL"]
-        assert url == "rediss://redis.example.com:6380/0?ssl_ca_certs=/etc/leadsman/redis-ca/ca.crt"
+    url = env_of("redis-tls")["detector"]["LEADSMAN_REDIS_URL"]
+    assert url == "rediss://redis.example.com:6380/0?ssl_ca_certs=/etc/leadsman/redis-ca/ca.crt"
 
 
 def test_the_small_profile_fits_two_cores():

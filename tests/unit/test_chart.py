@@ -61,10 +61,11 @@ def test_secret_settings_are_files_and_no_values():
     for section in generate.SETTINGS:
         assert not {*generate.settings_of(section, secret=True)} & {*generate.settings_of(section, secret=False)}
         keys = generate.settings_of(section, secret=True)
-        of_ingest_aws = ["firehose_access_keys"]
         assert keys == {
             "notifier": ["slack_url", "webhook_hmac_key", "webhook_token", "webhook_url"],
-            "ingestAws": of_ingest_aws,
+            "ingestAws": ["firehose_access_keys"],
+            "ingestAzure": ["eventhubs_connection", "eventhubs_options"],
+            "ingestKafka": ["source_options"],
         }.get(section, [])
 
 

@@ -23,17 +23,16 @@
 {{- end }}
 {{- if and $values.kafka.ca.configMap $values.kafka.ca.secret }}{{ fail "kafka.ca: configMap and secret are both set" }}{{ end }}
 {{- if and $values.redis.ca.configMap $values.redis.ca.secret }}{{ fail "redis.ca: configMap and secret are both set" }}{{ end }}
-{{- if or $values.detector.enabled $values.notifier.enabled }}
+{{- if $values.detector.enabled }}
 {{- if and $values.redis.existingSecret $values.redis.url }}{{ fail "redis: existingSecret and url are both set" }}{{ end }}
 {{- if not (or $values.redis.existingSecret $values.redis.url) }}{{ fail "redis.existingSecret is not set: a Secret whose key url holds the URL of Redis (or redis.url, where nothing in it is secret)" }}{{ end }}
 {{- if regexMatch "^rediss?://[^/?]*@" $values.redis.url }}{{ fail "redis.url holds a user or password: put it into a Secret, under the key url, and name that in redis.existingSecret" }}{{ end }}
-{{- if and $values.redis.cluster $values.notifier.enabled }}{{ fail "redis.cluster: the notifier cannot use a Redis Cluster yet; set notifier.enabled=false and run it in a release of its own, with a Redis of its own" }}{{ end }}
 {{- end }}
 {{- range $key, $component := include "leadsman.services" . | fromYaml }}
 {{- $section := include "leadsman.section" (dict "root" $ "key" $key) | fromJson }}
 {{- if $section.enabled }}
 {{- if and $section.secretKeys (not $section.existingSecret) }}{{ fail (printf "%s.secretKeys is set and existingSecret is not" $key) }}{{ end }}
-{{- if and $section.existingSecret (not $section.secretKeys) }}{{ fail (printf "%s.existingSecret is set: name the settings that it holds in secretKeys" $key) }}{{ end }}
+{{- if and $section.existingSecret (not $section.secretKeys) (ne $component "ingest-k8s") }}{{ fail (printf "%s.existingSecret is set: name the settings that it holds in secretKeys" $key) }}{{ end }}
 {{- if and $section.listen.enabled (not (has $component (include "leadsman.listeners" $ | fromJsonArray))) }}{{ fail (printf "%s.listen.enabled: %s takes no requests" $key $component) }}{{ end }}
 {{- if and $section.listen.enabled $section.listen.clientCASecret (not $section.listen.tlsSecret) }}{{ fail (printf "%s.listen.clientCASecret is set and tlsSecret is not" $key) }}{{ end }}
 {{- $scaling := $section.autoscaling }}
@@ -54,6 +53,16 @@
 {{- if and $many $keeps (not $section.settings.checkpoint_table) }}{{ fail "ingestAws.settings.checkpoint_table is not set: several pods share streams and log groups by leases in a DynamoDB table" }}{{ end }}
 {{- end }}
 {{- end }}
+{{- if $values.ingestK8s.enabled }}
+{{- $section := include "leadsman.section" (dict "root" $ "key" "ingestK8s") | fromJson }}
+{{- if not $section.listen.enabled }}{{ fail "ingestK8s.listen.enabled is false: nothing could post to it" }}{{ end }}
+{{- $anyone := eq (toString $section.settings.audit_anyone) "true" }}
+{{- if eq (not $section.existingSecret) (not $anyone) }}{{ fail "ingestK8s: either existingSecret, whose key senders is the file of who may post for which cluster, or settings.audit_anyone=true" }}{{ end }}
+{{- end }}
+{{- if $values.ingestAzure.enabled }}
+{{- if not (has "eventhubs_connection" (include "leadsman.section" (dict "root" $ "key" "ingestAzure") | fromJson).secretKeys) }}{{ fail "ingestAzure: existingSecret with secretKeys={eventhubs_connection} is not set: the connection string of the Event Hubs namespace" }}{{ end }}
+{{- end }}
+{{- if and $values.ingestKafka.enabled (not $values.ingestKafka.sourcesConfigMap) }}{{ fail "ingestKafka.sourcesConfigMap is not set: a ConfigMap whose key sources.yaml names the topics to read" }}{{ end }}
 {{- with $values.ingestGcp }}
 {{- if .enabled }}
 {{- if not (include "leadsman.section" (dict "root" $ "key" "ingestGcp") | fromJson).settings.pubsub_subscriptions }}{{ fail "ingestGcp.settings.pubsub_subscriptions is not set: projects/PROJECT/subscriptions/NAME, comma-separated" }}{{ end }}

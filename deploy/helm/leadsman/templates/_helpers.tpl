@@ -1,7 +1,10 @@
 {{- /* The services by the name of their section: their component name is the image's and the deployment's. */}}
 {{- define "leadsman.services" -}}
 ingestAws: ingest-aws
+ingestAzure: ingest-azure
 ingestGcp: ingest-gcp
+ingestK8s: ingest-k8s
+ingestKafka: ingest-kafka
 normalizer: normalizer
 detector: detector
 notifier: notifier
@@ -9,7 +12,7 @@ notifier: notifier
 
 {{- /* Those that can take requests over HTTP (section listen). */}}
 {{- define "leadsman.listeners" -}}
-["ingest-aws"]
+["ingest-aws", "ingest-k8s"]
 {{- end }}
 
 {{- define "leadsman.fullname" -}}
