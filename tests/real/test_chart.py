@@ -16,13 +16,11 @@ import pytest
 import yaml
 
 from leadsman_common.settings import load
-from leadsman_notifier.sinks import SINKS
 
 sys.path.append(str(chart.CHART.parent))
 generate = importlib.import_module("generate")  # it knows every service's settings
 CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}  # test_chart_server.py has their CRDs
 SETTINGS = {**{name: (cls,) for name, cls in generate.CLASSES.items()}, "topics": (), "test": ()}
-SETTINGS["notifier"] += tuple(SINKS.values())
 MINIMAL = ("-f", str(chart.SETS["defaults"]))
 OAUTH = "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=OAUTHBEARER"
 REFUSED = {

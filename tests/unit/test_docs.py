@@ -13,8 +13,8 @@ DOCS = REPO / "docs"
 NO_SETTINGS = {"LEADSMAN_NAME_FILE", "LEADSMAN_KEYS"}  # a form of names, and a constant of the code
 
 
-def load_tables():
-    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+def load_tables(name="tables"):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -33,3 +33,8 @@ def test_every_setting_that_the_sources_name_is_in_it():
     assert len(sources) > 30
     named = {name for p in sources for name in re.findall(r"\bLEADSMAN_[A-Z0-9_]+", p.read_text(encoding="utf-8"))}
     assert {name for name in named - NO_SETTINGS if f"`{name}" not in page} == set()
+
+
+def test_the_cost_sheet_is_what_its_program_makes():
+    page = (DOCS / "costs.md").read_text(encoding="utf-8")
+    assert load_tables("costs").render(page) == page, "run: .venv/bin/python docs/costs.py"
