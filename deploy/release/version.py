@@ -1,4 +1,4 @@
-"""The version of a release: `version.py vX.Y.Z` prints X.Y.Z where the whole tree and the changelog agree, else why not.
+"""The version of a release: `version.py vX.Y.Z` prints X.Y.Z where the tree and the changelog agree, else why not.
 
 `version.py --set X.Y.Z` writes it everywhere and dates the changelog's section; `--notes vX.Y.Z` prints that section.
 """

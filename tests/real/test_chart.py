@@ -124,7 +124,9 @@ def test_selectors_select_one_service_and_all_of_it(rendered):
     }
     assert selectors
     for (_, name), selector in selectors.items():
-        assert [pod for pod, own in labels.items() if selector.items() <= own.items()] == [f"{name}-pod"]
+        assert [pod for pod, own in labels.items() if selector.items() <= own.items()] == [
+            f"{name.removesuffix('-in')}-pod"
+        ]
 
 
 def test_every_pod_has_a_policy_of_its_own(rendered):
@@ -147,7 +149,12 @@ def test_volumes_are_mounted_and_mounts_are_volumes(rendered):
         assert all(any(value.startswith(folder) for folder in folders) for value in values)
 
 
-def test_the_services_take_what_they_are_given(rendered):
+# what stands in the Secrets that a service cannot start without
+SECRETS = {"LEADSMAN_EVENTHUBS_CONNECTION": "Endpoint=sb://a.servicebus.windows.net/;SharedAccessKey=a"}
+
+
+def test_the_services_take_what_they_are_given(rendered, monkeypatch):
+    monkeypatch.setattr(Path, "is_file", lambda _path: True)  # what they mount is not here
     for pod in chart.pods(rendered):
         (container,) = pod["spec"]["containers"]
         env = {e["name"]: e["value"] for e in container.get("env", []) if e["name"].startswith("LEADSMAN_")}
@@ -158,6 +165,7 @@ def test_the_services_take_what_they_are_given(rendered):
             assert {name.removesuffix("_FILE") for name in env} <= {*fields}
             assert all(fields[name.removesuffix("_FILE")].metadata["secret"] for name in files)
         given = {name: value for name, value in env.items() if name not in {*files, "LEADSMAN_RULES_DIR"}}
+        given |= {name: SECRETS[name] for name in (file.removesuffix("_FILE") for file in files) if name in SECRETS}
         for cls in classes:
             load(cls, given)
 

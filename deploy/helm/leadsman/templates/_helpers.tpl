@@ -16,7 +16,7 @@ notifier: notifier
 {{- end }}
 
 {{- define "leadsman.fullname" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 46 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 46 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{- /* root, component: what selects a service's pods. It never changes, since a Deployment's selector cannot. */}}
