@@ -65,7 +65,9 @@
 {{- if and $values.ingestKafka.enabled (not $values.ingestKafka.sourcesConfigMap) }}{{ fail "ingestKafka.sourcesConfigMap is not set: a ConfigMap whose key sources.yaml names the topics to read" }}{{ end }}
 {{- with $values.ingestGcp }}
 {{- if .enabled }}
-{{- if not (include "leadsman.section" (dict "root" $ "key" "ingestGcp") | fromJson).settings.pubsub_subscriptions }}{{ fail "ingestGcp.settings.pubsub_subscriptions is not set: projects/PROJECT/subscriptions/NAME, comma-separated" }}{{ end }}
+{{- $section := include "leadsman.section" (dict "root" $ "key" "ingestGcp") | fromJson }}
+{{- if not (or $section.settings.pubsub_subscriptions $section.listen.enabled) }}{{ fail "ingestGcp.settings.pubsub_subscriptions is not set: projects/PROJECT/subscriptions/NAME, comma-separated (or listen.enabled, for push subscriptions)" }}{{ end }}
+{{- if and $section.listen.enabled (not (and $section.settings.push_audiences $section.settings.push_emails)) }}{{ fail "ingestGcp.listen.enabled: settings.push_audiences and settings.push_emails say which tokens are taken" }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -12,7 +12,7 @@ notifier: notifier
 
 {{- /* Those that can take requests over HTTP (section listen). */}}
 {{- define "leadsman.listeners" -}}
-["ingest-aws", "ingest-k8s"]
+["ingest-aws", "ingest-gcp", "ingest-k8s"]
 {{- end }}
 
 {{- define "leadsman.fullname" -}}
