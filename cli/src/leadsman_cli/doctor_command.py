@@ -105,7 +105,9 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
             event = codec.decode(message.value() or b"")
         except InvalidEvent:
             continue
-        found = registry.resolve(event["cluster"])
+        found = event["cluster"]
+        if "@" not in found["id"]:  # else it is of an incarnation that the registry may know no more
+            found = registry.resolve(found)
         key = found["id"] or "(no name)"
         ward.clusters.setdefault(key, found)
         ward.sightings.setdefault(key, Sighting()).add(event)
