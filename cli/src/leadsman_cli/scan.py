@@ -29,7 +29,7 @@ from leadsman_detector import members
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector, Plan
 from leadsman_detector.match import RuleSet
-from leadsman_detector.state import Done, Due, MemoryState
+from leadsman_detector.state import CLOCK, Done, Due, MemoryState
 from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
@@ -63,6 +63,7 @@ class Scanner:
         self._detector = Detector(rules, patient=True)
         self._clusters = clusters
         self._state = MemoryState()
+        self._latest_ms = 0
         self.found = Scanned()
 
     def take(self, items: Iterable[Item]) -> None:
@@ -96,21 +97,26 @@ class Scanner:
         self.found.built += 1
         plan = Plan()
         self._detector.judge(plan, event, NOWHERE)
+        self._latest_ms = max(self._latest_ms, event["time"] // 1000)
         if plan.empty:
             return
         self._raise(plan)
 
     def finish(self) -> None:
         """Look at all that waits for late events: after the end none will come."""
-        while waiting := self._state.timed():
-            for cluster, source in waiting:
-                due = Due(cluster, source, FAR_MS, DUE_AT_ONCE)
-                whats = members.of(self._state.exchange_now([due])[0])
-                plan = Plan()
-                for what in whats:
-                    self._detector.due(plan, what)
-                self._raise(plan)
-                self._state.exchange_now([Done(cluster, source, what) for what in whats])
+        while any(self._look_again(*place) for place in self._state.timed()):
+            pass
+
+    def _look_again(self, cluster: str, source: str) -> bool:
+        """Whether anything was due. By the clock of a scan it is as late as its latest event."""
+        due = Due(cluster, source, self._latest_ms if source == CLOCK else FAR_MS, DUE_AT_ONCE)
+        whats = members.of(self._state.exchange_now([due])[0])
+        plan = Plan()
+        for what in whats:
+            self._detector.due(plan, cluster, what)
+        self._raise(plan)
+        self._state.exchange_now([Done(cluster, source, what) for what in whats])
+        return bool(whats)
 
     def _raise(self, plan: Plan) -> None:
         for alert in self._state.settle(self._detector.evaluate(plan)):

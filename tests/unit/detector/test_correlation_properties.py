@@ -224,3 +224,47 @@ def test_first_seen(world, events, chance, learning):
     expected = firsts(events, {"0": 0, "336m": FIRST_W, "10h": 36_000_000}[learning])
     assert in_time(rules, events, chance, late_ms=10 * MINUTE) == expected
     assert in_disorder(rules, events, chance, finish, patient=True) == expected
+
+
+# --- what is judged when its time is over -----------------------------------------------------------------------
+
+FEWER = settings(EXAMPLES, max_examples=500)
+
+
+def cells(events):
+    """The events of each group and cell."""
+    found = {}
+    for event in events:
+        found.setdefault((event.actor, event.cluster, (EPOCH_MS + event.at_ms) // W), []).append(event)
+    return found.values()
+
+
+OVER = {
+    "{lt: 3}": lambda group: len(group) < 3,
+    "{eq: 2}": lambda group: len(group) == 2,
+    "{neq: 2}": lambda group: len(group) != 2,
+}
+
+
+@FEWER
+@given(events=happenings(), chance=CHANCE, condition=st.sampled_from(list(OVER)))
+def test_a_count_that_is_not_reached(world, events, chance, condition):
+    rules = world(correlation("few", "event_count", ["a", "b"], condition))
+    expected = {
+        incident("few", group[0], group[0].at_ms)
+        for group in cells([e for e in events if e.kind in "ab"])
+        if OVER[condition](group)
+    }
+    assert in_time(rules, events, chance, late_ms=10 * MINUTE) == expected
+    assert in_disorder(rules, events, chance, finish, patient=True) == expected
+
+
+@FEWER
+@given(events=happenings(), chance=CHANCE)
+def test_temporal_with_not(world, events, chance):
+    rules = world(correlation("without", "temporal", ["a", "b", "c"], "a and not (b or c)"))
+    expected = {
+        incident("without", end, end.at_ms) for end, window in windows(events) if {e.kind for e in window} == {"a"}
+    }
+    assert in_time(rules, events, chance, late_ms=10 * MINUTE) == expected
+    assert in_disorder(rules, events, chance, finish, patient=True) == expected

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from leadsman_detector.compare import text_of
 from leadsman_detector.fields import Getter, UnknownField, getter
 from leadsman_detector.form import Correlation, Problem
-from leadsman_detector.sigma_correlations import is_monotone
+from leadsman_detector.sigma_correlations import is_closed
 
 MAX_GROUPS = 64  # that one event is put into, by fields with several values
 MAX_THRESHOLD = 10_000
@@ -87,11 +87,14 @@ def refused(form: Correlation, correlations: Mapping[str, Correlation]) -> str:
         return f"no such field: {error}"
     if form.join:
         return ""
-    if form.type in ("value_avg", "value_percentile", "value_median") or form.absence is not None:
-        return f"{form.type} is not evaluated"
-    if form.op not in ("gte", "gt") or not is_monotone(form.condition):
-        return "a condition that more events can make false is not evaluated"
-    if form.type in ("event_count", "value_count") and not 1 <= form.threshold <= MAX_THRESHOLD:
+    closed = is_closed(form)
+    if form.absence is not None and form.absence.within_s > form.timespan_s:
+        return "absence is within the timespan at most"
+    if closed and form.anchor:
+        return "a condition that more events can make false has no anchor"
+    if closed and (inner := [r for r in form.rules if r in correlations and is_closed(correlations[r])]):
+        return f"of {inner[0]} and this one, both are judged when their time is over; one of them must not be"
+    if not closed and form.type in ("event_count", "value_count") and not 1 <= form.threshold <= MAX_THRESHOLD:
         return f"a threshold lies between 1 and {MAX_THRESHOLD}"
     if form.type.startswith("temporal") and form.condition is None and len(form.rules) < 2:
         return f"{form.type} takes two rules or more"

@@ -17,6 +17,7 @@ from leadsman_detector.alert import Where, evidence_of
 from leadsman_detector.match import Match
 
 MAX_TEXT = 160
+MAX_NAME = 253  # as long as names of Kubernetes are
 MAX_MATCHED = 4
 MAX_GROUPS = 8
 
@@ -75,16 +76,23 @@ def member_of(match: Match, where: Where) -> Member:
         clause=found["clause"][:MAX_TEXT],
         matched=[(m["field"], m["value"][:MAX_TEXT]) for m in found["matched"][:MAX_MATCHED]],
         attempt=match.attempt,
-        action=event["action"],
+        action=event["action"][:MAX_NAME],
         actor=(
-            actor["name"],
+            actor["name"][:MAX_NAME],
             actor["class"],
-            actor["namespace"],
-            actor["service_account"],
+            actor["namespace"][:MAX_NAME],
+            actor["service_account"][:MAX_NAME],
             actor["unauthenticated"],
-            actor["groups"][:MAX_GROUPS],
+            [group[:MAX_NAME] for group in actor["groups"][:MAX_GROUPS]],
         ),
-        ref=(ref["resource"], ref["apiGroup"], ref["apiVersion"], ref["subresource"], ref["namespace"], ref["name"]),
+        ref=(
+            ref["resource"][:MAX_NAME],
+            ref["apiGroup"][:MAX_NAME],
+            ref["apiVersion"][:MAX_NAME],
+            ref["subresource"][:MAX_NAME],
+            ref["namespace"][:MAX_NAME],
+            ref["name"][:MAX_NAME],
+        ),
         text=(
             found["object"][:MAX_TEXT],
             found["source_ip"],

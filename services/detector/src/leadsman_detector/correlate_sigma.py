@@ -39,18 +39,24 @@ from leadsman_detector.correlate_windows import (
     by_order,
     by_sum,
     by_values,
+    compares,
     holds,
     hot_by_count,
     hot_by_values,
     hot_pair,
+    measured,
 )
+from leadsman_detector.due import CELL, encode_due
 from leadsman_detector.form import Correlation, RaisedBy
+from leadsman_detector.lateness import AUDIT
+from leadsman_detector.lateness import LATENESS_MS as LATENESS
 from leadsman_detector.match import Match
-from leadsman_detector.sigma_correlations import chains_of, shape_of
-from leadsman_detector.state import Put, Range, StateReply
+from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
+from leadsman_detector.state import CLOCK, Put, Range, StateReply, Timer
 
 LATENESS_MS = 2 * 60 * 60 * 1000
 OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it was counting is gone
+ABSENCE_PARTS = 15
 QUOTA = 256  # events of one rule in a cell, where all are kept
 MAX_EVIDENCE = 20
 FOREVER = (-(1 << 53), 1 << 53)
@@ -77,6 +83,18 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """A cell of a group that is over, or an event (`event_id`) that something should have followed by now."""
+
+    correlation: Windowed
+    cluster: str
+    key: tuple[str, ...]
+    cell: int
+    source: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A hot window that wants to be an alert. `part` changes whenever it tells more."""
 
@@ -94,6 +112,7 @@ class Windowed:
         self.above: list[Windowed] = []
         self.reader = Reader(form, correlations)
         self._chains = _chains(form)
+        self.closed = is_closed(form)
         self.kind = self._kind(False)
         self._need = _need(form)
         shape = (form.type, form.rules, form.timespan_s, form.group_by, sorted(form.aliases.items()), form.fields)
@@ -170,6 +189,9 @@ class Windowed:
                 self._put(arrival, f"{cell}.last", data, name, "last", self._need),
             ]
         name = f"{member.id}/{member.value}".encode("utf-8", "surrogatepass")
+        if self.form.absence is not None and member.part != self.form.absence.after:
+            # that something came is enough: one for each part of the time
+            name = str(member.time_ms * ABSENCE_PARTS // (self.form.absence.within_s * 1000)).encode()
         return [self._put(arrival, f"{cell}.{member.part}", data, name, "latest", QUOTA)]
 
     def _put(
@@ -196,6 +218,73 @@ class Windowed:
         else:
             names = [f"{n}.{part}" for n in (cell - 1, cell, cell + 1) for part in self.form.rules]
         return [Range(f"{group}/{name}", arrival.cluster, *FOREVER, group) for name in names]
+
+    def timer(self, arrival: Arrival) -> Timer | None:
+        """When the cell of an event is to be judged, where that waits for its end."""
+        member, cell = arrival.member, arrival.cell
+        source = member.raw[0] if member.raw[0] in LATENESS else AUDIT
+        late_ms = LATENESS[source]
+        if self.form.absence is not None:
+            if member.part != self.form.absence.after:
+                return None
+            source, due_ms = CLOCK, member.time_ms + self.form.absence.within_s * 1000 + min(late_ms, LATENESS[AUDIT])
+        else:
+            due_ms = (cell + 1) * self.window_ms + late_ms
+        what = (self._shape, list(arrival.key), cell, source, member.id if self.form.absence else "")
+        data = encode_due(CELL, self.name, Where(), msgspec.json.encode(what))
+        return Timer(due_ms, arrival.cluster, data, source)
+
+    def over(self, cluster: str, what: bytes) -> Over | None:
+        """What a timer of this correlation names; None for one of another shape."""
+        try:
+            shape, key, cell, source, event_id = msgspec.json.decode(what, type=tuple[str, list[str], int, str, str])
+        except msgspec.MsgspecError:
+            return None
+        return Over(self, cluster, tuple(key), cell, source, event_id) if shape == self._shape else None
+
+    def ranges_over(self, over: Over) -> list[Range]:
+        """The cells that are read to judge one that is over."""
+        group = self.group(over.key)
+        cells = (over.cell, over.cell + 1) if self.form.absence else (over.cell - 1, over.cell)
+        names = (f"{cell}.{part}" for cell in cells for part in self.form.rules)
+        return [Range(f"{group}/{name}", over.cluster, *FOREVER, group) for name in names]
+
+    def judge(
+        self, over: Over, replies: Sequence[StateReply], digest: str, now_us: int
+    ) -> tuple[list[Told], list[Arrival]]:
+        """What a cell that is over makes hot."""
+        kept = ordered(m for reply in replies for m in decode(replied.of(reply)))
+        if self.form.absence is not None:
+            return self._absent(over, kept, digest, now_us)
+        here = [m for m in kept if m.time_ms // self.window_ms == over.cell]
+        sources = {m.raw[0] if m.raw[0] in LATENESS else AUDIT for m in here}
+        if not here or over.source != max(sources, key=lambda s: (LATENESS[s], s)):
+            return [], []  # the slowest of its sources has a timer of its own
+        window: list[Member] = []
+        if self.form.type == "temporal":
+            for end, found in self.hot(kept):
+                if end.time_ms // self.window_ms == over.cell:
+                    window = found
+        elif compares(self.form.op, measured(self.form.type, here, self.form.percentile), self.form.threshold):
+            window = here
+        if not window:
+            return [], []
+        last = ordered(window)[-1]
+        arrival = Arrival(self, over.key, last)
+        told = [self._incident(arrival, over.cell, window, digest, now_us)] if self.form.alert else []
+        return told, list(self._upwards(last))
+
+    def _absent(self, over: Over, kept: Sequence[Member], digest: str, now_us: int) -> tuple[list[Told], list[Arrival]]:
+        """An event that nothing followed which should have."""
+        absence = self.form.absence
+        after = next((m for m in kept if m.id == over.event_id), None)
+        if absence is None or after is None:
+            return [], []
+        until_ms = after.time_ms + absence.within_s * 1000
+        if any(m.part in absence.rules and after.time_ms < m.time_ms <= until_ms for m in kept):
+            return [], []
+        told = self._told(Arrival(self, over.key, after), (after.id,), [after], after, digest, now_us)
+        return [told] if self.form.alert else [], list(self._upwards(after))
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -352,7 +441,7 @@ class Windowed:
 
     def _kind(self, feeding: bool) -> Kind:
         form = self.form
-        if feeding or form.anchor or form.type == "value_sum":
+        if feeding or form.anchor or form.type == "value_sum" or self.closed:
             return "whole"
         if form.type == "event_count":
             return "count"

@@ -9,6 +9,8 @@ functions to the plain definition in `hot_members`.
 from __future__ import annotations
 
 import math
+import operator
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from leadsman_detector.correlate_members import Member, ordered
@@ -107,6 +109,39 @@ def _chain(
         if found is not None:
             return found
     return None
+
+
+# --- what is judged when a cell is over ----------------------------------------------------------------------------
+
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "eq": operator.eq,
+    "neq": operator.ne,
+}
+
+
+def measured(kind: str, members: Sequence[Member], percentile: int) -> float:
+    """What a correlation of this type measures over some events; there is at least one."""
+    if kind == "event_count":
+        return len({m.id for m in members})
+    if kind == "value_count":
+        return len({m.value for m in members})
+    numbers = sorted(float(m.value) for m in members)
+    if kind == "value_sum":
+        return math.fsum(numbers)
+    if kind == "value_avg":
+        return math.fsum(numbers) / len(numbers)
+    if kind == "value_median":
+        return statistics.median(numbers)
+    return numbers[max(0, math.ceil(percentile / 100 * len(numbers)) - 1)]  # nearest rank
+
+
+def compares(op: str, measure: float, threshold: float) -> bool:
+    """Whether what was measured meets the condition."""
+    return _COMPARE[op](measure, threshold)
 
 
 # --- what the kept of three cells say ---------------------------------------------------------------------------

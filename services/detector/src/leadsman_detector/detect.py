@@ -22,8 +22,8 @@ from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.correlate import JOINS, Member, RoleUse
-from leadsman_detector.correlate_sigma import Arrival, build_all
-from leadsman_detector.due import FIRST_SEEN, decode_due, encode_due
+from leadsman_detector.correlate_sigma import Arrival, Over, build_all
+from leadsman_detector.due import CELL, FIRST_SEEN, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
 from leadsman_detector.form import Modifier as FormModifier
 from leadsman_detector.lateness import source_of
@@ -141,6 +141,14 @@ class Arriving:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """A cell that is over, and where the replies stand to judge it by."""
+
+    over: Over
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Repeating:
     """A request that shares its alert with others, the worst of `added` in the batch, and where the replies stand."""
 
@@ -161,6 +169,7 @@ class Plan:
     writing: list[Writing] = field(default_factory=list)
     asking: list[Asking] = field(default_factory=list)
     arriving: list[Arriving] = field(default_factory=list)
+    closing: list[Closing] = field(default_factory=list)
     repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
     telling: list[Telling] = field(default_factory=list)
     sighting: list[Sighting] = field(default_factory=list)
@@ -187,6 +196,10 @@ class Plan:
         """Put an event into its group and have the cells around it looked at, each once a batch."""
         correlation = arrival.correlation
         self.requests += correlation.puts(arrival)
+        if correlation.closed:
+            if (timer := correlation.timer(arrival)) is not None:
+                self.requests.append(timer)
+            return
         cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
         if cell in self.cells and not correlation.whole:
             return
@@ -203,7 +216,7 @@ class Detector:
         self._patient = patient
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
-        self._windowed, _ = build_all(rules.correlations)
+        self._windowed, self._correlations = build_all(rules.correlations)
         self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
         self._kinds = known.kinds_of(path for r in rules.rules for path in r.known_paths)
         self._asked = {id(r): known.kinds_of(r.known_paths) for r in rules.rules if r.known_paths}
@@ -422,6 +435,14 @@ class Detector:
         for telling in plan.telling:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
         yield from self._sightings(plan, replies, following, now_us)
+        for closing in plan.closing:
+            answers = [replies[place] for place in closing.places]
+            hot, upwards = closing.over.correlation.judge(closing.over, answers, self.rules.digest, now_us)
+            for one in hot:
+                holder = f"{closing.over.source}.{closing.over.cell}"
+                yield Raised(one.alert, 0, holder, part=one.part, cluster=closing.over.cluster)
+            for up in upwards:
+                following.arrive(up)
         for arriving in plan.arriving:
             arrival = arriving.arrival
             answers = [replies[place] for place in arriving.places]
@@ -529,10 +550,17 @@ class Detector:
             found.append((one.values, watch.verdict(at_ms, late_ms, answers), answers))
         return found
 
-    def due(self, plan: Plan, what: bytes) -> None:
+    def due(self, plan: Plan, cluster: str, what: bytes) -> None:
         """Look again at what a timer names, now that its source has come far enough; of another release: nothing."""
         try:
             due = decode_due(what)
+            if due.kind == CELL:
+                correlation = self._correlations.get(due.name)
+                over = correlation.over(cluster, due.event) if correlation is not None else None
+                if over is not None:
+                    places = tuple(plan.ask(span) for span in over.correlation.ranges_over(over))
+                    plan.closing.append(Closing(over, places))
+                return
             event = self._codec.decode(due.event)
         except (InvalidEvent, ValueError):
             return

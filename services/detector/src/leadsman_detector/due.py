@@ -9,11 +9,12 @@ import msgspec
 from leadsman_detector.alert import Where
 
 FIRST_SEEN = "first_seen"
+CELL = "cell"
 
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """`kind` says how to look, `name` which rule or correlation; `event` is Avro."""
+    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, or says which cell is over."""
 
     kind: str
     name: str

@@ -22,7 +22,7 @@ from sigma.correlations import (
 )
 from sigma.exceptions import SigmaError
 
-from leadsman_detector.form import AllOf, AnyOf, Expression, NoneOf
+from leadsman_detector.form import AllOf, AnyOf, Correlation, Expression, NoneOf
 
 MAX_CHAINS = 64
 VALUED = ("value_count", "value_sum", "value_avg", "value_percentile", "value_median")
@@ -127,6 +127,13 @@ def is_monotone(expression: Expression | None) -> bool:
     if expression is None or isinstance(expression, str):
         return True
     return not isinstance(expression, NoneOf) and all(map(is_monotone, expression.parts))
+
+
+def is_closed(form: Correlation) -> bool:
+    """Whether more events may make the condition false, so that a time must be over before it is judged."""
+    if form.type in ("value_avg", "value_percentile", "value_median") or form.absence is not None:
+        return True
+    return form.op not in ("gte", "gt") or not is_monotone(form.condition)
 
 
 def _check(parsed: Parsed) -> None:
