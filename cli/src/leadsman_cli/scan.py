@@ -113,7 +113,7 @@ class Scanner:
         whats = members.of(self._state.exchange_now([due])[0])
         plan = Plan()
         for what in whats:
-            self._detector.due(plan, cluster, what)
+            self._detector.due(plan, what)
         self._raise(plan)
         self._state.exchange_now([Done(cluster, source, what) for what in whats])
         return bool(whats)

@@ -183,5 +183,5 @@ def test_timers_of_another_release_do_nothing(tmp_path):
     assert timer.due_ms == (EPOCH_MS // 300_000 + 1) * 300_000 + 600_000
     for what in (b"", b"\xff", timer.what[:-4] + b"zzzz", timer.what.replace(b"found", b"other")):
         plan = Plan()
-        detector.due(plan, timer.cluster, what)
+        detector.due(plan, what)
         assert plan.empty

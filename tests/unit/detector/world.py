@@ -135,7 +135,7 @@ def finish(detector: Detector, state: MemoryState, progress: dict[tuple[str, str
         whats = state.exchange_now([Due(cluster, source, upto, 1000)])[0]
         plan = Plan()
         for what in whats:
-            detector.due(plan, cluster, what)
+            detector.due(plan, what)
         raised += state.settle(detector.evaluate(plan))
         state.exchange_now([Done(cluster, source, what) for what in whats])
     return raised

@@ -230,16 +230,18 @@ class Windowed:
             source, due_ms = CLOCK, member.time_ms + self.form.absence.within_s * 1000 + min(late_ms, LATENESS[AUDIT])
         else:
             due_ms = (cell + 1) * self.window_ms + late_ms
-        what = (self._shape, list(arrival.key), cell, source, member.id if self.form.absence else "")
+        event_id = member.id if self.form.absence else ""
+        what = (self._shape, arrival.cluster, list(arrival.key), cell, source, event_id)
         data = encode_due(CELL, self.name, Where(), msgspec.json.encode(what))
         return Timer(due_ms, arrival.cluster, data, source)
 
-    def over(self, cluster: str, what: bytes) -> Over | None:
+    def over(self, what: bytes) -> Over | None:
         """What a timer of this correlation names; None for one of another shape."""
         try:
-            shape, key, cell, source, event_id = msgspec.json.decode(what, type=tuple[str, list[str], int, str, str])
+            found = msgspec.json.decode(what, type=tuple[str, str, list[str], int, str, str])
         except msgspec.MsgspecError:
             return None
+        shape, cluster, key, cell, source, event_id = found
         return Over(self, cluster, tuple(key), cell, source, event_id) if shape == self._shape else None
 
     def ranges_over(self, over: Over) -> list[Range]:

@@ -550,13 +550,13 @@ class Detector:
             found.append((one.values, watch.verdict(at_ms, late_ms, answers), answers))
         return found
 
-    def due(self, plan: Plan, cluster: str, what: bytes) -> None:
+    def due(self, plan: Plan, what: bytes) -> None:
         """Look again at what a timer names, now that its source has come far enough; of another release: nothing."""
         try:
             due = decode_due(what)
             if due.kind == CELL:
                 correlation = self._correlations.get(due.name)
-                over = correlation.over(cluster, due.event) if correlation is not None else None
+                over = correlation.over(due.event) if correlation is not None else None
                 if over is not None:
                     places = tuple(plan.ask(span) for span in over.correlation.ranges_over(over))
                     plan.closing.append(Closing(over, places))
