@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md (settings) and docs/operations.md (topics, metrics), as the code has them.
+"""The tables of settings, topics, metrics and rights in docs/ and SECURITY.md, as the code has them.
 
 `.venv/bin/python docs/tables.py` rewrites them; a test holds the files to what this makes.
 """  # noqa: INP001 - a script, no package
@@ -21,6 +21,7 @@ from leadsman_common.settings import Common, variable
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIGURATION, OPERATIONS = REPO / "docs" / "configuration.md", REPO / "docs" / "operations.md"
+SECURITY = REPO / "SECURITY.md"
 _ORDER = ("ingest-", "normalizer", "detector", "notifier")  # the way of a record
 SERVICES = sorted(
     (path.parent.name for path in REPO.glob("services/*/pyproject.toml")),
@@ -60,6 +61,21 @@ def retentions_table() -> str:
     return _table(("setting, in milliseconds", "default", "topic"), rows)
 
 
+def acls_table() -> str:
+    """What each service reads and writes on Kafka, as the topics' files name it."""
+    declared = topics.load(REPO / "schemas" / "topics").values()
+    everyone = [*SERVICES, "cli"]
+    rows = [
+        (
+            service,
+            ", ".join(f"`{t.name}`" for t in declared if service in t.consumers),
+            ", ".join(f"`{t.name}`" for t in declared if service in t.producers),
+        )
+        for service in everyone
+    ]
+    return _table(("service", "reads", "writes"), rows)
+
+
 def metrics_table() -> str:
     """Every metric, its labels and its meaning."""
     found = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
@@ -76,6 +92,7 @@ def metrics_table() -> str:
 MADE = {
     CONFIGURATION: {"settings": settings_tables, "retentions": retentions_table},
     OPERATIONS: {"topics": topics_table, "metrics": metrics_table},
+    SECURITY: {"acls": acls_table},
 }
 
 
