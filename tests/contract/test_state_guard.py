@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError
 
-from leadsman_detector.state import Put, Range
+from leadsman_detector.state import Done, Put, Range, Timer
 from leadsman_detector.state_redis import RedisState, Span, StateDoubtful, StateGap, connect
 
 pytestmark = pytest.mark.integration
@@ -236,6 +236,27 @@ def test_every_bucket_keeps_the_offsets(server):
     server.whole(one)
     server.guarded(one, [put(1, b"a")], (0, 0, 10))
     assert [mark.offsets for mark in server(one.mark("x")).values()] == [{0: 10}] * 4
+
+
+def test_how_far_sources_are_only_grows_and_says_since_when(server):
+    one, two = server.worker(), server.worker()
+    place, other = ("a:b%/c", "audit"), ("d", "cloudtrail")
+    first = server(one.progress({place: 10, other: -5}))
+    assert {k: v[0] for k, v in first.items()} == {place: 10, other: -5}
+    server(asyncio.sleep(0.01))
+    again = server(two.progress({place: 9, other: -4}))
+    assert again[place] == first[place]
+    assert again[other][0] == -4
+    assert again[other][1] > first[other][1]
+
+
+def test_where_timers_wait_is_known_until_they_are_done(server):
+    one = server.worker(buckets=4)
+    places = [("a:b%/c", "audit"), ("d", ""), ("e", "cloudtrail")]
+    server(one.exchange([Timer(1, cluster, b"x", source) for cluster, source in places]))
+    assert server(one.timed()) == sorted(places)
+    server(one.exchange([Done("d", "", b"x"), Done("e", "cloudtrail", b"y")]))
+    assert server(one.timed()) == [places[0], places[2]]
 
 
 def test_the_board_tells_what_every_worker_said(server):

@@ -36,13 +36,13 @@ detection:
 """
 
 
-def event(name, verb="create"):
+def event(name, verb="create", after_s=0):
     found = {f["name"]: copy.deepcopy(f.get("default")) for f in load_avsc("audit-event")["fields"]}
     found["objectRef"] |= {"resource": "pods", "namespace": "shop", "name": name}
     found["outcome"] |= {"effective": True}
     found["cluster"] |= {"id": "aws/111122223333/eu-west-1/prod"}
     found |= {"action": f"{verb} pods", "flags": int(Flag.EFFECTIVE), "id": name, "verb": verb}
-    return audit_event_codec().encode({**found, "time": 1_700_000_000_000_000})
+    return audit_event_codec().encode({**found, "time": (1_700_000_000 + after_s) * 1_000_000})
 
 
 class Detector:
@@ -211,6 +211,39 @@ def test_without_redis_single_events_alert_and_nothing_is_committed_until_it_is_
         assert stop(process) == 0
     finally:
         processes.stop(tmp_path, [started], grace_s=5)
+
+
+FIRST_SEEN = """\
+title: A pod of a new name
+id: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad002
+name: new-name
+status: test
+level: medium
+logsource: {product: kubernetes, service: audit}
+leadsman:
+    first_seen: {fields: [objectRef.name], window: 1d, learning: 1h}
+detection:
+    made: {verb: create, objectRef.resource: pods}
+    condition: made
+"""
+
+
+@pytest.mark.parametrize("detector", ["plain"], indirect=True)
+def test_what_waits_on_a_timer_is_told_when_its_source_has_come_far_enough(detector):
+    (detector.folder / "rules" / "new-name.yml").write_text(FIRST_SEEN)
+    process = detector.start()
+    detector.put(event("learning"), event("one", after_s=3700))
+    detector.read("alerts", 2)
+    assert told(detector, "new-name") == set()  # what comes late may still be older than the hour of learning
+    detector.put(event("learning", after_s=6000))
+    wait_for(lambda: told(detector, "new-name") == {"one"}, 60)
+    assert stop(process) == 0
+
+
+def told(detector, rule):
+    """Tell the objects of the alerts of a rule."""
+    alerts = [alert_codec().decode(m.value()) for m in detector.read("alerts", 99, wait_s=1)]
+    return {a["objectRef"]["name"] for a in alerts if a["rule"]["name"] == rule}
 
 
 def names(alerts):

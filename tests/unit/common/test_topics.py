@@ -53,7 +53,8 @@ def test_partitions_and_retention(name, partitions, hours):
 
 
 def test_state_is_compacted():
-    assert TOPICS["state"].cleanup_policy == "compact"
+    assert TOPICS["state"].cleanup_policy == "compact,delete"
+    assert TOPICS["state"].retention_ms > 60 * 24 * HOUR_MS  # what is kept longest: learning and 30 days
 
 
 @pytest.mark.parametrize("name", TOPICS)

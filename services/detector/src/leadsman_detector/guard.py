@@ -47,7 +47,7 @@ class Guard:
         eviction_allowed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._state = state
+        self.state = state
         self._rebuild = rebuild
         self._wait_s = wait_s
         self._eviction_allowed = eviction_allowed
@@ -88,7 +88,7 @@ class Guard:
 
     async def _try(self, requests: Sequence[StateRequest], spans: Sequence[Span]) -> Exchanged | None:
         try:
-            done = await asyncio.wait_for(self._state.guarded(requests, spans), CALL_S)
+            done = await asyncio.wait_for(self.state.guarded(requests, spans), CALL_S)
         except StateDoubtful as doubt:
             self._trouble("lost" if doubt.lost else "fell_back", doubt.doubt)
             self._start()
@@ -107,7 +107,7 @@ class Guard:
     async def _check_eviction(self) -> None:
         """Look at the server once it answers, at the start and after every trouble: it may be another one."""
         try:
-            complaint = await self._state.eviction()
+            complaint = await self.state.eviction()
         except RedisError:  # gone again: it is asked when it answers
             return
         if complaint and not self._eviction_allowed:

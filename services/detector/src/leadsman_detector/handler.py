@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
 
 import structlog
+from redis.exceptions import RedisError
 
 from leadsman_common import metrics
 from leadsman_common.alert_stream import alert_record
@@ -26,22 +30,35 @@ from leadsman_common.metrics import (
     ROUTED,
     STATE_TROUBLES,
 )
+from leadsman_detector import members
 from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.digests import Digests
 from leadsman_detector.guard import Guard, StateUnavailable
 from leadsman_detector.match import RuleSet
 from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
-from leadsman_detector.state import Put, StateReply, StateRequest, settle
+from leadsman_detector.state import Done, Due, Put, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Exchanged, Span, StateGap
 from leadsman_detector.state_topic import Topics, outlives_a_day
 from leadsman_detector.state_topic import outgoing as outgoing_state
+from leadsman_detector.timers import Place, clamped, reached
 
 SERVICE = "detector"
 STAGE = "detect"
 LOGGED_EVENTS = 10
+AROUND_MS = 2_000  # how often timers and the other workers' rules are looked at
+DUE_AT_ONCE = 200  # timers of a source that are looked at in a row
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 
 _log = structlog.get_logger()
+
+
+class Reader(Protocol):
+    """How far the whole consumer group is; asked on a thread of its own."""
+
+    def all_handled(self, now_ms: int) -> bool:
+        """Whether all is handled that the topic held a while ago."""
+        ...
 
 
 class BatchHandler:
@@ -56,13 +73,17 @@ class BatchHandler:
         cap: BadRecordCap,
         *,
         earliest: Callable[[int], int],
+        reader: Reader,
+        name: str,
+        rules_reload_s: float = 10.0,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_rules: Callable[[], RuleSet | None] | None = None,
     ) -> None:
         """Set up.
 
         `new_rules` gives rules to be put in force from this batch on, asked before each; `earliest` tells the first
-        offset that a partition of audit.events still has.
+        offset that a partition of audit.events still has; `reader` tells how far the whole group is; `name` is this
+        worker's, unlike any other's.
         """
         self._detector = detector
         self._new_rules = new_rules
@@ -73,6 +94,11 @@ class BatchHandler:
         self._earliest = earliest
         self._clock_us = clock_us
         self._positions = Positions()
+        self._reader = reader
+        self._name = name
+        self._progress: dict[Place, int] = {}
+        self._timers_due_ms = 0
+        self._digests = Digests(rules_reload_s)
 
     @property
     def digest(self) -> str:
@@ -94,6 +120,7 @@ class BatchHandler:
             except StateUnavailable:
                 await self._judge_alone(plan, records)
                 return False
+            self._came_to(plan, now_us)
             dead = [(records[index], reason) for index, reason in plan.dead]
             self._count(records, dict(plan.dead))
             if alerts or dead or kept:
@@ -116,7 +143,59 @@ class BatchHandler:
             self._missed(gap.partition, gap.stored, await asyncio.to_thread(self._earliest, gap.partition))
             return self._positions.again() if self._guard.good else {}
         self._positions.handled(untold, told=True)
-        return self._positions.again()
+        again = self._positions.again()
+        if not again:  # else there is more to be handled before anything is late
+            await self._look_around()
+        return again
+
+    def _came_to(self, plan: Plan, now_us: int) -> None:
+        """Note how far sources have come, by what is handled."""
+        for place, at_ms in plan.progress.items():
+            reached_ms = clamped(at_ms, now_us // 1000)
+            self._progress[place] = max(reached_ms, self._progress.get(place, reached_ms))
+
+    async def _look_around(self) -> None:
+        """Every few seconds: tell how far sources are and which rules are in force, and look at what is due."""
+        now_ms = self._clock_us() // 1000
+        if now_ms < self._timers_due_ms:
+            return
+        self._timers_due_ms = now_ms + AROUND_MS
+        told, self._progress = self._progress, {}
+        state = self._guard.state
+        try:
+            self._digests.look(await state.tell("rules", self._name, self.digest), self.digest, now_ms)
+            progress = await state.progress(told)
+            places = await state.timed()
+            if not places or not await state.lock("timers", self._name, 5 * AROUND_MS):
+                return
+        except (RedisError, OSError):  # the next tick says it
+            self._progress = {**told, **self._progress}
+            return
+        if await asyncio.to_thread(self._reader.all_handled, now_ms):
+            with suppress(StateUnavailable, StateGap):
+                for cluster, source in places:
+                    await self._look_at(cluster, source, reached(source, progress.get((cluster, source)), now_ms))
+
+    async def _look_at(self, cluster: str, source: str, upto_ms: int | None) -> None:
+        """Look again at what of a source is due; what came of it is safe before its timer is taken away."""
+        if upto_ms is None:
+            return
+        (due,) = (await self._guard.exchange([Due(cluster, source, upto_ms, DUE_AT_ONCE)])).replies
+        now_us = self._clock_us()
+        for what in members.of(due):
+            plan = Plan()
+            self._detector.due(plan, what)
+            kept: list[Outgoing] = []
+            alerts = await settle(self._detector.evaluate(plan, now_us), partial(self._keeping, kept))
+            if alerts or kept:
+                await self._send(alerts, [], kept)
+            await self._guard.exchange([Done(cluster, source, what)])
+
+    async def _keeping(self, kept: list[Outgoing], requests: Sequence[StateRequest]) -> list[StateReply]:
+        """An exchange that belongs to no record, and what of it goes to the topic `state`."""
+        done = await self._guard.exchange(requests)
+        kept += (outgoing_state(self._topics.state, r) for r in requests if isinstance(r, Put) and outlives_a_day(r))
+        return done.replies
 
     async def _judge(self, plan: Plan, records: Sequence[Record], now_us: int) -> tuple[list[Alert], list[Outgoing]]:
         """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""

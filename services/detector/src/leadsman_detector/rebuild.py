@@ -24,6 +24,7 @@ from leadsman_detector.runner_plain import record_of
 from leadsman_detector.state import Claim, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Marked, RedisState, StateDoubtful
 from leadsman_detector.state_topic import Topics, put_of
+from leadsman_detector.timers import Handled
 
 LOCK_MS = 15_000
 CHUNK = 2_000
@@ -207,3 +208,25 @@ def earliest_offset(source: Source, partition: int) -> int:
     finally:
         client.close()
     return int(low)
+
+
+class GroupReader:
+    """How far the consumer group is with audit.events; connects when it is asked first."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._client: Consumer | None = None
+        self._handled = Handled()
+
+    def all_handled(self, now_ms: int) -> bool:
+        """Whether all that the topic held a while ago is handled and committed; False where Kafka does not tell."""
+        source = self._source
+        if self._client is None:
+            self._client = consumer(source.bootstrap, source.group, source.kafka_options)
+        try:
+            asked = [TopicPartition(source.topic, p) for p in _partitions(self._client, source.topic)]
+            committed = {at.partition: at.offset for at in self._client.committed(asked, timeout=TIMEOUT_S)}
+            ends = {at.partition: self._client.get_watermark_offsets(at, timeout=TIMEOUT_S)[1] for at in asked}
+        except KafkaException:
+            return False
+        return self._handled.look(ends, committed, now_ms)

@@ -12,7 +12,7 @@
 Every request may be repeated: after a crash, or a reply that was lost, the same exchange gives the same answers.
 A guarded exchange carries how far each partition was read. The bucket keeps that beside the state, in the same call,
 so a Redis that lost data, fell back to an older copy, or was given records that do not follow on what it has seen
-says so instead of answering. docs/decisions/008 says why it is built so.
+says so instead of answering. docs/decisions/009 says why it is built so.
 """
 
 from __future__ import annotations
@@ -195,14 +195,14 @@ class RedisState:
         return bool(await self._script(state_lua.LOCK, [self._tags[0] + b"lock:" + name.encode()], [holder, ttl_ms]))
 
     async def tell(self, name: str, holder: str, text: str) -> dict[str, str]:
-        """Put `text` on a board under this holder's name for ten minutes, and read what everyone put there."""
+        """Put `text` on a board under this holder's name, and read what everyone put there in the last half minute."""
         key = self._tags[0] + b"board:" + name.encode()
         now = int(time.time())
         client: Any = self._client
         await client.hset(key, holder, f"{now} {text}")
         await client.expire(key, 3600)
         found = {k.decode(): v.decode().partition(" ") for k, v in (await client.hgetall(key)).items()}
-        old = [who for who, (at, _, _) in found.items() if now - int(at) > 600]
+        old = [who for who, (at, _, _) in found.items() if now - int(at) > 30]
         if old:
             await client.hdel(key, *old)
         return {who: what for who, (_, _, what) in found.items() if who not in old}

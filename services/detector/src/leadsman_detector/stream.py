@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 from pathlib import Path
 
 import structlog
@@ -17,7 +20,7 @@ from leadsman_detector.detect import Detector
 from leadsman_detector.guard import Guard
 from leadsman_detector.handler import BatchHandler
 from leadsman_detector.match import RuleSet, load
-from leadsman_detector.rebuild import Rebuild, earliest_offset
+from leadsman_detector.rebuild import GroupReader, Rebuild, earliest_offset
 from leadsman_detector.reload import RulesWatch
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.runner import Runner, Source
@@ -58,6 +61,9 @@ def make_handler(
         topics,
         BadRecordCap(settings.max_bad_in_a_row),
         earliest=lambda partition: earliest_offset(source, partition),
+        reader=GroupReader(source),
+        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        rules_reload_s=settings.rules_reload_s,
         new_rules=watch.take if watch else None,
     )
 
