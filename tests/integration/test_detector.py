@@ -257,7 +257,7 @@ def test_a_redis_that_evicts_is_refused(detector, redis_url):
     with redis.Redis.from_url(redis_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:
-            assert detector.start().wait(30) == 2
+            assert detector.start().wait(100) == 2
             assert "maxmemory-policy allkeys-lru" in detector.log()
             allowed = detector.start(redis_eviction_allowed="true")
             detector.put(event("one"))
