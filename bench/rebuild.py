@@ -1,0 +1,120 @@
+"""How long a lost state takes to come back: a day of audit.events, and what outlives a day.
+
+    bench/rebuild.py [--events 17280000] [--objects 100000]
+
+By default 24 hours at 200 events/s and 100,000 objects. The events are everyday work with 1.5 % that alert, repeated; a
+Kafka and a Redis of its own. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy" / "local"))
+
+import redis
+from confluent_kafka import TopicPartition
+from measure import machine, note
+from own_stack import own_stack
+from part_normalizer import events_of, raws
+from pipeline import Pipeline, World
+
+from leadsman_common.avro import audit_event_codec
+from leadsman_common.kafka import AckedProducer, Outgoing, consumer
+from leadsman_detector.config import Settings
+from leadsman_detector.detect import Detector
+from leadsman_detector.rebuild import Rebuild
+from leadsman_detector.state import Put
+from leadsman_detector.state_topic import outgoing
+from leadsman_detector.stream import load_rules, make_state, source_of, topics_of
+from leadsman_normalizer.key import partition_key
+
+DISTINCT = 20_000
+PART = 20_000
+DAY_MS = 86_400_000
+
+
+def main() -> int:
+    """Fill, lose, rebuild, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=24 * 3600 * 200)
+    parser.add_argument("--objects", type=int, default=100_000)
+    args = parser.parse_args()
+    with own_stack() as (run_dir, stack), Pipeline(run_dir, World(stack.bootstrap, stack.redis_url)) as pipeline:
+        settings = Settings(
+            kafka_bootstrap=stack.bootstrap, redis_url=stack.redis_url, topic_prefix=pipeline.prefix, runner="plain"
+        )
+        fill(pipeline, args.events, args.objects)
+        commit(settings, pipeline)
+        with redis.Redis.from_url(stack.redis_url) as client:
+            client.flushall()
+        note("rebuilding")
+        began, cpu = time.perf_counter(), time.process_time()
+        done = asyncio.run(rebuild(settings))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        with redis.Redis.from_url(stack.redis_url) as client:
+            keys, memory = client.dbsize(), client.info("memory")["used_memory"]
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "events": args.events,
+        "objects": args.objects,
+        "done": done,
+        "seconds": round(seconds, 1),
+        "records_per_s": round((args.events + args.objects) / seconds),
+        "records_per_s_a_core": round((args.events + args.objects) / cpu),
+        "redis_keys": keys,
+        "redis_mb": round(memory / 2**20, 1),
+    }
+    print(json.dumps(result, indent=1))
+    return 0 if done else 1
+
+
+def fill(pipeline: Pipeline, count: int, objects: int) -> None:
+    """Put the events on audit.events and the objects on the topic state."""
+    note(f"{count} events, {objects} objects onto their topics")
+    producer, encode = AckedProducer(pipeline.world.bootstrap), audit_event_codec().encode
+    records = [
+        Outgoing(pipeline.names["audit.events"], partition_key(event), encode(event))
+        for event in events_of(raws(min(count, DISTINCT)))
+    ]
+    for at in range(0, count, PART):
+        producer.send(records[n % len(records)] for n in range(at, min(count, at + PART)))
+    member = json.dumps({"what": "is known of an object", "x": "y" * 400}).encode()
+    for at in range(0, objects, PART):
+        producer.send(
+            outgoing(
+                pipeline.names["state"],
+                Put(f"versions:ns/pods/p{n}", f"c{n % 10}", n, member, 30 * DAY_MS, 64, f"versions/p{n}"),
+            )
+            for n in range(at, min(objects, at + PART))
+        )
+
+
+def commit(settings: Settings, pipeline: Pipeline) -> None:
+    """Have the group handled all of it."""
+    source = source_of(settings)
+    client = consumer(source.bootstrap, source.group)
+    ends = pipeline.ends("audit.events")
+    client.commit(offsets=[TopicPartition(p.topic, p.partition, end) for p, end in ends.items()], asynchronous=False)
+    client.close()
+
+
+async def rebuild(settings: Settings) -> bool:
+    """Do what a worker does that finds the state lost."""
+    state = make_state(settings)
+    try:
+        return await Rebuild(
+            state, Detector(load_rules(settings)), source_of(settings), topics_of(settings), DAY_MS
+        ).run()
+    finally:
+        await state.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
