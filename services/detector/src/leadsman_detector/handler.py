@@ -184,7 +184,7 @@ class BatchHandler:
         now_us = self._clock_us()
         for what in members.of(due):
             plan = Plan()
-            self._detector.due(plan, cluster, what)
+            self._detector.due(plan, what)
             kept: list[Outgoing] = []
             alerts = await settle(self._detector.evaluate(plan, now_us), partial(self._keeping, kept))
             if alerts or kept:
