@@ -1,8 +1,10 @@
 """What the notifier's tests share: an HTTP receiver that answers as it is told, alerts, and waiting."""
 
+import contextlib
 import copy
 import json
 import signal
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,11 +21,16 @@ class Receiver:
     def __init__(self, port=0):
         self.requests = []
         self.answers = []
+        self.connections = []
         self.always = (200, {}, b"ok")
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                receiver.connections.append(self.connection)
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -51,6 +58,9 @@ class Receiver:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
+        for connection in self.connections:  # or they would go on being answered
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def alert(alert_id="a1", **changes):

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from leadsman_cli.alerts_on_call import events, notify, show
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
 from leadsman_cli.doctor_command import doctor
@@ -29,6 +30,9 @@ cli.add_command(rules)
 cli.add_command(coverage)
 cli.add_command(topics)
 cli.add_command(state)
+cli.add_command(show)
+cli.add_command(events)
+cli.add_command(notify)
 cli.add_command(tail_file)
 cli.add_command(doctor)
 cli.add_command(dlq)

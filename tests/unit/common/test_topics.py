@@ -34,7 +34,7 @@ def write(folder: Path, **changes: object) -> Path:
 def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
-    others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered"}
+    others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered", "alerts.ocsf"}
     assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), *others}
 
 

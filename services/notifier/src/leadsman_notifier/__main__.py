@@ -17,6 +17,7 @@ from leadsman_common.settings import SettingError
 from leadsman_common.stopping import on_signals, told_to_leave
 from leadsman_notifier.channels import open_channels
 from leadsman_notifier.config import Settings
+from leadsman_notifier.mirror import Mirror
 from leadsman_notifier.net import Net
 from leadsman_notifier.reload import Watched
 from leadsman_notifier.stream import SERVICE, ChannelStream
@@ -66,7 +67,8 @@ def _run(settings: Settings, log: Any) -> bool:
         for at, (name, channel) in enumerate(channels.items())
     ]
     try:
-        _work(settings, [*streams, watched], producer, stop, log)
+        mirror = [Mirror(settings, producer, stop, log)] if settings.notify_ocsf else []
+        _work(settings, [*streams, watched, *mirror], producer, stop, log)
     finally:
         for channel in channels.values():
             channel.close()
