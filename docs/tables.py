@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import msgspec
 from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from leadsman_common import metrics, topics
 from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, variable
+from leadsman_notifier.channel import ChannelConfig
+from leadsman_notifier.channels import CHANNELS
 
 REPO = Path(__file__).resolve().parents[1]
+NOTIFICATIONS = REPO / "docs" / "notifications.md"
 CONFIGURATION, OPERATIONS = REPO / "docs" / "configuration.md", REPO / "docs" / "operations.md"
 SECURITY = REPO / "SECURITY.md"
 _ORDER = ("ingest-", "normalizer", "detector", "notifier")  # the way of a record
@@ -89,7 +93,29 @@ def metrics_table() -> str:
     return _table(("metric", "labels", "meaning"), rows)
 
 
+def channels_tables() -> str:
+    """Every type of channel with the fields of its own, and the defaults where it has others."""
+    shared = {f.name: f for f in msgspec.structs.fields(ChannelConfig)}
+    parts = []
+    for name, config in CHANNELS.items():
+        hints = get_type_hints(config, include_extras=True)
+        rows = []
+        for field in msgspec.structs.fields(config):
+            if field.name in shared and field.default == shared[field.name].default:
+                continue
+            meaning = next(m.description for m in hints[field.name].__metadata__ if isinstance(m, msgspec.Meta))
+            default = (
+                "must be given" if field.required else "none" if field.default in ("", ()) else f"`{field.default}`"
+            )
+            rows.append((f"`{field.name}`", default, meaning))
+        parts.append(
+            f"**`{name}`**: {(config.__doc__ or '').strip()}\n\n{_table(('field', 'default', 'meaning'), rows)}"
+        )
+    return "\n\n".join(parts)
+
+
 MADE = {
+    NOTIFICATIONS: {"channels": channels_tables},
     CONFIGURATION: {"settings": settings_tables, "retentions": retentions_table},
     OPERATIONS: {"topics": topics_table, "metrics": metrics_table},
     SECURITY: {"acls": acls_table},

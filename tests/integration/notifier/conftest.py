@@ -7,6 +7,7 @@ import sys
 import pytest
 from notifying import Receiver
 
+from leadsman_common.alert_stream import alert_record
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer, Outgoing
 
@@ -27,7 +28,7 @@ def produce(bootstrap, topics):
         producer.send(
             Outgoing(topics["alerts"], b"key", a, (("ce-id", b"1"),))
             if isinstance(a, bytes)
-            else Outgoing(topics["alerts"], a["id"].encode(), alert_codec().encode(a))
+            else alert_record(topics["alerts"], a, alert_codec().encode(a), "detector")
             for a in alerts
         )
 
