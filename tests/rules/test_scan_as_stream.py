@@ -1,0 +1,97 @@
+"""A scan of some records gives the alert ids that the stream gives, however their events are cut into batches there."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from leadsman_cli.judge_cases import arrivals_of
+from leadsman_cli.readers import Identity, Unreadable, read
+from leadsman_cli.rules import load_rules
+from leadsman_cli.rules_test import read_all
+from leadsman_cli.scan import Scanner
+from leadsman_common.avro import audit_event_codec
+from leadsman_common.clusters import NO_CLUSTERS
+from leadsman_common.errors import InvalidEvent
+from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.state import Done, Due, MemoryState
+from leadsman_normalizer.normalize import normalize
+from leadsman_normalizer.result import Dropped
+
+CLOUDS = ("native", "eks", "gke")
+
+
+@dataclass(frozen=True)
+class Record:
+    partition: int
+    offset: int
+    value: bytes
+    topic: str = "audit.events"
+
+
+@pytest.fixture(scope="module")
+def rules():
+    return load_rules(())
+
+
+def stories(rules):
+    """The cases of correlations, and of rules that look at what is known."""
+    wanted = {c.name for c in rules.correlations} | {r.rule.name for r in rules.rules if r.known_paths}
+    files, _ = read_all(Path(__file__).parent, rules)
+    return [(file, case) for file in files if file.rule in wanted for case in file.cases]
+
+
+def raws_of(file, case, cloud):
+    for cluster, enveloped in arrivals_of(file, case, cloud):
+        identity = Identity(cluster=cluster) if cloud == "native" else Identity()
+        yield from read("case", io.BytesIO(enveloped.data), "auto", identity, lambda _size: None)
+
+
+def streamed(rules, raws, chance):
+    """The ids that workers raise between them, of batches in any order."""
+    records = []
+    for n, raw in enumerate(raws):
+        if isinstance(raw, Unreadable):
+            continue
+        try:
+            event = normalize(raw, NO_CLUSTERS)
+        except InvalidEvent:
+            continue
+        if not isinstance(event, Dropped):
+            records.append(Record(chance.randrange(3), n, audit_event_codec().encode(event)))
+    chance.shuffle(records)
+    state, workers, ids = MemoryState(), [Detector(rules) for _ in range(2)], set()
+    while records:
+        size = chance.randint(1, 4)
+        batch, records = records[:size], records[size:]
+        detector = chance.choice(workers)
+        ids |= {a["id"] for a in state.settle(detector.evaluate(detector.plan(batch)))}
+    for cluster, source in state.timed():
+        for what in state.exchange_now([Due(cluster, source, 1 << 53, 1000)])[0]:
+            plan = Plan()
+            workers[0].due(plan, what)
+            ids |= {a["id"] for a in state.settle(workers[0].evaluate(plan))}
+            state.exchange_now([Done(cluster, source, what)])
+    return ids
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_same_ids(rules, cloud):
+    chance = random.Random(11)  # noqa: S311 - to shuffle
+    alerts, differing = 0, []
+    for file, case in stories(rules):
+        if cloud not in case.on():
+            continue
+        scanner = Scanner(rules)
+        scanner.take(raws_of(file, case, cloud))
+        scanner.finish()
+        found = streamed(rules, raws_of(file, case, cloud), chance)
+        alerts += len(found)
+        if found != set(scanner.found.alerts):
+            differing.append(f"{file.rule}: {case.name}")
+    assert not differing
+    assert alerts > 20
