@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -106,18 +107,9 @@ def test_two_hundred_clusters_each_right(bootstrap, topics, doctor, tmp_path):
     assert (found["///again@1"]["sources"]["k8s-audit"]["events"], found["///again@2"]["name"]) == (1, "again")
     assert found["///again@2"]["sources"]["k8s-audit"]["events"] == 2
 
-    code, found, text = doctor("c-1", "-o", "json", registry=path)
-    assert code == 0, text
-    assert list(found) == ["///c-1"]
-    assert {rule["status"] for rule in found["///c-1"]["rules"]} <= {"blind", "degraded", "unknown"}
-    assert doctor("nobody", registry=path)[0] == 1
-    code, _, text = doctor("never", registry=path)
-    assert code == 1
-    assert "nothing arrived within 1 h" in text
-    assert "docs/sources/gcp.md" in text
-
     metrics = tmp_path / "metrics"
     metrics.write_text('apiserver_audit_error_total{plugin="buffered"} 12\n')
     code, _, text = doctor("c-1", "--apiserver-metrics", str(metrics), registry=path)
     assert code == 1
+    assert re.search(r"k8s-audit +2\b", text)
     assert "the API server dropped audit events since it started: 12 (buffered)" in text

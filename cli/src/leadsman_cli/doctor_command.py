@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,16 +113,26 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
         key = found["id"] or "(no name)"
         ward.clusters.setdefault(key, found)
         ward.sightings.setdefault(key, Sighting()).add(event)
-    for raw in RAW:
-        if (dead := topic_name(f"{raw}.dlq", prefix)) in there:
-            for message in reader.read(dead, since_ms):
-                headers = dict(cast("list[Header]", message.headers() or []))
-                name = headers.get("cluster", b"").decode("utf-8", "replace")
-                ward.dead[name] = ward.dead.get(name, 0) + 1
-    for topic, group in GROUPS:
-        if (full := topic_name(topic, prefix)) in there:
-            done, spans = reader.committed(prefix + group, full), reader.spans(full)
-            ward.lags[topic] = sum(max(0, span.end - max(done.get(p, -1), span.low)) for p, span in spans.items())
+    with ThreadPoolExecutor(len(RAW) + len(GROUPS)) as pool:  # most of it is waiting for the broker
+
+        def dead(raw: str) -> list[str]:
+            full = topic_name(f"{raw}.dlq", prefix)
+            found = reader.read(full, since_ms) if full in there else ()
+            return [
+                dict(cast("list[Header]", m.headers() or [])).get("cluster", b"").decode("utf-8", "replace")
+                for m in found
+            ]
+
+        def lag(of: tuple[str, str]) -> tuple[str, int]:
+            full = topic_name(of[0], prefix)
+            if full not in there:
+                return of[0], 0
+            done, spans = reader.committed(prefix + of[1], full), reader.spans(full)
+            return of[0], sum(max(0, span.end - max(done.get(p, -1), span.low)) for p, span in spans.items())
+
+        letters, lags = pool.map(dead, RAW), pool.map(lag, GROUPS)
+        ward.dead = dict(Counter(name for names in letters for name in names))
+        ward.lags = dict(lags)
     return ward
 
 

@@ -159,3 +159,26 @@ def test_a_broken_world_is_borne_for_a_bound(gcp, run_service):
     service = run_service("leadsman_ingest_gcp", env)
     assert service.process.wait(60) == 1
     assert len(service.lines("a pull ended")) > 2
+
+
+def test_one_worker_three_and_two_under_load(gcp, run_service, records_of, eventually):
+    gcp = gcp()
+    sent = []
+
+    def more(count):
+        new = [entry(len(sent) + at) for at in range(count)]
+        gcp.publish(new)
+        sent.extend(new)
+
+    workers = [run_service("leadsman_ingest_gcp", {**gcp.env, "LEADSMAN_PULL_MESSAGES": "50"})]
+    more(300)
+    records_of("raw.gcp", 20, timeout_s=90)
+    workers += [run_service("leadsman_ingest_gcp", {**gcp.env, "LEADSMAN_PULL_MESSAGES": "50"}) for _ in range(2)]
+    more(300)
+    eventually("three at work", lambda: all(worker.ready() for worker in workers), timeout_s=90)
+    more(300)
+    assert workers[0].stop() == 0
+    workers[1].kill()
+    more(100)
+    eventually("all of them", lambda: values(records_of("raw.gcp")) == set(sent), timeout_s=90)
+    assert workers[2].stop() == 0
