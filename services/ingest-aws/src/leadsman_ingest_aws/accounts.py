@@ -16,7 +16,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 
 from leadsman_ingest_aws.config import Settings
 
-Service = Literal["kinesis", "dynamodb", "sqs", "s3", "logs"]
+Service = Literal["kinesis", "dynamodb", "sqs", "s3", "logs", "sts"]
 # few and short: the inputs retry by themselves, and notice a stop while they wait
 _SDK = SdkConfig(
     connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 2}, max_pool_connections=20
@@ -30,6 +30,7 @@ class Accounts:
         self._settings = settings
         self._sessions: dict[str, boto3.Session] = {}
         self._clients: dict[tuple[str, str, str], Any] = {}
+        self._own = ""
         self._lock = threading.Lock()  # a session is not safe to make clients of on several threads
 
     def client(self, service: Service, region: str = "", account: str = "") -> Any:
@@ -47,6 +48,14 @@ class Accounts:
                     config=_SDK,
                 )
             return self._clients[key]
+
+    def is_within(self, account: str) -> bool:
+        """Whether the client for that account acts within it: through its role, or since it is our own account."""
+        if not account or account in self._settings.assume_roles:
+            return True
+        if not self._own:
+            self._own = self.client("sts").get_caller_identity()["Account"]
+        return account == self._own
 
     def _session(self, account: str) -> boto3.Session:
         if account not in self._sessions:

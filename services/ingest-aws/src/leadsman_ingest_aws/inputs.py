@@ -107,7 +107,7 @@ class Inputs:
         kind = f"backfill:{since}" if once else "log-groups"
         return LogGroupReader(
             self._settings,
-            lambda group: self._accounts.client("logs", group.region, group.account),
+            self._accounts,
             self._leases_of(kind, kind),
             lambda group: self._pages(f"{kind}:{group.id}"),
             self._intake,

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from leadsman_common import metrics
 from leadsman_common.patience import Patience
+from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.checkpoints import Checkpoint, CheckpointConflict
 from leadsman_ingest_aws.config import Settings
 from leadsman_ingest_aws.envelope import Split, log_event
@@ -56,7 +57,7 @@ class LogGroupReader:
     def __init__(
         self,
         settings: Settings,
-        clients: Callable[[Place], CloudWatchLogsClient],
+        accounts: Accounts,
         leases: Leases,
         pages: Callable[[Place], SeenPages],
         intake: Intake,
@@ -67,7 +68,7 @@ class LogGroupReader:
         until_ms: int = 0,
     ) -> None:
         self._settings = settings
-        self._clients = clients
+        self._accounts = accounts
         self._leases = leases
         self._pages = pages
         self._intake = intake
@@ -151,13 +152,14 @@ class LogGroupReader:
             self._begin(reading)
         group = reading.group
         wanted: dict[str, Any] = {"startTime": reading.final_ms + 1, "limit": self._settings.poll_records}
-        # by its ARN where it was given so: it may be another account's
-        wanted |= {"logGroupIdentifier": group.id} if group.account else {"logGroupName": group.name}
+        # a name is ours; another account's group, shared with us by CloudWatch's observability, is known by its ARN
+        within = self._accounts.is_within(group.account)
+        wanted |= {"logGroupName": group.name} if within else {"logGroupIdentifier": group.id}
         if reading.end_ms:
             wanted["endTime"] = reading.end_ms
         if reading.token:
             wanted["nextToken"] = reading.token
-        client = self._clients(group)
+        client: CloudWatchLogsClient = self._accounts.client("logs", group.region, group.account)
         answer = client.filter_log_events(**wanted)
         now_ms = time.time_ns() // 1_000_000
         fresh = [event for event in answer["events"] if digest(event["eventId"]) not in reading.seen]
