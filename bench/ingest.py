@@ -48,7 +48,7 @@ from leadsman_ingest_aws.firehose import FirehoseEndpoint  # noqa: E402
 from leadsman_ingest_aws.intake import Carried, Intake  # noqa: E402
 from leadsman_ingest_aws.notifications import read  # noqa: E402
 
-FULL, QUICK = 40_000, 2_000
+FULL, QUICK = 20_000, 2_000
 ROUNDS = 3
 IN_A_RECORD = 50  # log events that CloudWatch puts into one record
 

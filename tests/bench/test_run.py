@@ -37,3 +37,13 @@ def test_figures_are_positive(result):
             assert result["detector"][runner][work]["cpu_us_per_event"] > 0
     assert result["normalizer"]["service"]["cpu_us_per_event"] > 0
     assert all(figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"] for figures in result["latency"].values())
+
+
+def test_ingest_beside_bare_produce():
+    done = subprocess.run([sys.executable, REPO / "bench" / "ingest.py", "--quick"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    paths = json.loads(done.stdout)["paths"]
+    assert {"kinesis", "firehose", "s3-exports", "s3-trail", "event-bridge", "log-polling"} <= set(paths)
+    assert all(
+        figures["events_per_s_a_core"] > 0 < figures["bare_produce_cpu_us_an_event"] for figures in paths.values()
+    )

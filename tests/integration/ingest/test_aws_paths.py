@@ -118,17 +118,17 @@ def test_scaled_up_and_down_under_load(aws, run_service, records_of, eventually)
     env = path.env
     wanted = []
 
-    def put(count, partition=""):
+    def put(count):
         batch = [message(f"{len(wanted) + at}") for at in range(count)]
         wanted.extend(batch)
         entries = [
             {
                 "Data": json.dumps({**DOCUMENT, "logEvents": [{"id": text, "timestamp": 1, "message": text}]}).encode(),
-                "PartitionKey": f"{partition}{at}",
+                "PartitionKey": str(at),
             }
             for at, text in enumerate(batch)
         ]
-        path.kinesis.put_records(StreamName=aws.name, Records=entries)
+        assert not path.kinesis.put_records(StreamName=aws.name, Records=entries)["FailedRecordCount"]
 
     workers = [run_service("leadsman_ingest_aws", env)]
     put(40)
@@ -144,6 +144,7 @@ def test_scaled_up_and_down_under_load(aws, run_service, records_of, eventually)
     put(40)
     workers[1].kill()
     workers.append(run_service("leadsman_ingest_aws", env))
+    eventually("the work of the killed one", lambda: workers[3].lines("reading a shard"), 60)
     put(40)
     eventually("all", lambda: {r.value().decode() for r in records_of("raw.aws")} == {*wanted}, 60)
     for worker in (workers[0], workers[3]):

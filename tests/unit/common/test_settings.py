@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from leadsman_common.settings import Common, SettingError, load, setting, shown, variable
+from leadsman_common.settings import Common, SettingError, load, secret_values, setting, shown, variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,3 +122,44 @@ def test_secrets_are_hidden_where_there_is_one():
 def test_every_common_setting_has_a_meaning_and_a_default():
     assert load(Common, {}) == Common()
     assert all(field.metadata["meaning"] for field in dataclasses.fields(Common))
+
+
+def test_every_mistake_is_told_at_once():
+    env = {"LEADSMAN_WHOLE": "one", "LEADSMAN_FLAG": "perhaps", "LEADSMAN_PASSWORD_FILE": "/absent"}
+    with pytest.raises(SettingError) as raised:
+        load(Every, env)
+    assert [line.split("=")[0] for line in str(raised.value).splitlines()] == [
+        "LEADSMAN_WHOLE",
+        "LEADSMAN_FLAG",
+        "LEADSMAN_PASSWORD_FILE",
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    low: int = setting("low", 1)
+    high: int = setting("high", 2)
+
+    def __post_init__(self):
+        if self.low > self.high:
+            raise SettingError("LEADSMAN_LOW is above LEADSMAN_HIGH\nLEADSMAN_LOW and nothing else")
+
+
+def test_what_follows_from_a_mistake_is_none_of_its_own():
+    with pytest.raises(SettingError) as raised:
+        load(Checked, {"LEADSMAN_LOW": "5", "LEADSMAN_HIGH": "x"})
+    assert str(raised.value).splitlines() == ["LEADSMAN_HIGH='x' is not a int", "LEADSMAN_LOW and nothing else"]
+
+
+def test_a_secret_file_is_read_again_when_it_changes(tmp_path, monkeypatch):
+    file = tmp_path / "keys"
+    file.write_text("a,b\n")
+    monkeypatch.setenv("LEADSMAN_KEYS_FILE", str(file))
+    values = secret_values("keys", ("a", "b"))
+    assert values() == ("a", "b")
+    file.write_text("b, longer\n")
+    assert values() == ("b", "longer")
+    file.unlink()
+    assert values() == ("b", "longer")
+    monkeypatch.delenv("LEADSMAN_KEYS_FILE")
+    assert secret_values("keys", ("x",))() == ("x",)
