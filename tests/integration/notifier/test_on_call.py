@@ -1,4 +1,4 @@
-"""`leadsman show` and `leadsman events --around` against a broker: the raw record by its offset, the events around it."""
+"""`leadsman show` and `leadsman events --around` on a broker: raw records by their offsets, the events around."""
 
 import json
 
