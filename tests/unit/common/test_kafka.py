@@ -3,9 +3,10 @@
 from importlib.metadata import version
 
 import pytest
+from confluent_kafka import KafkaException
 
 from leadsman_common.errors import TooManyBadRecords
-from leadsman_common.kafka import BadRecordCap, DeadLetter, client_options, dead_letter
+from leadsman_common.kafka import AckedProducer, BadRecordCap, DeadLetter, consumer, dead_letter
 
 
 def bad(**changes):
@@ -80,7 +81,8 @@ def test_a_cap_of_zero_is_none():
 
 
 def test_the_operators_options_win():
-    options = client_options("a:1", {"bootstrap.servers": "b:2", "security.protocol": "SSL"})
-    assert options["bootstrap.servers"] == "b:2"
-    assert options["security.protocol"] == "SSL"
-    assert client_options("a:1")["bootstrap.servers"] == "a:1"
+    """A value that the client refuses is told of, and it is the operator's: ours would do."""
+    with pytest.raises(KafkaException, match=r"queue\.buffering\.max\.ms"):
+        AckedProducer("127.0.0.1:1", {"linger.ms": "soon"})  # as librdkafka also calls it
+    with pytest.raises(KafkaException, match=r"session\.timeout\.ms"):
+        consumer("127.0.0.1:1", "g", {"session.timeout.ms": "soon"})
