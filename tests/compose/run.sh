@@ -24,9 +24,7 @@ compose --profile '*' down -v --remove-orphans >/dev/null 2>&1 || true
 "${base[@]}" --profile '*' build -q
 demo build -q demo
 say "up --wait"
-LEADSMAN_SCHEMA_REGISTRY_URL=http://schema-registry:8080/apis/ccompat/v7 "${base[@]}" --profile registry up --wait
-"${base[@]}" logs init | grep "registered: .*audit.events-value"
-"${base[@]}" --profile registry rm -sf schema-registry >/dev/null 2>&1
+"${base[@]}" up --wait
 "${base[@]}" ps --format '{{.Service}} {{.Status}}'
 
 say "the demo"
