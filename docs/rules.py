@@ -55,6 +55,24 @@ Besides what each rule says of itself:
 - Every alert tells cluster, time, actor, source address, user agent, object, outcome with the authoriser's reason,
   audit id, where the record stands, the digest of the rules, and each field with the value that decided.
 """
+UNSEEN = """\
+Other tools have rules about what no audit log tells, or what one log cannot tell for everybody. Why there is none here:
+
+- **Callers on lists of malicious addresses and Tor exits**: such lists change by the hour and none is ours to ship.
+  With one of yours, `src_endpoint.ip|cidr|expand: '%our-list%'` is a rule (see [writing-rules.md](writing-rules.md)).
+- **Users and namespaces that are not allowed**: who may come is known to you alone. `first_seen` tells who is new; a
+  list of yours and `not` make it a rule.
+- **ConfigMaps with credentials, on EKS and GKE**: both log ConfigMaps without their bodies.
+- **Events deleted, on EKS**: its audit policy does not log requests for events.
+- **A stream that falls silent**: silence is no event. The metrics and `leadsman doctor` tell of it.
+- **Requests to a kubelet's own port, to etcd or to a container runtime**: they do not pass by the API server.
+- **What a process does in a container after it was entered**: the log ends with the command that opened the session.
+
+And what is told by a rule of another name: dangerous capabilities by privileged-container; files copied out with
+`kubectl cp` by dangerous-container-command; bindings of cluster-admin and of roles as strong as it by
+privileged-cluster-role; roles that grant nodes/proxy by cluster-role-exec; volumes of a node's paths by
+sensitive-volume, PersistentVolumes among them; custom resources with a pod template by every rule about pods.
+"""
 PARITY = """\
 What each cell's proof is: **captured** are records as a cluster wrote them; **re-enveloped** are such records, or
 records described in a case, in this cloud's envelope; **vendor** are samples of vendors' own tests; **hand-written**
@@ -90,6 +108,7 @@ def page() -> str:
         file = cases.get(document["name"])
         parts += _rule(document, loaded, filters, names, _blind_by_cases(loaded, file) if file else [])
     parts += ["## Rules that only feed correlations", _table(("rule", "what it sees"), [_row(d) for d in feeding])]
+    parts += ["## What audit logs cannot show", UNSEEN.strip()]
     return "\n\n".join(parts) + "\n"
 
 

@@ -134,6 +134,8 @@ class Agent:
         self.actor = first(given.get("controller", {}).get("actor.name", "alice@example.com"))
         if self.rule == "host-network-pod":
             self.pod["hostNetwork"] = True
+        elif self.rule == "host-namespaces":
+            self.pod["hostPID"] = True
         elif self.rule == "privileged-container":
             only = "more_power" in given
             strong = {"capabilities": {"add": ["NET_ADMIN"]}} if only else {"privileged": True}
