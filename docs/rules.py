@@ -62,7 +62,7 @@ Other tools have rules about what no audit log tells, or what one log cannot tel
   With one of yours, `src_endpoint.ip|cidr|expand: '%our-list%'` is a rule (see [writing-rules.md](writing-rules.md)).
 - **Users and namespaces that are not allowed**: who may come is known to you alone. `first_seen` tells who is new; a
   list of yours and `not` make it a rule.
-- **ConfigMaps with credentials, on EKS and GKE**: both log ConfigMaps without their bodies.
+- **ConfigMaps with credentials**: EKS and GKE log ConfigMaps without bodies, and so does deploy/audit-policy.yaml.
 - **Events deleted, on EKS**: its audit policy does not log requests for events.
 - **A stream that falls silent**: silence is no event. The metrics and `leadsman doctor` tell of it.
 - **Requests to a kubelet's own port, to etcd or to a container runtime**: they do not pass by the API server.
@@ -127,13 +127,18 @@ def _cells(slug: str, cases: dict[str, CaseFile], proofs: dict[str, dict[str, li
     found = []
     for cloud in CLOUDS:
         kinds = set(proofs.get(slug, {}).get(cloud, ()))
-        file = cases.get(slug)
-        for case in file.cases if file else ():
-            wanted = case.wanted(cloud) if cloud in case.on() else "none"
-            if wanted in LEVELS and level_at_least(wanted, "medium"):
+        every = cases[slug].cases if slug in cases else ()
+        given = [(case, case.wanted(cloud)) for case in every if cloud in case.on()]
+        loud = "medium" if any(_at_least(level, "medium") for _, level in given) else "informational"
+        for case, wanted in given:
+            if _at_least(wanted, loud):
                 kinds.add(case.proof_on(cloud))
         found.append(", ".join(kind for kind in KINDS if kind in kinds) or "-")
     return found
+
+
+def _at_least(wanted: str, level: str) -> bool:
+    return wanted in LEVELS and level_at_least(wanted, level)
 
 
 def _blind_by_cases(rules: RuleSet, file: CaseFile) -> list[str]:
