@@ -4,12 +4,14 @@ import json
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from records import RAW_OF, event_of, native, record
 
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Flag
 from leadsman_common.raw import RawEvent
-from leadsman_normalizer.lenient import prune
+from leadsman_normalizer.lenient import STRUCTURE, _may_be_deeper, ends_early, prune
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.timestamps import micros
@@ -298,3 +300,46 @@ def test_a_cut_in_a_long_string_takes_no_long_time():
     event = normalize(RawEvent(value[:-300], format="k8s-audit"))
     assert time.process_time() - start < 1
     assert event["coverage"]["truncated"]
+
+
+def _ends_early_by_token(data: bytes) -> bool:
+    """The plain reading of it, token by token."""
+    depth = 0
+    for token in STRUCTURE.finditer(data):
+        run = token.group()
+        if token["open"] is not None:
+            return True
+        if run[0] in b"[{":
+            depth += len(run)
+        elif run[0] in b"]}":
+            depth -= len(run)
+            if depth <= 0:
+                return False
+    return depth > 0
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"\\", b'"a"', b'"]"', b",", b"1", b"[]", b"{}"]), max_size=30
+    )
+)
+def test_an_early_end_is_found_as_token_by_token(parts):
+    data = b"".join(parts)
+    assert ends_early(data) == _ends_early_by_token(data)
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(
+    st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b'"]["', b",", b"1", b"[[[", b"]]]"]), max_size=40),
+    st.integers(1, 6),
+)
+def test_what_is_not_pruned_at_once_is_not_pruned_by_token(parts, depth):
+    data = b"".join(parts)
+    if not _may_be_deeper(data, depth):
+        level = deepest = 0
+        for token in STRUCTURE.finditer(data):
+            run = token.group()
+            level += len(run) if run[0] in b"[{" else -len(run) if run[0] in b"]}" else 0
+            deepest = max(deepest, level)
+        assert deepest <= depth

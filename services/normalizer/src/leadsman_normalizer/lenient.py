@@ -21,9 +21,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 NO_BODY = msgspec.Raw(b"")
 MAX_DEPTH = 100
 MAX_REASONS = 20
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_CLOSED = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # up to a string that is not closed
 # a string (or its unclosed rest: without that branch every quote in it would be tried as a beginning), or a run of
 # brackets that open, or that close: a record may be nothing else
 STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\\?\Z))|[\[{]++|[\]}]++', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_RUNS = re.compile(rb"[\[{]++|[\]}]++")
+_PAIRS = 8  # how often pairs of brackets with nothing in between are taken away
 
 
 class Truncated(Exception):
@@ -70,7 +75,7 @@ def load(data: bytes, reasons: list[str]) -> Any:
     try:
         return _plain(json.loads(text, parse_int=_int, parse_constant=_no_constant), reasons)
     except json.JSONDecodeError as error:
-        if _ends_early(data):
+        if ends_early(data):
             raise Truncated(str(error)) from error
         raise InvalidEvent(f"malformed JSON: {error.msg} at {error.pos}") from error
     except (ValueError, RecursionError) as error:
@@ -100,6 +105,8 @@ def note(reasons: list[str], reason: str) -> None:
 
 def prune(data: bytes, reasons: list[str], max_depth: int = MAX_DEPTH) -> bytes:
     """`data` with everything nested deeper than `max_depth` replaced by null; found without recursion."""
+    if not _may_be_deeper(data, max_depth):
+        return data
     out: list[bytes] = []
     depth = kept = 0
     for token in STRUCTURE.finditer(data):
@@ -162,20 +169,39 @@ def _entries(item: Any, values: dict[Any, Any]) -> dict[str, Any]:
     return kept
 
 
-def _ends_early(data: bytes) -> bool:
-    """Whether brackets or a string are still open at the end."""
+def ends_early(data: bytes) -> bool:
+    """Whether brackets or a string are still open at the end of `data`, the beginning of one JSON value.
+
+    Strings, then pairs of brackets, are taken away as wholes: two megabytes of them would else be a second of Python.
+    """
+    found = _CLOSED.match(data)
+    whole = data[: found.end()] if found else b""
+    brackets = STRING.sub(b"", whole).translate(None, _NO_BRACKETS)
+    if brackets[:1] in (b"", b"]", b"}"):
+        return len(whole) < len(data) and not brackets
+    depth, rest = 1, brackets[1:]
+    for _ in range(_PAIRS):
+        rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+    for run in _RUNS.finditer(rest):
+        size = run.end() - run.start()
+        depth += size if rest[run.start()] in b"[{" else -size
+        if depth <= 0:
+            return False
+    return True
+
+
+def _may_be_deeper(data: bytes, max_depth: int) -> bool:
+    """Whether anything could be nested deeper, found by counting brackets in pieces; those in strings count, too."""
+    brackets = data.translate(None, _NO_BRACKETS)
+    step = max(1, max_depth // 2)
     depth = 0
-    for token in STRUCTURE.finditer(data):
-        run = token.group()
-        if token["open"] is not None:
+    for at in range(0, len(brackets), step):
+        piece = brackets[at : at + step]
+        opening = piece.count(b"[") + piece.count(b"{")
+        if depth + opening > max_depth:
             return True
-        if run[0] in b"[{":
-            depth += len(run)
-        elif run[0] in b"]}":
-            depth -= len(run)
-            if depth <= 0:
-                return False
-    return depth > 0
+        depth = max(0, depth + 2 * opening - len(piece))
+    return False
 
 
 def _plain(value: Any, reasons: list[str]) -> Any:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 
-from leadsman_normalizer.lenient import STRUCTURE
+from leadsman_normalizer.lenient import STRING, STRUCTURE, ends_early
 
 # the suffix that CloudWatch's tooling leaves at a cut (falcosecurity/plugins k8sauditeks.go)
 _MARKER = re.compile(rb"\[Truncated\.\.\.\]\s*\Z")
 _KEY = re.compile(rb'\s*[{,]\s*("(?:[^"\\]++|\\.)*+")\s*:\s*', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PLAIN = re.compile(rb"[-+.0-9a-zA-Z]+(?=\s*[,}])")
 
 
@@ -39,9 +38,11 @@ def _value_end(data: bytes, at: int) -> int:
     """The position after the value that starts at `at`; -1 where it is cut off."""
     first = data[at : at + 1]
     if first == b'"':
-        found = _STRING.match(data, at)
+        found = STRING.match(data, at)
         return found.end() if found else -1
     if first in (b"{", b"["):
+        if ends_early(data[at:]):
+            return -1
         depth = 0
         for token in STRUCTURE.finditer(data, at):
             if token["open"] is not None:
