@@ -110,6 +110,7 @@ def _render(make: Callable[[Cluster], Json], cluster: Cluster, rng: random.Rando
         b"id": f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}".encode(),
         b"n": b"%d" % n,
         b"k": b"%d" % (n % 23),  # one of a few: nodes, apps
+        b"ip": b"198.18.%d.%d" % (n // 250 % 250, n % 250 + 1),  # another for each
         b"at": _stamp(at),
         b"done": _stamp(at + timedelta(milliseconds=3 + n % 40)),
     }
@@ -534,7 +535,7 @@ def _anonymous_secrets(_cluster: Cluster) -> Json:
         {"username": "system:anonymous", "groups": ["system:unauthenticated"]},
         "python-requests/2.32.5",
         {"resource": "secrets", "namespace": "batch"},
-        ip="203.0.113.66",
+        ip="§ip§",
         reason='RBAC: allowed by RoleBinding "open/batch" of Role "open" to Group "system:unauthenticated"',
     )
 
