@@ -63,7 +63,7 @@ def test_the_attacks_are_seen_on_both_clouds_and_nothing_is_left(folder):
     assert demo.returncode == 0, output
     found = LAST.fullmatch(output.splitlines()[-1])
     assert found, output
-    assert [int(n) for n in found.groups()] == [8, 7, 2], output
+    assert [int(n) for n in found.groups()] == [12, 7, 2], output
     assert "held by reason" in output
     assert "held by binding" in output
     assert "dead letters 0" in output
@@ -78,7 +78,7 @@ def test_a_log_of_the_readers_own_goes_the_same_way(folder, tmp_path):
     demo = start(folder, "--from", str(log))
     output, _ = demo.communicate(timeout=200)
     assert demo.returncode == 0, output
-    assert output.splitlines()[-1] == "demo: eks=8 gke=7 correlated=2", output
+    assert output.splitlines()[-1] == "demo: eks=12 gke=7 correlated=2", output
     # kept for a person to look at, not dropped
     assert "dead letters 1" in output
     assert processes_in(folder) == []
