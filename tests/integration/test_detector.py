@@ -160,6 +160,7 @@ def test_alerts_dead_letters_health_and_a_stop_in_good_order(detector, local):
         "ce_id": alert["id"].encode(),
         "ce_source": b"/leadsman/detector",
         "ce_type": b"io.leadsman.alert.v1",
+        "ce_subject": alert["id"].encode(),
         "ce_time": b"2023-11-14T22:13:20.000000Z",
         "content-type": b"application/avro",
     }
@@ -276,7 +277,7 @@ def test_a_redis_that_evicts_is_refused(detector, redis_url):
         "batch": ({"batch": 0}, "LEADSMAN_BATCH must be positive"),
         "session": ({"session_timeout_s": 5}, "LEADSMAN_SESSION_TIMEOUT_S"),
         "stall": ({"stall_s": 9, "stall_exit_s": 8}, "LEADSMAN_STALL_S"),
-        "sasl": ({"kafka_options": "security.protocol=sasl_ssl,sasl.mechanism=OAUTHBEARER"}, "LEADSMAN_RUNNER=plain"),
+        "sasl": ({"kafka_options": "security.protocol=sasl_ssl,sasl.mechanism=OAUTHBEARER"}, "OAUTHBEARER needs leadsman.token"),
     }.values(),
     ids=str,
 )

@@ -17,7 +17,7 @@ from leadsman_notifier.limits import Limit
 from leadsman_notifier.message import SAMPLES, Count, Message, brief, digest, rank, single
 from leadsman_notifier.told import Told
 
-DIGEST_MEMBERS = 20_000  # ids in one digest's record on the deliveries topic
+DIGEST_MEMBERS = 5_000  # ids in one digest's record on the deliveries topic
 MANY_SINGLES = 100  # whole alerts in memory
 STORM, GROUP, QUIET = "storm", "group", "quiet hours"
 
@@ -101,7 +101,7 @@ class Outbox:
         per_minute: int = 0,
         group_by: tuple[str, ...] = (),
         group_s: float = 60.0,
-        capacity: int = 100_000,
+        capacity: int = 20_000,
     ) -> None:
         """`capacity`: how many may wait before `full` asks the stream to read no further."""
         self.channel = channel
