@@ -277,7 +277,10 @@ def test_a_redis_that_evicts_is_refused(detector, redis_url):
         "batch": ({"batch": 0}, "LEADSMAN_BATCH must be positive"),
         "session": ({"session_timeout_s": 5}, "LEADSMAN_SESSION_TIMEOUT_S"),
         "stall": ({"stall_s": 9, "stall_exit_s": 8}, "LEADSMAN_STALL_S"),
-        "sasl": ({"kafka_options": "security.protocol=sasl_ssl,sasl.mechanism=OAUTHBEARER"}, "OAUTHBEARER needs leadsman.token"),
+        "sasl": (
+            {"kafka_options": "security.protocol=sasl_ssl,sasl.mechanism=OAUTHBEARER"},
+            "OAUTHBEARER needs leadsman.token",
+        ),
     }.values(),
     ids=str,
 )

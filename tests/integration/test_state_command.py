@@ -70,7 +70,10 @@ def test_a_picture_is_known_and_kept_and_raises_nothing(leadsman, bootstrap, top
 
     puts = kept_on(bootstrap, topics["state"])
     assert {put.cluster for put in puts} == {CLUSTER}
-    assert len(puts) == len(lines)
+    # what lives longer than a day stands on the topic as well; windows of correlations may be shorter
+    kept, shown = {put.series for put in puts}, {line["series"] for line in lines}
+    assert kept <= shown
+    assert {line["series"] for line in lines if line["kind"] == "versions"} <= kept
     assert kept_on(bootstrap, topics["alerts"]) == []
 
     again, out, _ = leadsman("import", CLUSTER, "now.json")
