@@ -33,11 +33,10 @@ def free_port():
 
 
 @pytest.fixture
-def alertmanager(tmp_path):
+def alertmanager(local, tmp_path):
     """The URL of a running Alertmanager."""
-    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if program is None:
-        pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
+    debian = "prometheus-alertmanager"  # what Debian calls command and package
+    program = shutil.which("alertmanager") or local("processes").ensure_command(debian, {"apt-get": debian})
     (tmp_path / "am.yaml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n", encoding="utf-8")
     port = free_port()
     with (tmp_path / "am.log").open("wb") as log:
