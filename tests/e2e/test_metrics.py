@@ -133,7 +133,8 @@ def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
     assert services("leadsman_batch_seconds_count") == everyone - {"notifier"}  # it has leadsman_delivery_seconds
     assert services("leadsman_last_received_timestamp_seconds") == everyone
     groups = {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
-    assert groups == {"leadsman-normalizer", "leadsman-detector", "leadsman-notifier-webhook"}
+    notifier = {"leadsman-notifier-webhook", "leadsman-notifier.ocsf"}
+    assert groups == {"leadsman-normalizer", "leadsman-detector", *notifier}
 
 
 def test_latency_is_told_by_hop(scraped):
