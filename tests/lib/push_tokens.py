@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from leadsman_ingest_gcp.tokens import Expected, read_keys
 
 NOW = int(time.time())
+DAY_S = 86_400  # the tokens are made when the tests are collected: a long run must not outlive what they are to be
 EMAIL = "push@example-project.iam.gserviceaccount.com"
 AUDIENCE = "https://ingest.example.com/pubsub/push"
 EXPECTED = Expected(frozenset({AUDIENCE}), frozenset({EMAIL}))
@@ -26,7 +27,7 @@ CLAIMS = {
     "email_verified": True,
     "sub": "1",
     "iat": NOW - 10,
-    "exp": NOW + 3590,
+    "exp": NOW + DAY_S,
 }
 
 
@@ -104,8 +105,8 @@ FORGED = {
     "no expiry": token(drop=("exp",)),
     "expiry as text": token(exp=str(NOW + 100)),
     "expiry true": token(exp=True),
-    "issued in the future": token(iat=NOW + 600),
-    "not before the future": token(nbf=NOW + 600),
+    "issued in the future": token(iat=NOW + DAY_S),
+    "not before the future": token(nbf=NOW + DAY_S),
     "not before as text": token(nbf="x"),
     "padding": f"{HEAD}=.{BODY}.{SIGNATURE}",
     "blanks inside": f"{HEAD}.{BODY} .{SIGNATURE}",

@@ -251,38 +251,79 @@ def consumer(
     )
 
 
+class Commits:
+    """Offsets to be committed: kept until the group took them, or until their partition is another worker's.
+
+    A group refuses commits while it rebalances. With cooperative assignment the partitions stay ours all the same, and
+    where no further record comes on them nothing else would ever commit what was refused.
+    """
+
+    def __init__(self, client: Consumer) -> None:
+        self._client = client
+        self._due: dict[tuple[str, int], int] = {}
+
+    def add(self, messages: Iterable[Message]) -> None:
+        """All that came of these is acknowledged: what follows the last one of each partition is due."""
+        self._due.update(((m.topic() or "", m.partition() or 0), (m.offset() or 0) + 1) for m in messages)
+
+    def commit(self) -> None:
+        """Commit what is due; what the group refuses stays due. Raises KafkaException when nothing gets through."""
+        self._commit(self._due)
+
+    def revoked(self, client: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002 - confluent-kafka's form
+        """Partitions are about to go to another: the last moment for what is due of them."""
+        gone = {(at.topic, at.partition) for at in partitions}
+        try:
+            self._commit({at: offset for at, offset in self._due.items() if at in gone})
+        finally:
+            self.forget(gone)
+
+    def lost(self, client: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002
+        """Partitions are another's already: what was due of them comes again there."""
+        self.forget((at.topic, at.partition) for at in partitions)
+
+    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Leave uncommitted what is due of these partitions, (topic, partition)."""
+        for at in list(partitions):
+            self._due.pop(at, None)
+
+    def _commit(self, due: Mapping[tuple[str, int], int]) -> None:
+        for topic, partition in _committed(self._client, [TopicPartition(*at, offset) for at, offset in due.items()]):
+            self._due.pop((topic, partition), None)
+
+
 def consume_loop(
     client: Consumer,
     topics: Sequence[str],
-    handle: Callable[[list[Message]], bool | None],
+    handle: Callable[[list[Message]], Iterable[Message] | None],
     stopping: Callable[[], bool],
     *,
     batch: int = 500,
     wait_s: float = 0.05,
     group: str = "",
     assigned: Callable[[Consumer, list[TopicPartition]], None] | None = None,
+    commits: Commits | None = None,
 ) -> None:
     """Read batches, hand each to `handle`, then commit what it held. The lag of `group` is told where it is named.
 
     `handle` returns only when everything that came of the batch is acknowledged; what it raises ends the loop with
-    the offsets uncommitted, so that the records come again. Where it returns False it has committed what
-    may be. On return the group is left in good order. `assigned` is called with
-    partitions that are given to us.
+    the offsets uncommitted, so that the records come again. Where it returns records, these alone are
+    committed. On return the group is left in good order. `assigned` is called with partitions that are given to us.
     """
-    if assigned is None:
-        client.subscribe(list(topics))
-    else:
-        client.subscribe(list(topics), on_assign=assigned)
+    commits = commits or Commits(client)
+    callbacks = {"on_revoke": commits.revoked, "on_lost": commits.lost}
+    client.subscribe(list(topics), **callbacks, **({} if assigned is None else {"on_assign": assigned}))
     lag, look_at = metrics.Lag(group), 0.0
     try:
         while not stopping():
             if group and time.monotonic() >= look_at:
                 lag.tell(behind(client))
                 look_at = time.monotonic() + LAG_EVERY_S
-            messages = client.consume(batch, timeout=wait_s)
-            good = [m for m in messages if not fatal(m)]
-            if good and handle(good) is not False:
-                commit(client, good)
+            good = [m for m in client.consume(batch, timeout=wait_s) if not fatal(m)]
+            if good:
+                done = handle(good)
+                commits.add(good if done is None else done)
+            commits.commit()
     finally:
         client.close()
         lag.tell({})
@@ -305,36 +346,37 @@ def behind(client: Consumer) -> dict[tuple[str, int], int]:
     return found
 
 
-def commit(client: Consumer, messages: Iterable[Message]) -> None:
-    """Commit the offset after the last record of each partition. Partitions taken away meanwhile are passed over."""
-    last = {(m.topic(), m.partition()): m.offset() for m in messages}
-    _commit(client, [TopicPartition(t or "", p or 0, (o or 0) + 1) for (t, p), o in last.items()])
-
-
 def commit_offsets(client: Consumer, topic: str, offsets: Mapping[int, int]) -> None:
-    """Commit these offsets, by partition, as `commit` does."""
-    _commit(client, [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
+    """Commit these offsets, by partition. What the group refuses, since it rebalances, is passed over."""
+    _committed(client, [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
 
 
-def _commit(client: Consumer, offsets: list[TopicPartition]) -> None:
-    if not offsets:
-        return
-    for attempt in range(5):
+REFUSED = (
+    KafkaError._NO_OFFSET,  # noqa: SLF001
+    KafkaError._STATE,  # noqa: SLF001
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+
+
+def _committed(client: Consumer, offsets: list[TopicPartition]) -> list[tuple[str, int]]:
+    """Commit; returns the partitions, (topic, partition), of which the group took it.
+
+    A group that rebalances refuses. Raises KafkaException where five attempts failed of anything else.
+    """
+    for attempt in range(5) if offsets else ():
         try:
-            client.commit(offsets=offsets, asynchronous=False)
-            return
+            answer = client.commit(offsets=offsets, asynchronous=False) or []
         except KafkaException as error:
-            code = error.args[0].code()
-            if code in (KafkaError._NO_OFFSET, KafkaError._STATE, KafkaError.ILLEGAL_GENERATION):  # noqa: SLF001
-                return  # rebalanced: whoever has the partition now reads these records again
-            if code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS) or attempt == 4:
-                if attempt == 4 and code not in (
-                    KafkaError.UNKNOWN_MEMBER_ID,
-                    KafkaError.REBALANCE_IN_PROGRESS,
-                ):
-                    raise
-                return
+            if error.args[0].code() in REFUSED:
+                return []
+            if attempt == 4:
+                raise
             time.sleep(0.2 * (attempt + 1))
+        else:
+            return [(at.topic, at.partition) for at in answer if at.error is None]
+    return []
 
 
 def fatal(message: Message) -> bool:

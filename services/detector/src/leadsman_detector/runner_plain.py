@@ -9,7 +9,7 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from leadsman_common.kafka import commit, consume_loop, consumer
+from leadsman_common.kafka import Commits, consume_loop, consumer
 from leadsman_common.stopping import on_signals
 from leadsman_detector.runner import TICK_S, Handler, Record, Source, Tick, no_tick
 from leadsman_detector.watchdog import Watchdog
@@ -48,13 +48,15 @@ class PlainRunner:
             },
         )
 
+        commits = Commits(client)
+
         def stopping() -> bool:
             now = time.monotonic()
             if now - self._looked >= LOOK_S:
                 self._look(client)
                 self._looked = now
             if now - self._ticked >= TICK_S:
-                self._rewind(client, loop.run(tick()))
+                self._rewind(client, commits, loop.run(tick()))
                 self._ticked = time.monotonic()
                 if self._held:
                     watchdog.progress()  # nothing may be new, and what is held waits for the state
@@ -62,20 +64,21 @@ class PlainRunner:
 
         with asyncio.Runner() as loop:
 
-            def handle(messages: list[Message]) -> bool:
+            def handle(messages: list[Message]) -> list[Message]:
                 self._behind = True
                 done = loop.run(handler([record_of(m) for m in messages]))
                 watchdog.progress()
                 if not done:
                     self._held.update(m.partition() or 0 for m in messages)
-                commit(client, [m for m in messages if m.partition() not in self._held])
-                return False
+                return [m for m in messages if m.partition() not in self._held]
 
             watchdog.start()
             try:
                 wait_s = source.fetch_wait_ms / 1000
                 size, group = source.batch, source.group
-                consume_loop(client, [source.topic], handle, stopping, batch=size, wait_s=wait_s, group=group)
+                consume_loop(
+                    client, [source.topic], handle, stopping, batch=size, wait_s=wait_s, group=group, commits=commits
+                )
             finally:
                 watchdog.stop()
 
@@ -87,11 +90,12 @@ class PlainRunner:
         """Whether records wait, as of the last look; while a batch is in hand they do."""
         return self._behind
 
-    def _rewind(self, client: Consumer, offsets: Mapping[int, int]) -> None:
+    def _rewind(self, client: Consumer, commits: Commits, offsets: Mapping[int, int]) -> None:
         """Read partitions again. One that is not ours starts at its committed offset where it is."""
         if not offsets:
             return
         assigned = {at.partition for at in client.assignment()}
+        commits.forget((self._source.topic, partition) for partition in offsets)
         for partition, offset in offsets.items():
             if partition in assigned:
                 client.seek(TopicPartition(self._source.topic, partition, offset))
