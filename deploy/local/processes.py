@@ -206,6 +206,9 @@ def locked(path: Path) -> Iterator[None]:
             _held.remove(handle.fileno())
 
 
+_WAIT = ("-o", "DPkg::Lock::Timeout=300")  # another may install something just now
+
+
 def ensure_command(command: str, packages: Mapping[str, str]) -> str:
     """Return the path of `command`, installing it as root where a package manager is there; else StackError.
 
@@ -214,7 +217,7 @@ def ensure_command(command: str, packages: Mapping[str, str]) -> str:
     if path := shutil.which(command):
         return path
     install = {
-        "apt-get": ["apt-get", "install", "-y", "--no-install-recommends"],
+        "apt-get": ["apt-get", *_WAIT, "install", "-y", "--no-install-recommends"],
         "dnf": ["dnf", "install", "-y"],
         "apk": ["apk", "add", "--no-cache"],
     }
@@ -222,7 +225,7 @@ def ensure_command(command: str, packages: Mapping[str, str]) -> str:
         if os.geteuid() == 0 and shutil.which(manager):
             env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             if manager == "apt-get":
-                subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True, env=env)
+                subprocess.run(["apt-get", *_WAIT, "update", "-q"], check=False, capture_output=True, env=env)
             subprocess.run([*install[manager], package], check=False, capture_output=True, env=env)
             if path := shutil.which(command):
                 return path
