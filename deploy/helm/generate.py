@@ -57,6 +57,7 @@ THE_CHARTS = {f.name for f in dataclasses.fields(Common)} | {
     "clusters",
     "audit_senders",
     "kafka_sources",
+    "notify_config",
     "listen_host",
     "listen_port",
     "listen_tls_cert",

@@ -1,18 +1,26 @@
 """Plays records with known alerts into the stack of docker compose, however often it breaks, and tells what came.
 
-Runs inside the demo image (run.sh).
-play N SECONDS   produces N records to the raw topics over that time, keyed and headed as ingest would, and tries again
-                 until Kafka has each
-check N          waits until the alerts on the topic, and those at the receiver, are what the same records give in one
-                 process without a broker; exits 1 when some are missing or too many
+Runs inside the demo image (run.sh), whose steps it paces: by what was fed and what came out, never by the clock alone.
+play A_SECOND    produces records to the raw topics at that pace, keyed and headed as ingest would, trying again until
+                 Kafka has each, and tells their number at the end
+stop             has `play` end
+more RECORDS ALERTS [SERVICE WORKERS]
+                 waits until that many more records were played and that many more alerts have come to the receiver;
+                 and until SERVICE has just that many workers, of which each has handled something
+check N          waits until the alerts on the topic, and those at the receiver, are what the first N records give in
+                 one process without a broker; exits 1 when some are missing or too many
 receive          takes what the notifier posts, and tells the ids at GET /
 """
 
+import itertools
 import json
+import re
+import socket
 import sys
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import mix
@@ -24,12 +32,15 @@ from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer, DeliveryFailed, Outgoing, consumer
 from leadsman_common.settings import Common, load
 
-PART = 200
-WAIT_S = 180.0
+PART = 100
+MOST = 10_000_000  # records, of which as many are played as the test takes
+WAIT_S = 240.0
+PLAYED, STOP = Path("/tmp/played"), Path("/tmp/stop")
+_RECEIVED = re.compile(r"^leadsman_received_total\{.*\} (\S+)$", re.MULTILINE)
 
 
-def samples(count):
-    return list(enumerate(mix.samples(count, stories=0.2)))
+def samples():
+    return enumerate(mix.samples(MOST, stories=0.2))
 
 
 def outgoing(n, sample):
@@ -37,28 +48,68 @@ def outgoing(n, sample):
     return Outgoing(f"raw.{sample.cluster.cloud}", raw.key(), raw.value, raw.headers())
 
 
-def play(count, seconds):
-    settings, todo = load(Common), samples(count)
-    began, producer = time.monotonic(), None
-    for first in range(0, len(todo), PART):
-        time.sleep(max(0.0, began + seconds * first / len(todo) - time.monotonic()))
-        while True:
+def play(a_second):
+    settings, todo = load(Common), samples()
+    began, producer, count = time.monotonic(), None, 0
+    while not STOP.exists():
+        time.sleep(max(0.0, min(began + count / a_second - time.monotonic(), 1.0)))
+        part = list(itertools.islice(todo, PART))
+        while part:
             try:
                 producer = producer or AckedProducer(settings.kafka_bootstrap)
-                producer.send(outgoing(n, s) for n, s in todo[first : first + PART])
+                producer.send(outgoing(n, s) for n, s in part)
                 break
             except (KafkaException, DeliveryFailed, TimeoutError) as error:
                 print(f"feed: Kafka is away, trying again: {error}", flush=True)
                 producer = None
                 time.sleep(1)
+        count += len(part)
+        told = PLAYED.with_suffix(".new")
+        told.write_text(str(count), encoding="utf-8")
+        told.rename(PLAYED)
     print(f"feed: {count} records played in {time.monotonic() - began:.0f} s", flush=True)
     return 0
+
+
+def played():
+    return int(PLAYED.read_text(encoding="utf-8")) if PLAYED.exists() else 0
+
+
+def more(records, alerts, service="", workers=0):
+    began, fed, came = time.monotonic(), played(), len(delivered())
+    while True:
+        more_fed, more_came = played() - fed, len(delivered()) - came
+        each = handled(service) if service else []
+        enough = more_fed >= records and more_came >= alerts and len(each) == workers and all(each)
+        if enough or time.monotonic() > began + WAIT_S:
+            break
+        time.sleep(1)
+    told = f"; records by {service}: {each}" if service else ""
+    print(f"feed: {more_fed} more records, {more_came} more alerts in {time.monotonic() - began:.0f} s{told}")
+    return 0 if enough else 1
+
+
+def handled(service):
+    """What each worker of a service has received, by its own metrics; 0 where it does not answer."""
+    try:
+        found = {where[4][0] for where in socket.getaddrinfo(service, 8080, socket.AF_INET, socket.SOCK_STREAM)}
+    except OSError:
+        return []
+    return [of_worker(address) for address in sorted(found)]
+
+
+def of_worker(address):
+    try:
+        with urllib.request.urlopen(f"http://{address}:8080/metrics", timeout=10) as answer:
+            return sum(int(float(value)) for value in _RECEIVED.findall(answer.read().decode()))
+    except OSError:
+        return 0
 
 
 def expected(count):
     """The ids that a scan of the same records gives."""
     scanner = Scanner(load_rules(()))
-    scanner.take(mix.raw_of(sample, n) for n, sample in samples(count))
+    scanner.take(mix.raw_of(sample, n) for n, sample in itertools.islice(samples(), count))
     return set(scanner.found.alerts)
 
 
@@ -110,10 +161,18 @@ class Receiver(BaseHTTPRequestHandler):
 
 def receive():
     ThreadingHTTPServer(("0.0.0.0", 8000), Receiver).serve_forever()  # noqa: S104 - inside its container
+    return 0
+
+
+def main(what, *rest):
+    if what == "play":
+        return play(float(rest[0]))
+    if what == "stop":
+        return STOP.touch()
+    if what == "more":
+        return more(int(rest[0]), int(rest[1]), *rest[2:3], *map(int, rest[3:4]))
+    return check(int(rest[0])) if what == "check" else receive()
 
 
 if __name__ == "__main__":
-    what, *rest = sys.argv[1:]
-    if what == "receive":
-        receive()
-    sys.exit(play(int(rest[0]), float(rest[1])) if what == "play" else check(int(rest[0])))
+    sys.exit(main(*sys.argv[1:]))

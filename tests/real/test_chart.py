@@ -32,6 +32,9 @@ REFUSED = {
     "notifier.secretKeys={slack}": "at '/notifier/secretKeys/0': value must be one of 'slack_url'",
     "notifier.secretKeys={slack_url}": "notifier.secretKeys is set and existingSecret is not",
     "notifier.existingSecret=s": "name the settings that it holds in secretKeys",
+    "notifier.existingSecret=s,notifier.secretKeys={slack_url},notifier.notifyConfigMap=c": "stand in notify.yaml",
+    "notifier.channelsSecret=s": "notifyConfigMap, whose notify.yaml names its files, is not",
+    "notifier.settings.notify_config=x": "additional properties 'notify_config' not allowed",
     "notifer.replicas=1": "additional properties 'notifer' not allowed",
     "normalizer.autoscaling.kind=vpa": "value must be one of 'none', 'hpa', 'keda'",
     "kafka.bootstrap=": "kafka.bootstrap is not set",
@@ -247,6 +250,19 @@ def test_kafka_and_redis_over_tls():
     assert url == "rediss://redis.example.com:6380/0?ssl_ca_certs=/etc/leadsman/redis-ca/ca.crt"
 
 
+def test_channels_of_a_file():
+    found = chart.template("-f", str(chart.SETS["redis-tls"]))
+    (pod,) = (pod for pod in chart.pods(found) if pod["metadata"]["name"] == "rel-leadsman-notifier-pod")
+    (container,) = pod["spec"]["containers"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+    assert env["LEADSMAN_NOTIFY_CONFIG"] == "/etc/leadsman/notify/notify.yaml"
+    assert env["LEADSMAN_CLUSTERS"] == "/etc/leadsman/clusters/clusters.yaml"
+    volumes = {volume.pop("name"): volume for volume in pod["spec"]["volumes"]}
+    assert volumes["notify"] == {"configMap": {"name": "leadsman-notify"}}
+    assert volumes["channels"] == {"secret": {"secretName": "leadsman-channels", "defaultMode": 0o440}}
+    assert {"/etc/leadsman/notify", "/etc/leadsman/channels"} <= {m["mountPath"] for m in container["volumeMounts"]}
+
+
 def test_the_small_profile_fits_two_cores():
     """With Kafka (1 GiB, half a core) and Redis (512 MiB) of compose, on a node of 2 CPUs and 4 GiB."""
     found = chart.template(
@@ -324,6 +340,10 @@ def notes(tmp_path_factory):
 )
 def test_notes_say_what_is_worth_knowing(notes, values, said):
     assert said in notes("--set", values)
+
+
+def test_notes_know_of_a_notify_yaml(notes):
+    assert "log only" not in notes("--set", "notifier.notifyConfigMap=c")
 
 
 def test_notes_say_no_more_than_that(notes):

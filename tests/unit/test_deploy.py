@@ -81,3 +81,13 @@ def test_a_container_has_no_more_than_it_needs(name):
     assert service["mem_limit"]
     assert service["healthcheck"]
     assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_only_the_detector_has_redis():
+    with_redis = {
+        name
+        for name, service in COMPOSE["services"].items()
+        if "LEADSMAN_REDIS_URL" in service.get("environment", {}) or "redis" in service.get("depends_on", {})
+    }
+    assert with_redis == {"detector"}
+    assert {p.parent.name for p in LOCKS if any(pin.startswith("redis==") for pin in pins(p))} == {"cli", "detector"}

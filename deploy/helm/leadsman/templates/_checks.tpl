@@ -63,6 +63,10 @@
 {{- if not (has "eventhubs_connection" (include "leadsman.section" (dict "root" $ "key" "ingestAzure") | fromJson).secretKeys) }}{{ fail "ingestAzure: existingSecret with secretKeys={eventhubs_connection} is not set: the connection string of the Event Hubs namespace" }}{{ end }}
 {{- end }}
 {{- if and $values.ingestKafka.enabled (not $values.ingestKafka.sourcesConfigMap) }}{{ fail "ingestKafka.sourcesConfigMap is not set: a ConfigMap whose key sources.yaml names the topics to read" }}{{ end }}
+{{- with $values.notifier }}
+{{- if and .notifyConfigMap .secretKeys }}{{ fail "notifier.secretKeys: with notifyConfigMap the channels and their secrets stand in notify.yaml (url_file: /etc/leadsman/channels/KEY, of channelsSecret)" }}{{ end }}
+{{- if and .channelsSecret (not .notifyConfigMap) }}{{ fail "notifier.channelsSecret is set and notifyConfigMap, whose notify.yaml names its files, is not" }}{{ end }}
+{{- end }}
 {{- with $values.ingestGcp }}
 {{- if .enabled }}
 {{- $section := include "leadsman.section" (dict "root" $ "key" "ingestGcp") | fromJson }}
