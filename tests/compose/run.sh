@@ -43,10 +43,17 @@ SECONDS=0
 
 say "from nothing: build"
 compose --profile '*' down -v --remove-orphans >/dev/null 2>&1 || true
+# a build may reach no Maven repository where this machine does: the archive is then built in as it is
+version=$(sed -n 's/^ARG APICURIO=//p' Dockerfile)
+if [ ! -f "deploy/compose/schema-registry/apicurio-registry-app-$version-all.tar.gz" ] && command -v mvn >/dev/null; then
+    mvn -q -B dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$version:tar.gz:all" -DoutputDirectory=deploy/compose/schema-registry
+fi
 "${base[@]}" --profile '*' build -q
 demo build -q demo
-say "up --wait"
-"${base[@]}" up --wait
+say "up --wait, with the schema registry"
+LEADSMAN_SCHEMA_REGISTRY_URL=http://schema-registry:8080/apis/ccompat/v7 "${base[@]}" --profile registry up --wait
+"${base[@]}" logs init | grep "registered: .*audit.events-value"
+"${base[@]}" --profile registry rm -sf schema-registry >/dev/null 2>&1
 "${base[@]}" ps --format '{{.Service}} {{.Status}}'
 
 say "the demo"
