@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
+import otlp
 import pytest
+
+
+@pytest.fixture(scope="package")
+def collector():
+    """An OpenTelemetry collector that every record's trace is sent to."""
+    with otlp.Collector() as collector:
+        yield collector
 
 
 @pytest.fixture(scope="package")
@@ -13,12 +21,17 @@ def receiver(local):
 
 
 @pytest.fixture(scope="package")
-def stream(local, run_dir, stack, moto_endpoint, pubsub_emulator, receiver):
+def stream(local, run_dir, stack, moto_endpoint, pubsub_emulator, receiver, collector):
     """The running pipeline of deploy/local/pipeline.py. Its Redis database is not the one that other tests empty."""
     kit = local("pipeline")
     redis_url = stack.redis_url.removesuffix("/0") + "/1"
     world = kit.World(stack.bootstrap, redis_url, moto_endpoint, pubsub_emulator, receiver.url)
-    with kit.Pipeline(run_dir, world) as pipeline:
+    traced = {
+        "LEADSMAN_TRACES_ENDPOINT": collector.url,
+        "LEADSMAN_TRACES_SAMPLE": "1",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
+    with kit.Pipeline(run_dir, world, extra=traced) as pipeline:
         pipeline.services.start_all(pipeline.service_names())
         yield pipeline
 

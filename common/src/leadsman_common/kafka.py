@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from leadsman_common import metrics
+from leadsman_common import metrics, traces
 from leadsman_common.errors import TooManyBadRecords
 from leadsman_common.kafka_tokens import for_librdkafka
 from leadsman_common.raw import MAX_VALUE_BYTES, Bad
@@ -58,8 +58,12 @@ class AckedProducer:
         *,
         linger_ms: int = 5,
         timeout_s: float = 30,
+        begins_traces: bool = False,
     ) -> None:
+        """`begins_traces`: for ingest, whose records are the first of their traces where there are any."""
         self.timeout_s = timeout_s
+        spans = traces.spans() if begins_traces else None
+        self._hop = None if spans is None else spans.hop()
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {
@@ -80,13 +84,16 @@ class AckedProducer:
 
     def enqueue(self, record: Outgoing) -> None:
         """Queue one record, waiting where the queue is full. `flush` says whether it arrived."""
+        headers = list(record.headers)
+        if self._hop is not None and self._hop.chosen():
+            headers.append(self._hop.begin(record.topic, headers).header)
         while True:
             try:
                 self._producer.produce(
                     record.topic,
                     value=record.value,
                     key=record.key,
-                    headers=list(record.headers),
+                    headers=cast("list[tuple[str, str | bytes | None]]", headers),
                     partition=record.partition,
                 )
                 return
@@ -100,6 +107,13 @@ class AckedProducer:
 
     def flush(self) -> None:
         """Wait for all that was queued. Raises DeliveryFailed if anything was not acknowledged."""
+        if self._hop is None:
+            self._flush()
+        else:
+            with self._hop:
+                self._flush()
+
+    def _flush(self) -> None:
         left = self._producer.flush(self.timeout_s + 5)
         self._raise()
         if left:

@@ -234,7 +234,7 @@ class Relay:
 def serve(service: str, settings: Common, log: Any, broker: Broker, sources: Iterable[Source], limits: Limits) -> None:
     """A whole service of it: read until SIGTERM, with /healthz, /readyz and /metrics. Call it in the main thread."""
     stop = on_signals()
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
+    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
     relay = Relay(service, broker, sources, producer, stop, log, prefix=settings.topic_prefix, limits=limits)
     with listening(
         settings,

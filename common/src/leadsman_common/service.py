@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from leadsman_common import health, logs, metrics
+from leadsman_common import health, logs, metrics, traces
 from leadsman_common.rotation import Rotation, may_start_anew, secret_files, start_anew
 from leadsman_common.settings import Common, SettingError, load, shown
 
@@ -40,6 +40,7 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
     rotation = Rotation(secret_files(os.environ, settings), lambda: load(settings_class), log, settings.secrets_look_s)
     rotation.start()
     try:
+        traces.start(service, settings)
         body(settings, log)
     except SettingError as error:
         log.critical("cannot start", reason=str(error))
@@ -48,6 +49,8 @@ def run(service: str, settings_class: type[S], body: Callable[[S, Any], None], *
         metrics.failed("fatal")
         log.exception("left: what was not acknowledged is not committed")
         return broken
+    finally:
+        traces.stop()
     log.info("stopped: what was read is acknowledged and committed")
     if may_start_anew(rotation):
         start_anew()

@@ -158,3 +158,7 @@ class Common:
     secrets_look_s: float = setting(
         "how often files of secrets and certificates are looked at for changes, in seconds; 0: never", 30.0
     )
+    traces_endpoint: str = setting(
+        "OTLP/HTTP collector that OpenTelemetry traces are sent to, http://HOST:4318; empty: there are none", ""
+    )
+    traces_sample: float = setting("share of the records that ingest begins a trace for, 0 to 1", 0.01)

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from leadsman_common import metrics
+from leadsman_common import metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
 from leadsman_common.avro import alert_codec
@@ -42,6 +42,7 @@ from leadsman_detector.state_redis import Exchanged, Span, StateGap
 from leadsman_detector.state_topic import Topics, outlives_a_day
 from leadsman_detector.state_topic import outgoing as outgoing_state
 from leadsman_detector.timers import Place, clamped, reached
+from leadsman_detector.tracing import NONE, Taken, take, traced
 
 SERVICE = "detector"
 STAGE = "detect"
@@ -75,6 +76,7 @@ class BatchHandler:
         earliest: Callable[[int], int],
         reader: Reader,
         name: str,
+        group: str = "",
         rules_reload_s: float = 10.0,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_rules: Callable[[], RuleSet | None] | None = None,
@@ -96,6 +98,7 @@ class BatchHandler:
         self._positions = Positions()
         self._reader = reader
         self._name = name
+        self._group = group
         self._progress: dict[Place, int] = {}
         self._timers_due_ms = 0
         self._digests = Digests(rules_reload_s)
@@ -110,7 +113,8 @@ class BatchHandler:
 
         False where the state could not be asked: what needs no state was raised, and the batch must come again.
         """
-        with BATCH_SECONDS.labels(SERVICE).time():
+        with BATCH_SECONDS.labels(SERVICE).time(), traces.hop() as hop:
+            taken = NONE if hop is None else take(hop, records, self._group)
             if self._new_rules is not None and (rules := self._new_rules()) is not None:
                 self._detector = Detector(rules)
             now_us = self._clock_us()
@@ -118,13 +122,13 @@ class BatchHandler:
             try:
                 alerts, kept = await self._judge(plan, records, now_us)
             except StateUnavailable:
-                await self._judge_alone(plan, records)
+                await self._judge_alone(plan, records, taken)
                 return False
             self._came_to(plan, now_us)
             dead = [(records[index], reason) for index, reason in plan.dead]
             self._count(records, dict(plan.dead))
             if alerts or dead or kept:
-                await self._send(alerts, dead, kept)
+                await self._send(alerts, dead, kept, taken)
         topic = records[0].topic
         RECEIVED.labels(SERVICE, topic).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
@@ -218,11 +222,11 @@ class BatchHandler:
         self._positions.handled(spans, told=told)
         return alerts, kept
 
-    async def _judge_alone(self, plan: Plan, records: Sequence[Record]) -> None:
+    async def _judge_alone(self, plan: Plan, records: Sequence[Record], taken: Taken) -> None:
         """Raise what needs no state. The detector starts afresh: it may remember what the state never got."""
         alone = list({raised.alert["id"]: raised.alert for raised in plan.raised}.values())
         if alone:
-            await self._send(alone, [], [])
+            await self._send(alone, [], [], taken)
         self._detector = Detector(self._detector.rules)
         for span in self._positions.spans(records):
             self._positions.missed(span.partition, span.first)
@@ -267,9 +271,30 @@ class BatchHandler:
             else:
                 self._cap.good()
 
-    async def _send(self, alerts: list[Alert], dead: list[tuple[Record, str]], kept: list[Outgoing]) -> None:
-        out = [*kept, *(outgoing(self._topics.alerts, alert) for alert in alerts)]
+    async def _send(
+        self, alerts: list[Alert], dead: list[tuple[Record, str]], kept: list[Outgoing], taken: Taken = NONE
+    ) -> None:
+        with traces.hop() as hop:
+            sent = (outgoing(self._topics.alerts, alert) for alert in alerts)
+            out = [*kept, *(sent if hop is None else traced(hop, sent, alerts, taken))]
+            await self._produce(out, dead, taken)
+        for alert in alerts:
+            ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
+            _log.info("alert", **described(alert))
+        if alerts:
+            PRODUCED.labels(SERVICE, self._topics.alerts).inc(len(alerts))
+        if kept:
+            PRODUCED.labels(SERVICE, self._topics.state).inc(len(kept))
+        if dead:
+            topic = dead[0][0].topic + ".dlq"
+            PRODUCED.labels(SERVICE, topic).inc(len(dead))
+            DEAD_LETTERED.labels(SERVICE, topic).inc(len(dead))
+
+    async def _produce(self, out: list[Outgoing], dead: list[tuple[Record, str]], taken: Taken) -> None:
+        """Have Kafka acknowledge these, and the dead letters."""
         for record, reason in dead:
+            if span := taken.get((record.topic, record.partition, record.offset)):
+                span.failed("InvalidEvent", reason)
             _log.error(
                 "record dead-lettered",
                 topic=record.topic,
@@ -289,17 +314,6 @@ class BatchHandler:
             )
             out.append(dead_letter(bad))
         await asyncio.to_thread(self._producer.send, out)
-        for alert in alerts:
-            ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
-            _log.info("alert", **described(alert))
-        if alerts:
-            PRODUCED.labels(SERVICE, self._topics.alerts).inc(len(alerts))
-        if kept:
-            PRODUCED.labels(SERVICE, self._topics.state).inc(len(kept))
-        if dead:
-            topic = dead[0][0].topic + ".dlq"
-            PRODUCED.labels(SERVICE, topic).inc(len(dead))
-            DEAD_LETTERED.labels(SERVICE, topic).inc(len(dead))
 
 
 def described(alert: Alert) -> dict[str, object]:

@@ -63,6 +63,7 @@ def make_handler(
         earliest=lambda partition: earliest_offset(source, partition),
         reader=GroupReader(source),
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        group=source.group,
         rules_reload_s=settings.rules_reload_s,
         new_rules=watch.take if watch else None,
     )

@@ -45,7 +45,9 @@ def _run(settings: Settings, log: Any, since: str) -> None:
     stop = on_signals()
     if since and not settings.log_groups:
         raise SettingError("LEADSMAN_LOG_GROUPS is not set: --since reads log groups")
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s)
+    producer = AckedProducer(
+        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
+    )
     outbox = Outbox(producer)
     intake = Intake(settings, outbox, log)
     inputs = Inputs(settings, Accounts(settings), intake, stop, log, since)

@@ -42,7 +42,7 @@ def _run(settings: Settings, log: Any) -> None:
             alive.append(server.alive)
         puller = None
         if settings.pubsub_subscriptions:
-            producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
+            producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
             options = {"api_endpoint": settings.pubsub_endpoint} if settings.pubsub_endpoint else None
             client = stack.enter_context(SubscriberClient(client_options=options))
             puller = pulling = Puller(settings, client, producer, stop, log)
@@ -59,7 +59,9 @@ def _pushed(settings: Settings, log: Any, stack: ExitStack) -> tuple[Outbox, Htt
     """Take pushes until the stack is closed."""
     keys = KeySet(settings.push_keys_url, log)
     stack.callback(keys.close)
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s)
+    producer = AckedProducer(
+        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
+    )
     outbox = Outbox(producer)
     stack.callback(outbox.close)
     push = Push(name("raw.gcp", settings.topic_prefix), keys, settings.expected(), log)

@@ -32,7 +32,9 @@ def _run(settings: Settings, log: Any) -> None:
     if senders is None:
         log.warning("LEADSMAN_AUDIT_ANYONE: whoever can connect may post audit events of any cluster")
     webhook = Webhook(name("raw.k8s", settings.topic_prefix), senders, log)
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s)
+    producer = AckedProducer(
+        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
+    )
     outbox = Outbox(producer)
     server = HttpServer(settings, webhook, outbox, service=SERVICE, log=log)
     server.start()

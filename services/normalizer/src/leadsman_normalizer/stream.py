@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Message
 
+from leadsman_common import traces
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import (
@@ -34,6 +35,9 @@ from leadsman_normalizer.key import partition_key
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.timing import Timing, Told
+
+if TYPE_CHECKING:
+    from leadsman_common.spans import Hop, Traced
 
 SERVICE = "normalizer"
 STAGE = "normalize"
@@ -74,7 +78,7 @@ class Stream:
 
     def handle(self, messages: list[Message]) -> None:
         """Normalize a batch and return when all that came of it is acknowledged."""
-        with BATCH_SECONDS.labels(SERVICE).time():
+        with BATCH_SECONDS.labels(SERVICE).time(), traces.hop() as hop:
             received: Counter[str] = Counter()
             dropped: Counter[str] = Counter()
             bad: Counter[str] = Counter()
@@ -83,9 +87,12 @@ class Stream:
             for message in messages:
                 received[message.topic() or ""] += 1
                 raw = _raw(message)
+                traced = None if hop is None else self._traced(hop, message)
                 try:
                     record = self._one(raw, message, timing)
                 except InvalidEvent as error:
+                    if traced is not None:
+                        traced.failed("InvalidEvent", error.reason)
                     letter = dead_message(message, error.reason, STAGE)
                     if bad.total() < LOGGED_A_BATCH:
                         self._log.warning("record dead-lettered", **_place(message), reason=error.reason)
@@ -100,13 +107,18 @@ class Stream:
                     self._note(raw, f"{NOT_OURS}:{_bounded(record.reason)}")
                 else:
                     produced += 1
-                    self._producer.enqueue(record)
+                    self._producer.enqueue(record if traced is None else record._replace(headers=(traced.header,)))
                     self._note(raw, MADE)
             for page in self._ledger.pages():
                 self._producer.enqueue(page)
             self._producer.flush()
         self._count(received, dropped, bad, produced)
         self._told.tell(timing, time.time() * 1000)
+
+    def _traced(self, hop: Hop, message: Message) -> Traced | None:
+        headers = cast("list[Header]", message.headers() or [])
+        place = message.topic() or "", message.partition() or 0, message.offset() or 0
+        return hop.process(*place, headers, self._settings.group_id)
 
     def _one(self, raw: RawEvent, message: Message, timing: Timing) -> Outgoing | Dropped:
         event = normalize(raw, self._clusters)

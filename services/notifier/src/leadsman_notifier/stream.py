@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from leadsman_common import metrics
+from leadsman_common import metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
 from leadsman_common.avro import alert_codec
@@ -43,6 +43,9 @@ from leadsman_notifier.message import rank
 from leadsman_notifier.outage import Backoff, Outage
 from leadsman_notifier.outbox import Outbox, Parcel, Place
 from leadsman_notifier.story import tell
+
+if TYPE_CHECKING:
+    from leadsman_notifier.tracing import Tracks
 
 SERVICE = "notifier"
 STAGE = "notify"
@@ -109,12 +112,20 @@ class ChannelStream:
             name,
             producer,
         )
+        self._tracks = self._make_tracks()
         # without a limit each alert is a message of its own, which has the same key when it is sent again
         self._announces = bool(config.limit_per_minute or config.group_by)
         self._owned: set[int] = set()
         self._paused = False
         self._committed_s = 0.0
         self._alarmed = False
+
+    def _make_tracks(self) -> Tracks | None:
+        if (spans := traces.spans()) is None:
+            return None
+        from leadsman_notifier.tracing import Tracks  # noqa: PLC0415 - only for those who want traces
+
+        return Tracks(spans, self.name, self._topic, group_id(self._settings, self.name))
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -195,6 +206,8 @@ class ChannelStream:
         commit_offsets(client, self._topic, offsets)
         for partition in gone:
             self._outbox.forget(partition)
+            if self._tracks is not None:
+                self._tracks.forget(partition)
         self._owned -= gone
         if self._owned:
             self._outbox.share(len(self._owned), self._producer.partitions(self._topic))
@@ -218,7 +231,10 @@ class ChannelStream:
         else:
             quiet = self._notify().plan.quiet_until(self.name, alert, datetime.now(UTC))
             result = self._outbox.accept(alert, place, clock_s(), quiet_until_s=quiet)
-        if result != "waiting":
+        if result == "waiting":
+            if self._tracks is not None:
+                self._tracks.take(message)
+        else:
             DELIVERIES.labels(self.name, result).inc()
 
     def _unwanted(self, alert: Alert) -> str:
@@ -277,6 +293,8 @@ class ChannelStream:
             sent.clear()
 
     def _observe(self, parcel: Parcel) -> None:
+        if self._tracks is not None:
+            self._tracks.settled(parcel)
         now_ms = time.time() * 1000
         metrics.hop("notify", self._source, min((p.timestamp_ms for p in parcel.places), default=0), now_ms)
         if not parcel.message.is_digest:
@@ -331,6 +349,8 @@ class ChannelStream:
         self._producer.send(self._undelivered(parcel, reason))
         self._deliveries.settled([parcel], told=False)
         self._outbox.dropped(parcel)
+        if self._tracks is not None:
+            self._tracks.settled(parcel, reason)
         DELIVERIES.labels(self.name, "undelivered").inc(parcel.message.total)
         self._log.error("alert not delivered", reason=reason, **_described(parcel))
         if not all(is_alarm(alert) for alert in parcel.message.alerts):
