@@ -11,21 +11,24 @@ from typing import Any
 
 import click
 
+from leadsman_cli.page import page
 from leadsman_common.alerts import Alert, iso_time
 from leadsman_common.avro import alert_codec, audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_common.schemas import schemas_dir
 from leadsman_common.settings import Common, SettingError, load
+from leadsman_common.timeline import draw
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
+from leadsman_common.visible import clean
 from leadsman_notifier.channel import Refused, Unavailable
 from leadsman_notifier.channels import open_channels
 from leadsman_notifier.config import Settings
 from leadsman_notifier.links import log_link
 from leadsman_notifier.message import single
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import clean, lines_of
+from leadsman_notifier.render import lines_of
 from leadsman_notifier.story import headline, tell
 
 MINUTE_US = 60_000_000
@@ -35,7 +38,13 @@ RAW_CHARS = 20_000
 
 @click.command()
 @click.argument("alert_id", metavar="ALERT")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or as JSON.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "html", "svg"]),
+    default="text",
+    help="For people: text, a page or its timeline alone; or JSON.",
+)
 @click.option("--days", type=float, default=30.0, show_default=True, help="How far back alerts are looked through.")
 def show(alert_id: str, output: str, days: float) -> int:
     """Show an alert, and the raw records that it was made of, by their offsets, as long as Kafka keeps them.
@@ -44,6 +53,9 @@ def show(alert_id: str, output: str, days: float) -> int:
     """
     reader, settings = _reader()
     alert = _find(reader, settings, alert_id, days)
+    if output in ("html", "svg"):
+        click.echo("".join(page([alert])) if output == "html" else draw(alert))
+        return 0
     raw = list(_raw_records(reader, settings, alert))
     if output == "json":
         click.echo(json.dumps({"alert": alert, "raw": raw}))

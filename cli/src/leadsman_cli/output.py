@@ -1,4 +1,4 @@
-"""How `leadsman scan` writes alerts: a table for people, JSON lines for tools."""
+"""How `leadsman scan` writes alerts: a table or a page for people, JSON lines for tools."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leadsman_cli.page import page
 from leadsman_common.alerts import Alert, iso_time, to_json
 
 COLOURS = {
@@ -57,4 +58,11 @@ def table(alerts: Sequence[Alert]) -> None:
         console.print(grid)
 
 
-WRITERS: Mapping[str, Callable[[Sequence[Alert]], None]] = {"table": table, "jsonl": jsonl}
+def as_page(alerts: Sequence[Alert]) -> None:
+    """One HTML page with the timelines of chains (page.py)."""
+    for piece in page(alerts):
+        sys.stdout.buffer.write(piece.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+WRITERS: Mapping[str, Callable[[Sequence[Alert]], None]] = {"table": table, "jsonl": jsonl, "html": as_page}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from leadsman_common.events import Actor, Cluster, ObjectRef, Source
 
@@ -35,6 +35,7 @@ class MatchedFact(TypedDict):
 
     field: str
     value: str
+    changed: NotRequired[bool]  # alerts of older releases lie in the state
 
 
 class Evidence(TypedDict):

@@ -28,7 +28,7 @@ from view import Screen, counters  # noqa: E402
 from watch import Watch  # noqa: E402
 
 from leadsman_cli.readers import Unreadable  # noqa: E402
-from leadsman_notifier.render import clean  # noqa: E402
+from leadsman_common.visible import clean  # noqa: E402
 
 _PLAY_S = 6.0
 _BOUND_S = 45.0  # for the alerts of the built-in stories, after the last record was played

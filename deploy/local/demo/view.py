@@ -17,7 +17,7 @@ from watch import Arrived, Hops, Watch
 
 from leadsman_common.alerts import Alert, Evidence, iso_time
 from leadsman_common.events import parse_action
-from leadsman_notifier.render import clean
+from leadsman_common.visible import clean
 
 CLOUDS = {"aws": "EKS", "gcp": "GKE", "azure": "AKS", "k8s": "k8s"}
 JOINS = {

@@ -242,6 +242,16 @@ def test_a_file_gives_its_alerts(tmp_path, capfd, data, count):
     assert all(a["evidence"][0]["source"]["file"] == str(path) for a in alerts)
 
 
+def test_the_page_of_a_scan(tmp_path, capfd):
+    path = tmp_path / "audit.log"
+    path.write_bytes(dump(native()))
+    assert main(["scan", "-o", "html", str(path)]) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith("<!doctype html>")
+    assert "privileged-container" in out
+    assert f"{path}:1" in out
+
+
 @pytest.mark.parametrize(
     ("form", "data", "action"),
     [

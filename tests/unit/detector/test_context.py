@@ -5,7 +5,7 @@ from leadsman_detector.context import context_of
 RULE = {"groups": [""], "resource_names": [], "non_resource_urls": [], "grants": [], "classes": []}
 EXEC = {**RULE, "verbs": ["create"], "resources": ["pods/exec"], "grants": ["exec"]}
 READ = {**RULE, "verbs": ["get", "list"], "resources": ["pods"]}
-NOTHING = {"role": None, "service": None, "exec": None}
+NOTHING = dict.fromkeys(("role", "binding", "service", "exec", "cloud_access", "cloud_link"))
 
 
 def context(facts, *decided):
@@ -36,6 +36,36 @@ def test_what_a_service_leads_to():
 def test_which_streams_were_asked_for():
     opened = {"container": "app", "stdin": True, "stdout": True, "stderr": False, "tty": False}
     assert context({"exec": opened}) == [("facts.exec.container", "app"), ("facts.exec", "stdin stdout")]
+
+
+def test_who_is_bound_to_what():
+    subjects = [
+        {"kind": "Group", "namespace": "", "name": "contractors"},
+        {"kind": "ServiceAccount", "namespace": "etl", "name": "loader"},
+    ]
+    assert context({"binding": {"role_kind": "ClusterRole", "role_name": "metrics", "subjects": subjects}}) == [
+        ("facts.binding.subjects", "Group contractors"),
+        ("facts.binding.subjects", "ServiceAccount etl/loader"),
+        ("facts.binding.role", "ClusterRole metrics"),
+    ]
+
+
+def test_who_may_enter_from_the_clouds_side():
+    access = {"principal_arn": "arn:aws:iam::1:role/x", "policy": "AmazonEKSEditPolicy", "scope": "namespace"}
+    assert context({"cloud_access": {**access, "groups": ["admins"], "namespaces": ["shop"]}}) == [
+        ("facts.cloud_access.policy", "AmazonEKSEditPolicy"),
+        ("facts.cloud_access.scope", "namespace"),
+        ("facts.cloud_access.principal_arn", "arn:aws:iam::1:role/x"),
+        ("facts.cloud_access.groups", "admins"),
+        ("facts.cloud_access.namespaces", "shop"),
+    ]
+
+
+def test_which_cloud_identity_is_linked():
+    assert context({"cloud_link": {"identity": "arn:aws:iam::1:role/x", "subjects": ["shop/api"]}}) == [
+        ("facts.cloud_link.identity", "arn:aws:iam::1:role/x"),
+        ("facts.cloud_link.subjects", "shop/api"),
+    ]
 
 
 def test_an_event_without_facts_has_none():

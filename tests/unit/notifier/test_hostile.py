@@ -4,7 +4,9 @@ import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
+import chains
 import jsonschema
 import pytest
 from hostile import STRINGS, hidden, mentions, poisoned
@@ -81,9 +83,12 @@ class Shown(HTMLParser):
 
 
 def parts_of(message):
-    plain, html = message.iter_parts()
+    plain, html = message.get_body(("plain",)), message.get_body(("html",))
     reader = Shown()
     reader.feed(html.get_content())
+    drawn = [
+        part.get_content().decode() for part in message.iter_attachments() if part.get_filename() == "timeline.svg"
+    ]
     assert reader.tags <= {"html", "body", "h3", "table", "tr", "th", "td", "p", "a", "code"}
     assert set(message.keys()) == {
         "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Leadsman-Key",
@@ -92,7 +97,8 @@ def parts_of(message):
     raw = message.as_bytes()
     head = raw.split(b"\n\n", 1)[0]
     assert not re.search(rb"(?im)^(bcc|cc):", head)
-    return [plain.get_content(), *reader.text, str(message["Subject"])]
+    texts_drawn = [t for svg in drawn for t in ET.fromstring(svg).itertext()]  # noqa: S314 - ours
+    return [plain.get_content(), *reader.text, str(message["Subject"]), *texts_drawn]
 
 
 def runs(payload):
@@ -342,6 +348,14 @@ def test_the_payload_is_what_the_service_documents(make_alert, channel, text):
         payload = RENDER[channel](message, tell(message, {}))
         jsonschema.validate(payload, SCHEMAS[channel])
         assert len(json.dumps(payload)) < {"teams": 28_000, "pagerduty": 512_000}.get(channel, 10**6)
+
+
+def test_a_mail_brings_the_timeline_of_a_chain(make_alert):
+    for evidence, count in ((chains.three()["evidence"], 1), (chains.three()["evidence"][:1], 0)):
+        message = single(make_alert(evidence=evidence))
+        made = mail.render(message, tell(message, {}), "a@b.example", ("c@d.example",))
+        kinds = [part.get_content_type() for part in made.walk()]
+        assert kinds.count("image/svg+xml") == count
 
 
 def test_the_keys_that_receivers_know_an_alert_by(make_alert):

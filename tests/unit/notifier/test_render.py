@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadsman_common import visible
 from leadsman_notifier import render
 from leadsman_notifier.channels import slack, stdout, webhook
 from leadsman_notifier.message import single
@@ -83,7 +84,7 @@ def texts_of(payload):
     ],
 )
 def test_clean(text, limit, expected):
-    assert render.clean(text, limit) == expected
+    assert visible.clean(text, limit) == expected
 
 
 @pytest.mark.parametrize(

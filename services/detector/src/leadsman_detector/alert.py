@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, alert_id
-from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
+from leadsman_common.events import Actor, AuditEvent, Cluster, Flag, ObjectRef, touches
 from leadsman_detector.context import context_of
 from leadsman_detector.form import Correlation, Rule
 from leadsman_detector.history import ObjectKey
@@ -148,7 +148,23 @@ def _matched(match: Match) -> list[MatchedFact]:
     pairs = dict.fromkeys((m.leaf.path, _text(m.value)) for m in match.leaves)
     context = context_of(match.event, ((m.leaf.path, m.value) for m in match.leaves if isinstance(m.value, str)))
     pairs |= dict.fromkeys((path, _text(text)) for path, text in context)
-    return [{"field": path, "value": value} for path, value in list(pairs)[:MAX_MATCHED]]
+    made_so = _made_so(match.event)
+    return [{"field": path, "value": value, "changed": made_so(path)} for path, value in list(pairs)[:MAX_MATCHED]]
+
+
+def _made_so(event: AuditEvent) -> Callable[[str], bool]:
+    """Which facts an event has changed: those that its request set, where it took effect."""
+    facts = event["facts"]
+    writes = event["verb"] in ("create", "update", "patch") or event["flags"] & Flag.CLOUD_CALL
+    if facts is None or not writes or not event["outcome"]["effective"] or event["dryRun"]:
+        return lambda _: False
+    touched = facts["touched"]
+    # who opens a session or takes a credential changes nothing
+    return lambda path: (
+        path.startswith("facts.")
+        and not path.startswith(("facts.exec", "facts.token", "facts.cloud_assume"))
+        and touches(touched, path.removeprefix("facts."))
+    )
 
 
 def _text(value: Any) -> str:

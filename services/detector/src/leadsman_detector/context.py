@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from leadsman_common.events import AuditEvent, ExecFacts, PolicyRuleFacts, RoleFacts, ServiceFacts
+from leadsman_common.events import (
+    AuditEvent,
+    BindingFacts,
+    CloudAccessFacts,
+    CloudLinkFacts,
+    ExecFacts,
+    PolicyRuleFacts,
+    RoleFacts,
+    ServiceFacts,
+)
 
 Told = tuple[str, str]  # a field, a text
 
@@ -17,10 +26,16 @@ def context_of(event: AuditEvent, decided: Iterable[tuple[str, object]]) -> Iter
     pairs = set(decided)
     if facts["role"] is not None:
         yield from _role(facts["role"], pairs)
+    if facts["binding"] is not None:
+        yield from _binding(facts["binding"])
     if facts["service"] is not None:
         yield from _service(facts["service"])
     if facts["exec"] is not None:
         yield from _exec(facts["exec"])
+    if facts["cloud_access"] is not None:
+        yield from _access(facts["cloud_access"])
+    if facts["cloud_link"] is not None:
+        yield from _link(facts["cloud_link"])
 
 
 def _role(role: RoleFacts, decided: set[tuple[str, object]]) -> Iterator[Told]:
@@ -59,3 +74,30 @@ def _exec(opened: ExecFacts) -> Iterator[Told]:
     asked = [name for name in ("stdin", "stdout", "stderr", "tty") if opened[name]]
     if asked:
         yield "facts.exec", " ".join(asked)
+
+
+def _binding(bound: BindingFacts) -> Iterator[Told]:
+    """Who is bound to what."""
+    for subject in bound["subjects"]:
+        name = "/".join(part for part in (subject["namespace"], subject["name"]) if part)
+        yield "facts.binding.subjects", f"{subject['kind']} {name}"
+    yield "facts.binding.role", f"{bound['role_kind']} {bound['role_name']}"
+
+
+def _access(access: CloudAccessFacts) -> Iterator[Told]:
+    """Who may enter from the cloud's side, and as what."""
+    for field in ("policy", "scope", "principal_arn"):
+        if access[field]:
+            yield f"facts.cloud_access.{field}", access[field]
+    for group in access["groups"]:
+        yield "facts.cloud_access.groups", group
+    for namespace in access["namespaces"]:
+        yield "facts.cloud_access.namespaces", namespace
+
+
+def _link(link: CloudLinkFacts) -> Iterator[Told]:
+    """Which cloud identity is linked, and with which service accounts."""
+    if link["identity"]:
+        yield "facts.cloud_link.identity", link["identity"]
+    for subject in link["subjects"]:
+        yield "facts.cloud_link.subjects", subject

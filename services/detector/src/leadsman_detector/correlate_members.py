@@ -20,6 +20,7 @@ MAX_TEXT = 160
 MAX_NAME = 253  # as long as names of Kubernetes are
 MAX_MATCHED = 4
 MAX_GROUPS = 8
+TELLING = ("facts.", "known.", "cloud.", "signal.")
 
 Pairs: TypeAlias = list[tuple[str, str]]
 
@@ -55,6 +56,7 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     where: tuple[str, int, int]
     cluster: tuple[str, str, str, str, str]
     ups: list[Up] = []
+    changed: int = 0  # a bit for each of `matched` that the event itself made so
 
     @property
     def time_ms(self) -> int:
@@ -66,6 +68,8 @@ def member_of(match: Match, where: Where) -> Member:
     """A match as a member; the correlation fills in part, value and ups."""
     event: AuditEvent = match.event
     found = evidence_of(match, where)
+    # few are kept: facts tell more than the request line, which stands in action and object anyway
+    matched = sorted(found["matched"], key=lambda m: not m["field"].startswith(TELLING))[:MAX_MATCHED]
     actor, ref, cluster, raw = event["actor"], event["objectRef"], event["cluster"], event["source"]
     return Member(
         id=event["id"],
@@ -74,7 +78,7 @@ def member_of(match: Match, where: Where) -> Member:
         value="",
         rule=match.rule.name,
         clause=found["clause"][:MAX_TEXT],
-        matched=[(m["field"], m["value"][:MAX_TEXT]) for m in found["matched"][:MAX_MATCHED]],
+        matched=[(m["field"], m["value"][:MAX_TEXT]) for m in matched],
         attempt=match.attempt,
         action=event["action"][:MAX_NAME],
         actor=(
@@ -113,6 +117,7 @@ def member_of(match: Match, where: Where) -> Member:
         ),
         where=(where.topic, where.partition, where.offset),
         cluster=(cluster["id"], cluster["name"], cluster["provider"], cluster["account"], cluster["region"]),
+        changed=sum(1 << n for n, m in enumerate(matched) if m.get("changed")),
     )
 
 
@@ -136,7 +141,10 @@ def evidence(member: Member) -> Evidence:
         "audit_id": audit_id,
         "rule": member.rule,
         "clause": member.clause,
-        "matched": [{"field": field, "value": value} for field, value in member.matched],
+        "matched": [
+            {"field": field, "value": value, "changed": bool(member.changed >> n & 1)}
+            for n, (field, value) in enumerate(member.matched)
+        ],
         "source": {
             "format": source_format,
             "topic": topic,

@@ -533,7 +533,7 @@ class Detector:
                 alert = alert_of(match, None, sighting.where, self.rules.digest, now_us)
                 alert["id"] = alert_id(match.rule.id, cluster, *watch.anchor(values, at_ms))
                 name, text = watch.told(values, answers)
-                alert["evidence"][0]["matched"].append({"field": name, "value": text})
+                alert["evidence"][0]["matched"].append({"field": name, "value": text, "changed": False})
                 yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms)
         if any(verdict == "first" for _, verdict, _ in verdicts):
             self._feed(following, match, sighting.where)

@@ -9,52 +9,20 @@ from __future__ import annotations
 import html
 import json
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from leadsman_common.alerts import Alert, iso_time
 from leadsman_common.events import Actor, Cluster, ObjectRef
+from leadsman_common.visible import VALUE_CHARS, clean, joined
 
 if TYPE_CHECKING:
     from leadsman_notifier.story import Step, Story
 
-# controls, formats (bidi, zero width, tags), surrogates, private use, unassigned, line and paragraph separators
-_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-# letters and marks that print as nothing: grapheme joiner, Hangul fillers, Khmer vowels, variation selectors, Braille
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _PLAIN = re.compile(r"[\w@:./+-]+")
 # a mention stands where no mail address goes on before the sign; the words that call everyone do so anywhere
 _MENTION = re.compile(r"(?<![\w.+-])@|@(?=(?:here|channel|everyone|all|group)(?!\w))", re.IGNORECASE)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-
-VALUE_CHARS = 300
-
-
-def clean(text: str, limit: int = VALUE_CHARS) -> str:
-    r"""At most `limit` characters of `text` on one line; what cannot be seen is spelled out, such as \x1b or \u202e."""
-    return _joined((char if " " <= char <= "~" else _visible(char) for char in text), limit)
-
-
-def _joined(pieces: Iterable[str], limit: int) -> str:
-    """The pieces in front that fit, none cut in two, and an ellipsis where some are left out."""
-    out: list[str] = []
-    size = 0
-    for piece in pieces:
-        if size + len(piece) > limit:
-            while size > limit - 1:
-                size -= len(out.pop())
-            return "".join(out) + "…"
-        out.append(piece)
-        size += len(piece)
-    return "".join(out)
-
-
-def _visible(char: str) -> str:
-    category = unicodedata.category(char)
-    if category in _HIDDEN_CATEGORIES or _BLANK.match(char):
-        return char.encode("unicode_escape").decode()
-    return " " if category == "Zs" else char
 
 
 def quoted(text: str, limit: int = VALUE_CHARS) -> str:
@@ -70,7 +38,7 @@ def slack_text(text: str, limit: int = VALUE_CHARS) -> str:
     full-width one, which also holds where a receiver other than Slack reads the same format.
     """
     safe = _MENTION.sub("\uff20", clean(text, limit))
-    return _joined((_ENTITIES.get(char, char) for char in safe), limit)
+    return joined((_ENTITIES.get(char, char) for char in safe), limit)
 
 
 def slack_code(text: str, limit: int = VALUE_CHARS) -> str:

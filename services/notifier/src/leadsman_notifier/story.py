@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from leadsman_common.alerts import Alert, Evidence, iso_time
+from leadsman_common.timeline import draw
 from leadsman_notifier.advice import Advice, advice_for
 from leadsman_notifier.links import log_link
 from leadsman_notifier.message import Message
@@ -50,6 +51,7 @@ class Story:
     counts: tuple[str, ...] = ()  # of a digest: a line for each level, rule and cluster, made harmless as `line` is
     examples: tuple[str, ...] = ()  # of a digest: some alerts, a line each
     footer: str = ""
+    drawing: str = ""  # of a chain: its timeline as an SVG that stands by itself
 
 
 def tell(message: Message, own_advice: Mapping[str, Advice]) -> Story:
@@ -77,6 +79,7 @@ def _single(message: Message, own_advice: Mapping[str, Advice]) -> Story:
         check=advice.check,
         links=tuple(links),
         footer=f"leadsman show {alert['id']}",
+        drawing=draw(alert) if chain else "",
     )
 
 

@@ -11,11 +11,12 @@ import uuid
 from typing import Annotated, Any
 
 from leadsman_common.alerts import iso_time
+from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, about
 from leadsman_notifier.http import HttpTarget, check_url
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import actor_text, clean, cluster_text
+from leadsman_notifier.render import actor_text, cluster_text
 from leadsman_notifier.story import Story
 
 PRIORITY = {

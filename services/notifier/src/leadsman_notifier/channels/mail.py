@@ -1,4 +1,6 @@
-"""Channel `mail`: a message by SMTP, as text and as HTML. Its Message-ID is made of the message's key.
+"""Channel `mail`: a message by SMTP, as text and as HTML, a chain's timeline as an SVG beside it.
+
+Its Message-ID is made of the message's key.
 
 The relay is infrastructure and may be a private address. TLS is asked for unless it is turned off: `starttls` on port
 587, `tls` from the first byte on 465, `none`.
@@ -17,10 +19,11 @@ from typing import Annotated, Any, Literal
 import httpx
 
 from leadsman_common.settings import SettingError
+from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, Refused, Unavailable, about
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net, NotAllowed
-from leadsman_notifier.render import clean, html_text, lines_of, plain_text
+from leadsman_notifier.render import html_text, lines_of, plain_text
 from leadsman_notifier.story import Story
 
 SUBJECT_CHARS = 200
@@ -67,6 +70,8 @@ def render(message: Message, story: Story, sender: str, to: tuple[str, ...]) -> 
     mail["X-Leadsman-Key"] = clean(message.key, 200)
     mail.set_content(_text(story))
     mail.add_alternative(_html(story), subtype="html")
+    if story.drawing:  # beside the text: most mail programs show no SVG inside HTML
+        mail.add_attachment(story.drawing.encode("utf-8"), maintype="image", subtype="svg+xml", filename="timeline.svg")
     return mail
 
 

@@ -9,11 +9,12 @@ import json
 from typing import Annotated, Any
 
 from leadsman_common.alerts import iso_time
+from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, about
 from leadsman_notifier.http import HttpTarget, check_url, idempotency_key
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import clean, lines_of
+from leadsman_notifier.render import lines_of
 from leadsman_notifier.story import Story
 
 SEVERITY = {"critical": "critical", "high": "error", "medium": "warning", "low": "info", "informational": "info"}

@@ -15,10 +15,10 @@ import httpx
 
 from leadsman_common.alerts import iso_time
 from leadsman_common.settings import SettingError
+from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, Unavailable, about
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net, NotAllowed
-from leadsman_notifier.render import clean
 from leadsman_notifier.story import Story
 
 SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5, "informational": 6}
