@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DASHBOARD = Path(__file__).parent / "leadsman.json"
-WIDTH, HEIGHT = 24, 8
+PAGE, WIDTH, HEIGHT = 24, 8, 8  # of the page, and of a panel
 OF_JOB = 'job=~"$job"'
 
 
 class Query(NamedTuple):
-    """An expression and how its series are named. `M(NAME, MATCHERS)` stands for the metric of the chosen jobs."""
+    """An expression and how its series are named."""
 
     expr: str
     legend: str = ""
@@ -29,9 +29,8 @@ class Panel(NamedTuple):
     title: str
     about: str
     queries: tuple[Query, ...]
-    unit: str = "short"
-    kind: str = "timeseries"
-    width: int = 8
+    unit: str
+    kind: str
 
 
 def m(name: str, *matchers: str) -> str:
@@ -39,245 +38,285 @@ def m(name: str, *matchers: str) -> str:
     return f"{name}{{{','.join((OF_JOB, *matchers))}}}"
 
 
-def per_second(name: str, by: str, *matchers: str) -> str:
+def legend(by: str) -> str:
+    """Series named by their labels."""
+    return " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
+
+
+def per_second(name: str, by: str) -> Query:
     """The rate of a counter."""
-    return f"sum by ({by}) (rate({m(name, *matchers)}[$__rate_interval]))"
+    return Query(f"sum by ({by}) (rate({m(name)}[$__rate_interval]))", legend(by))
 
 
-def quantile(q: float, name: str, by: str, *matchers: str) -> str:
-    """A quantile of a histogram."""
-    return f"histogram_quantile({q}, sum by (le, {by}) (rate({m(name + '_bucket', *matchers)}[$__rate_interval])))"
+def within(name: str, by: str, window: str) -> Query:
+    """How much a counter grew in that time."""
+    return Query(f"sum by ({by}) (increase({m(name)}[{window}]))", legend(by))
+
+
+def highest(name: str, by: str) -> Query:
+    """The highest of a gauge."""
+    return Query(f"max by ({by}) ({m(name)})", legend(by))
+
+
+def since(name: str, by: str, *matchers: str) -> Query:
+    """Seconds since a gauge's Unix time."""
+    return Query(f"time() - max by ({by}) ({m(name, *matchers)})", legend(by))
+
+
+def quantiles(name: str, by: str, *qs: float) -> tuple[Query, ...]:
+    """Quantiles of a histogram; of several each says which it is."""
+    rate = f"sum by (le, {by}) (rate({m(name + '_bucket')}[$__rate_interval]))"
+    return tuple(
+        Query(f"histogram_quantile({q}, {rate})", legend(by) + (f" p{q * 100:.0f}" if len(qs) > 1 else "")) for q in qs
+    )
+
+
+def panel(title: str, about: str, *queries: Query, unit: str = "short", kind: str = "timeseries") -> Panel:
+    """A panel of these queries."""
+    return Panel(title, about, queries, unit, kind)
 
 
 def rows() -> dict[str, list[Panel]]:
     """The page from top to bottom."""
-    ingest = 'service=~"ingest-.*"'
+    return {
+        "At a glance": _glance(),
+        "Every hop": _hops(),
+        "How long detection takes": _latency(),
+        "Sources": _sources(),
+        "The ledger": _ledger(),
+        "Detector": _detector(),
+        "Notifier": _notifier(),
+        "Processes": _processes(),
+    }
+
+
+def _glance() -> list[Panel]:
+    processes = Query(f"count by (service) ({m('leadsman_build_info')})", "{{service}}")
+    rules = Query(f"count by (digest, rules) ({m('leadsman_rules_info')})", "{{rules}} rules, {{digest}}")
+    return [
+        panel("Alerts, last hour", "By level.", within("leadsman_alerts_total", "level", "1h"), kind="stat"),
+        panel("Processes", "How many of each service are up.", processes, kind="stat"),
+        panel("Rules in force", "By digest: more than one for long means that detectors differ.", rules, kind="stat"),
+    ]
+
+
+def _hops() -> list[Panel]:
+    lag = Query(f"sum by (group, topic) ({m('leadsman_lag_records')})", "{{group}} {{topic}}")
+    return [
+        panel(
+            "Read",
+            "Records read from upstream, a second.",
+            per_second("leadsman_received_total", "service, source"),
+            unit="cps",
+        ),
+        panel(
+            "Written",
+            "Records that Kafka acknowledged, a second.",
+            per_second("leadsman_produced_total", "service, topic"),
+            unit="cps",
+        ),
+        panel(
+            "Errors",
+            "What failed and is tried again, or ended the process.",
+            per_second("leadsman_errors_total", "service, kind"),
+            unit="cps",
+        ),
+        panel(
+            "Duration of a batch, p99",
+            "A batch is read, handled and acknowledged in that time.",
+            *quantiles("leadsman_batch_seconds", "service", 0.99),
+            unit="s",
+        ),
+        panel("Lag", "Records that a consumer group is behind, all partitions together.", lag),
+        panel(
+            "Standing still",
+            "1 while records wait and none is handled.",
+            highest("leadsman_stalled", "service, instance"),
+        ),
+    ]
+
+
+def _latency() -> list[Panel]:
+    return [
+        panel(
+            "From event to notification",
+            "All hops together, of alerts that were delivered.",
+            *quantiles("leadsman_alert_seconds", "sink", 0.5, 0.99),
+            unit="s",
+        ),
+        panel(
+            "By hop, median",
+            "delivery is the cloud's own part: from the event to ingest. Of the oldest record of each batch.",
+            *quantiles("leadsman_hop_seconds", "hop", 0.5),
+            unit="s",
+        ),
+        panel(
+            "By hop and source, p99",
+            "The same where it is slowest.",
+            *quantiles("leadsman_hop_seconds", "hop, source", 0.99),
+            unit="s",
+        ),
+    ]
+
+
+def _sources() -> list[Panel]:
+    return [
+        panel(
+            "Seconds since a source gave something",
+            "A cluster always logs: a line that climbs is a log that was switched off, or an export that broke.",
+            since("leadsman_last_received_timestamp_seconds", "service, source", 'service=~"ingest-.*"'),
+            unit="s",
+        ),
+        panel(
+            "Age of the newest event of each cluster",
+            "By the event's own time.",
+            since("leadsman_last_event_timestamp_seconds", "cluster"),
+            unit="s",
+        ),
+        panel(
+            "Behind upstream",
+            "How far reading is behind the newest record, where the cloud tells.",
+            highest("leadsman_behind_seconds", "service, source"),
+            unit="s",
+        ),
+        panel(
+            "Stored by cluster",
+            "Log events that Kafka has, a second, by the name that their transport gave them.",
+            per_second("leadsman_ingested_total", "service, cluster"),
+            unit="cps",
+        ),
+        panel(
+            "Bytes by cluster",
+            "The same in bytes: what a cluster's audit policy costs.",
+            per_second("leadsman_ingested_bytes_total", "service, cluster"),
+            unit="Bps",
+        ),
+        panel(
+            "Seconds since a cluster's events were stored",
+            "Of each source that brings them, and how old the newest was then.",
+            since("leadsman_last_ingested_timestamp_seconds", "source, cluster"),
+            highest("leadsman_event_lag_seconds", "source, cluster")._replace(legend="{{source}} {{cluster}} late"),
+            unit="s",
+        ),
+    ]
+
+
+def _ledger() -> list[Panel]:
+    return [
+        panel(
+            "Refused",
+            "Requests to a way in that listens, answered with an error.",
+            per_second("leadsman_refused_total", "service, source, status"),
+            unit="cps",
+        ),
+        panel(
+            "Filtered",
+            "Not ours, by reason.",
+            per_second("leadsman_filtered_total", "service, reason"),
+            unit="cps",
+        ),
+        panel(
+            "Dead letters",
+            "Each has its reason in the header dlq-reason.",
+            within("leadsman_dead_lettered_total", "service, topic", "$__rate_interval"),
+        ),
+        panel(
+            "Records lost upstream",
+            "Times that records aged out before they were read, in a day.",
+            within("leadsman_gaps_total", "service, source", "1d"),
+        ),
+        panel(
+            "Left in their queue",
+            "Messages whose object could not be read, in a day: they come again until the queue gives them up.",
+            within("leadsman_left_total", "service, source", "1d"),
+        ),
+    ]
+
+
+def _detector() -> list[Panel]:
+    evicted = Query(f"sum(rate({m('leadsman_state_evicted_total')}[$__rate_interval]))", "members")
+    groups = per_second("leadsman_state_groups_evicted_total", "owner")._replace(legend="groups of {{owner}}")
+    return [
+        panel("Alerts by rule", "In five minutes.", within("leadsman_alerts_total", "rule", "5m")),
+        panel(
+            "Routing",
+            "Events that no rule can match are passed without being decoded.",
+            per_second("leadsman_routed_total", "result"),
+            unit="cps",
+        ),
+        panel(
+            "Redis",
+            "One exchange of a batch, p50 and p99.",
+            *quantiles("leadsman_state_seconds", "service", 0.5, 0.99),
+            unit="s",
+        ),
+        panel(
+            "State dropped",
+            "Members of series that were full, and groups over their quota.",
+            evicted,
+            groups,
+            unit="cps",
+        ),
+        panel(
+            "State in trouble",
+            "Lost, fallen back, away, full or with a gap; degraded is 1 while events are judged without it.",
+            within("leadsman_state_troubles_total", "kind", "1h"),
+            Query(f"max({m('leadsman_state_degraded')})", "degraded"),
+        ),
+        panel(
+            "State rebuilt",
+            "From Kafka: how often, how long, how many records.",
+            within("leadsman_state_rebuilds_total", "result", "1h"),
+            Query(f"max({m('leadsman_state_rebuild_seconds')})", "seconds"),
+            Query(f"max({m('leadsman_state_rebuild_records')})", "records"),
+        ),
+        panel(
+            "Rules loaded anew",
+            "Changed rules folders, loaded or refused.",
+            within("leadsman_rules_reloads_total", "result", "1h"),
+            Query(f"max({m('leadsman_rules_differ')})", "workers that differ"),
+        ),
+    ]
+
+
+def _notifier() -> list[Panel]:
+    return [
+        panel(
+            "Deliveries",
+            "Alerts, by sink and what came of them.",
+            per_second("leadsman_deliveries_total", "sink, result"),
+            unit="cps",
+        ),
+        panel(
+            "Messages",
+            "What was sent, by sink: single or digest where it was taken, retried, refused.",
+            per_second("leadsman_messages_total", "sink, result"),
+            unit="cps",
+        ),
+        panel(
+            "Duration of a try, p99",
+            "How long a sink takes to answer.",
+            *quantiles("leadsman_delivery_seconds", "sink", 0.99),
+            unit="s",
+        ),
+        panel(
+            "Alerts that wait",
+            "For a sink that fails, for its limit of messages a minute, or for the end of quiet hours.",
+            Query(f"sum by (sink) ({m('leadsman_sink_waiting')})", "{{sink}}"),
+        ),
+        panel("A sink fails", "For how long already.", highest("leadsman_sink_failing_seconds", "sink"), unit="s"),
+    ]
+
+
+def _processes() -> list[Panel]:
     cores = f"rate({m('process_cpu_seconds_total')}[$__rate_interval])"
     memory = m("process_resident_memory_bytes")
-    return {
-        "At a glance": [
-            Panel(
-                "Alerts, last hour",
-                "By level.",
-                (Query(f"sum by (level) (increase({m('leadsman_alerts_total')}[1h]))", "{{level}}"),),
-                kind="stat",
-            ),
-            Panel(
-                "Processes",
-                "How many of each service are up.",
-                (Query(f"count by (service) ({m('leadsman_build_info')})", "{{service}}"),),
-                kind="stat",
-            ),
-            Panel(
-                "Rules in force",
-                "By digest: more than one for long means that detectors differ.",
-                (Query(f"count by (digest, rules) ({m('leadsman_rules_info')})", "{{rules}} rules, {{digest}}"),),
-                kind="stat",
-            ),
-        ],
-        "Every hop": [
-            Panel(
-                "Read",
-                "Records read from upstream, a second.",
-                (Query(per_second("leadsman_received_total", "service, source"), "{{service}} {{source}}"),),
-                "cps",
-            ),
-            Panel(
-                "Written",
-                "Records that Kafka acknowledged, a second.",
-                (Query(per_second("leadsman_produced_total", "service, topic"), "{{service}} {{topic}}"),),
-                "cps",
-            ),
-            Panel(
-                "Errors",
-                "What failed and is tried again, or ended the process.",
-                (Query(per_second("leadsman_errors_total", "service, kind"), "{{service}} {{kind}}"),),
-                "cps",
-            ),
-            Panel(
-                "Duration of a batch, p99",
-                "A batch is read, handled and acknowledged in that time.",
-                (Query(quantile(0.99, "leadsman_batch_seconds", "service"), "{{service}}"),),
-                "s",
-            ),
-            Panel(
-                "Lag",
-                "Records that a consumer group is behind, all partitions together.",
-                (Query(f"sum by (group, topic) ({m('leadsman_lag_records')})", "{{group}} {{topic}}"),),
-            ),
-            Panel(
-                "Standing still",
-                "1 while records wait and none is handled.",
-                (Query(f"max by (service, instance) ({m('leadsman_stalled')})", "{{service}} {{instance}}"),),
-            ),
-        ],
-        "How long detection takes": [
-            Panel(
-                "From event to notification",
-                "All hops together, of alerts that were delivered.",
-                tuple(
-                    Query(quantile(q, "leadsman_alert_seconds", "sink"), f"{{{{sink}}}} p{q * 100:.0f}")
-                    for q in (0.5, 0.99)
-                ),
-                "s",
-            ),
-            Panel(
-                "By hop, median",
-                "delivery is the cloud's own part: from the event to ingest. Of the oldest record of each batch.",
-                (Query(quantile(0.5, "leadsman_hop_seconds", "hop"), "{{hop}}"),),
-                "s",
-            ),
-            Panel(
-                "By hop and source, p99",
-                "The same where it is slowest.",
-                (Query(quantile(0.99, "leadsman_hop_seconds", "hop, source"), "{{hop}} {{source}}"),),
-                "s",
-            ),
-        ],
-        "Sources": [
-            Panel(
-                "Seconds since a source gave something",
-                "A cluster always logs: a line that climbs is a log that was switched off, or an export that broke.",
-                (
-                    Query(
-                        f"time() - max by (service, source) ({m('leadsman_last_received_timestamp_seconds', ingest)})",
-                        "{{service}} {{source}}",
-                    ),
-                ),
-                "s",
-            ),
-            Panel(
-                "Age of the newest event of each cluster",
-                "By the event's own time.",
-                (Query(f"time() - max by (cluster) ({m('leadsman_last_event_timestamp_seconds')})", "{{cluster}}"),),
-                "s",
-            ),
-            Panel(
-                "Behind upstream",
-                "How far reading is behind the newest record, where the cloud tells.",
-                (Query(f"max by (service, source) ({m('leadsman_behind_seconds')})", "{{service}} {{source}}"),),
-                "s",
-            ),
-        ],
-        "The ledger": [
-            Panel(
-                "Refused",
-                "Requests to a way in that listens, answered with an error.",
-                (
-                    Query(
-                        per_second("leadsman_refused_total", "service, source, status"),
-                        "{{service}} {{source}} {{status}}",
-                    ),
-                ),
-                "cps",
-            ),
-            Panel(
-                "Filtered",
-                "Not ours, by reason.",
-                (Query(per_second("leadsman_filtered_total", "service, reason"), "{{service}} {{reason}}"),),
-                "cps",
-            ),
-            Panel(
-                "Dead letters",
-                "Each has its reason in the header dlq-reason.",
-                (
-                    Query(
-                        f"sum by (service, topic) (increase({m('leadsman_dead_lettered_total')}[$__rate_interval]))",
-                        "{{service}} {{topic}}",
-                    ),
-                ),
-            ),
-            Panel(
-                "Records lost upstream",
-                "Times that records aged out before they were read, in a day.",
-                (
-                    Query(
-                        f"sum by (service, source) (increase({m('leadsman_gaps_total')}[1d]))", "{{service}} {{source}}"
-                    ),
-                ),
-            ),
-        ],
-        "Detector": [
-            Panel(
-                "Alerts by rule",
-                "In five minutes.",
-                (Query(f"sum by (rule) (increase({m('leadsman_alerts_total')}[5m]))", "{{rule}}"),),
-            ),
-            Panel(
-                "Routing",
-                "Events that no rule can match are passed without being decoded.",
-                (Query(per_second("leadsman_routed_total", "result"), "{{result}}"),),
-                "cps",
-            ),
-            Panel(
-                "Redis",
-                "One exchange of a batch, p50 and p99.",
-                tuple(
-                    Query(quantile(q, "leadsman_state_seconds", "service"), f"{{{{service}}}} p{q * 100:.0f}")
-                    for q in (0.5, 0.99)
-                ),
-                "s",
-            ),
-            Panel(
-                "State dropped",
-                "Members of series that were full, and groups over their quota.",
-                (
-                    Query(f"sum(rate({m('leadsman_state_evicted_total')}[$__rate_interval]))", "members"),
-                    Query(per_second("leadsman_state_groups_evicted_total", "owner"), "groups of {{owner}}"),
-                ),
-                "cps",
-            ),
-            Panel(
-                "State in trouble",
-                "Lost, fallen back, away, full or with a gap; degraded is 1 while events are judged without it.",
-                (
-                    Query(f"sum by (kind) (increase({m('leadsman_state_troubles_total')}[1h]))", "{{kind}}"),
-                    Query(f"max({m('leadsman_state_degraded')})", "degraded"),
-                ),
-            ),
-            Panel(
-                "State rebuilt",
-                "From Kafka: how often, how long, how many records.",
-                (
-                    Query(f"sum by (result) (increase({m('leadsman_state_rebuilds_total')}[1h]))", "{{result}}"),
-                    Query(f"max({m('leadsman_state_rebuild_seconds')})", "seconds"),
-                    Query(f"max({m('leadsman_state_rebuild_records')})", "records"),
-                ),
-            ),
-            Panel(
-                "Rules loaded anew",
-                "Changed rules folders, loaded or refused.",
-                (
-                    Query(f"sum by (result) (increase({m('leadsman_rules_reloads_total')}[1h]))", "{{result}}"),
-                    Query(f"max({m('leadsman_rules_differ')})", "workers that differ"),
-                ),
-            ),
-        ],
-        "Notifier": [
-            Panel(
-                "Deliveries",
-                "By sink and result.",
-                (Query(per_second("leadsman_deliveries_total", "sink, result"), "{{sink}} {{result}}"),),
-                "cps",
-            ),
-            Panel(
-                "Duration of a try, p99",
-                "How long a sink takes to answer.",
-                (Query(quantile(0.99, "leadsman_delivery_seconds", "sink"), "{{sink}}"),),
-                "s",
-            ),
-        ],
-        "Processes": [
-            Panel("CPU", "Cores in use.", (Query(_of_service(cores), "{{service}} {{instance}}"),)),
-            Panel("Memory", "Resident.", (Query(_of_service(memory), "{{service}} {{instance}}"),), "bytes"),
-            Panel(
-                "Open files",
-                "Of how many that it may have.",
-                (Query(f"{m('process_open_fds')} / {m('process_max_fds')}", "{{instance}}"),),
-                "percentunit",
-            ),
-        ],
-    }
+    files = f"{m('process_open_fds')} / {m('process_max_fds')}"
+    return [
+        panel("CPU", "Cores in use.", Query(_of_service(cores), "{{service}} {{instance}}")),
+        panel("Memory", "Resident.", Query(_of_service(memory), "{{service}} {{instance}}"), unit="bytes"),
+        panel("Open files", "Of how many that it may have.", Query(files, "{{instance}}"), unit="percentunit"),
+    ]
 
 
 def _of_service(expr: str) -> str:
@@ -314,15 +353,15 @@ def _placed() -> Iterator[dict[str, Any]]:
             "title": title,
             "collapsed": False,
             "panels": [],
-            "gridPos": {"h": 1, "w": WIDTH, "x": 0, "y": y},
+            "gridPos": {"h": 1, "w": PAGE, "x": 0, "y": y},
         }
         y, x = y + 1, 0
         for panel in panels:
             number += 1
-            if x + panel.width > WIDTH:
+            if x + WIDTH > PAGE:
                 x, y = 0, y + HEIGHT
             yield _panel(panel, number, x, y)
-            x += panel.width
+            x += WIDTH
         y += HEIGHT
 
 
@@ -336,7 +375,7 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         "type": panel.kind,
         "title": panel.title,
         "description": panel.about,
-        "gridPos": {"h": HEIGHT, "w": panel.width, "x": x, "y": y},
+        "gridPos": {"h": HEIGHT, "w": WIDTH, "x": x, "y": y},
         "datasource": source,
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
         "options": options,

@@ -28,7 +28,7 @@ from leadsman_common import topics
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.raw import RawEvent
-from services import AWS_KEYS, MODULES, REGION, Addresses, Services
+from services import AWS_KEYS, REGION, STREAM, Addresses, Services
 
 TOPICS_DIR = Path(__file__).resolve().parents[2] / "schemas" / "topics"
 PROJECT = "local"
@@ -107,7 +107,7 @@ class Pipeline:
     def service_names(self) -> list[str]:
         """Name the services that have something to do here."""
         ingest = {"ingest-aws": self.world.moto, "ingest-gcp": self.world.pubsub, "notifier": self.world.webhook}
-        return [name for name in MODULES if ingest.get(name, "yes")]
+        return [name for name in STREAM if ingest.get(name, "yes")]
 
     # --- in ----------------------------------------------------------------------------------------------------
 

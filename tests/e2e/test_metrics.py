@@ -11,15 +11,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
 
 REPO = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text())
 RULES = REPO / "deploy" / "prometheus" / "leadsman.rules.yaml"
 PANELS = {p["title"]: p for p in DASHBOARD["panels"] if p["type"] != "row"}
 # what stays without a series while nothing goes wrong
-QUIET = {"Errors", "Filtered", "Refused", "Dead letters", "Records lost upstream"}
+QUIET = {"Errors", "Filtered", "Refused", "Dead letters", "Records lost upstream", "Left in their queue"}
 QUIET_SERIES = "leadsman_(rules_reloads|state_troubles|state_rebuilds|state_groups_evicted|sink_)"
 HOPS = {"delivery", "ingest", "normalize", "detect", "notify"}
+# the ways in that the other tests do not need
+OTHERS = ("ingest-azure", "ingest-kafka", "ingest-k8s")
+CLUSTER = "quay"
 
 pytestmark = pytest.mark.e2e
 
@@ -47,8 +52,76 @@ class Prometheus:
         return found
 
 
+def audit_event(at):
+    uri = f"/api/v1/namespaces/default/pods?n={at}"
+    stage = {"stage": "ResponseComplete", "level": "Metadata", "responseStatus": {"code": 200}}
+    user = {"username": "system:serviceaccount:default:reader"}
+    ref = {"resource": "pods", "namespace": "default", "apiVersion": "v1"}
+    return {"auditID": f"quay-{at}", "verb": "list", "requestURI": uri, "user": user, "objectRef": ref, **stage}
+
+
+class Others:
+    """The ways in that the stream does not have, on topics of their own and a port."""
+
+    def __init__(self, stream, folder, port):
+        self.stream, self.port = stream, port
+        self.topics = {"k8s-audit": f"{stream.prefix}collected", "aks-audit": f"{stream.prefix}hub"}
+        made = stream.admin.create_topics([NewTopic(topic, 1, 1) for topic in self.topics.values()])
+        for future in made.values():
+            future.result(20)
+        sources = folder / "sources.yaml"
+        sources.write_text(
+            yaml.safe_dump(
+                {"sources": [{"topic": self.topics["k8s-audit"], "format": "k8s-audit", "cluster": CLUSTER}]}
+            )
+        )
+        connection = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey=a2V5"
+        self.env = {
+            "ingest-kafka": {
+                "LEADSMAN_KAFKA_SOURCES": str(sources),
+                "LEADSMAN_SOURCE_GROUP": f"{stream.prefix}leadsman-ingest-kafka",
+            },
+            "ingest-azure": {
+                "LEADSMAN_EVENTHUBS_CONNECTION": connection,
+                "LEADSMAN_EVENTHUBS": self.topics["aks-audit"],
+                "LEADSMAN_EVENTHUBS_BOOTSTRAP": stream.world.bootstrap,
+                "LEADSMAN_EVENTHUBS_OPTIONS": "security.protocol=plaintext",
+                "LEADSMAN_EVENTHUBS_GROUP": f"{stream.prefix}leadsman-ingest-azure",
+            },
+            "ingest-k8s": {"LEADSMAN_AUDIT_ANYONE": "true", "LEADSMAN_LISTEN_PORT": str(port)},
+        }
+
+    def send(self, at):
+        """A record for each."""
+        event = audit_event(at)
+        resource = f"/SUBSCRIPTIONS/5F/RESOURCEGROUPS/RG/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/{CLUSTER}"
+        aks = {"category": "kube-audit", "resourceId": resource, "properties": {"log": json.dumps(event)}}
+        producer = Producer({"bootstrap.servers": self.stream.world.bootstrap})
+        producer.produce(self.topics["k8s-audit"], json.dumps(event))
+        producer.produce(self.topics["aks-audit"], json.dumps({"records": [aks]}))
+        assert producer.flush(20) == 0
+        batch = json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [event]}).encode()
+        post = urllib.request.Request(f"http://127.0.0.1:{self.port}/audit/{CLUSTER}", batch)
+        with urllib.request.urlopen(post, timeout=30) as answer:  # noqa: S310
+            assert answer.status == 200
+
+
 @pytest.fixture(scope="module")
-def prometheus(local, run_dir, stream):
+def others(local, run_dir, stream):
+    """Those, running."""
+    others = Others(stream, run_dir, local("processes").free_port())
+    for name in OTHERS:
+        stream.services.start(name, env=others.env[name])
+    for name in OTHERS:
+        stream.services.wait_ready(name)
+    yield others
+    stream.services.stop(*OTHERS)
+    for future in stream.admin.delete_topics(list(others.topics.values())).values():
+        future.result(20)
+
+
+@pytest.fixture(scope="module")
+def prometheus(local, run_dir, stream, others):  # noqa: ARG001 - it scrapes them
     """Scrapes each service of the pipeline under a job of its own, as deploy/compose/prometheus.yaml does."""
     processes = local("processes")
     command = processes.ensure_command("prometheus", {"apt-get": "prometheus"})
@@ -58,7 +131,7 @@ def prometheus(local, run_dir, stream):
             "honor_labels": True,
             "static_configs": [{"targets": [f"127.0.0.1:{stream.services.port(name)}"]}],
         }
-        for name in stream.service_names()
+        for name in (*stream.service_names(), *OTHERS)
     ]
     config = run_dir / "prometheus.yaml"
     config.write_text(
@@ -85,9 +158,9 @@ def prometheus(local, run_dir, stream):
 
 
 @pytest.fixture(scope="module")
-def scraped(prometheus, stream, records):
+def scraped(prometheus, stream, others, records):
     """The same, after records of both clouds went through the stream and were scraped."""
-    services = set(stream.service_names())
+    services = {*stream.service_names(), *OTHERS}
     prometheus.until(
         lambda: {r["metric"]["service"] for r in prometheus.query("leadsman_build_info")} == services, "up"
     )
@@ -97,6 +170,7 @@ def scraped(prometheus, stream, records):
     for part in range(3):  # a rate needs more than one look
         stream.put_cloudwatch("drydock", "111122223333", [line.decode() for line in eks[part::3]])
         stream.publish(gke[part::3])
+        others.send(part)
         time.sleep(1.5)
     stream.wait_through(raw=before + len(eks) + len(gke))
     prometheus.until(lambda: prometheus.query('leadsman_deliveries_total{result="delivered"} > 0'), "a delivery")
@@ -109,9 +183,10 @@ def asked(expr):
     return expr.replace("$job", "leadsman-.*").replace("$__rate_interval", "30s")
 
 
-def test_every_service_is_scraped(scraped, stream):
+def test_every_service_is_scraped(scraped, local):
     up = {r["metric"]["job"].removeprefix("leadsman-"): r["value"][1] for r in scraped.query("up")}
-    assert up == dict.fromkeys(stream.service_names(), "1")
+    assert up == dict.fromkeys(local("services").MODULES, "1")
+    assert up.keys() == {path.parent.name for path in REPO.glob("services/*/pyproject.toml")}
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
@@ -127,14 +202,20 @@ def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
     def services(expr):
         return {r["metric"]["service"] for r in scraped.query(f"{expr} > 0")}
 
-    everyone = set(stream.service_names())
+    everyone = {*stream.service_names(), *OTHERS}
     assert services("leadsman_received_total") == everyone
     assert services("leadsman_produced_total") == everyone  # the notifier: the mirror of the alerts
     assert services("leadsman_batch_seconds_count") == everyone - {"notifier"}  # it has leadsman_delivery_seconds
     assert services("leadsman_last_received_timestamp_seconds") == everyone
     groups = {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
     notifier = {"leadsman-notifier-webhook", "leadsman-notifier.ocsf"}
-    assert groups == {"leadsman-normalizer", "leadsman-detector", *notifier}
+    assert groups == {
+        "leadsman-normalizer",
+        "leadsman-detector",
+        "leadsman-ingest-azure",
+        "leadsman-ingest-kafka",
+        *notifier,
+    }
 
 
 def test_latency_is_told_by_hop(scraped):

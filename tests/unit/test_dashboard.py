@@ -82,6 +82,14 @@ def test_the_check_sees_what_does_not_exist(expr, legend, wrong):
     assert problems(expr, legend) == wrong
 
 
+def test_every_metric_has_a_panel():
+    shown = {name for target in QUERIES.values() for name in re.findall(r"\bleadsman_\w+", target["expr"])}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            name = next(iter(metric.describe())).name
+            assert shown & {name + suffix for suffix in SUFFIXES[type(metric)]}, name
+
+
 def test_panels_have_places_of_their_own():
     places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in json.loads(FILE.read_text())["panels"]]
     assert len(places) == len(set(places))

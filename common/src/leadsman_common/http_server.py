@@ -297,9 +297,10 @@ class HttpServer:
         try:
             self._admit(head)
             body = await self._body(request, reserved)
-            taken = await self._loop.run_in_executor(self._workers, self._endpoint.take, head, body)
-            del body
-            await self._acknowledged(taken.records)
+            with metrics.BATCH_SECONDS.labels(self._service).time():
+                taken = await self._loop.run_in_executor(self._workers, self._endpoint.take, head, body)
+                del body
+                await self._acknowledged(taken.records)
         except Refused as refused:
             self._refused(refused.status)
             return self._endpoint.refusal(head, refused), request.content.is_eof()

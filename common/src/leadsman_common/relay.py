@@ -103,6 +103,7 @@ class Relay:
                     self.handle,
                     self._turn,
                     batch=self._limits.batch,
+                    group=self._broker.group,
                     assigned=self._assigned,
                 )
             except KafkaException as error:
@@ -138,6 +139,10 @@ class Relay:
 
     def handle(self, messages: list[Message]) -> None:
         """Have our broker acknowledge all that a batch held. Raises once patience is at its end."""
+        with metrics.BATCH_SECONDS.labels(self._service).time():
+            self._relay(messages)
+
+    def _relay(self, messages: list[Message]) -> None:
         now_ms = time.time_ns() // 1_000_000
         received, produced, bad = Counter[str](), Counter[str](), Counter[str]()
         records = [one for message in messages for one in self._outgoing(message, now_ms, received, produced, bad)]
@@ -151,6 +156,7 @@ class Relay:
         self._patience.succeeded()
         for topic, count in received.items():
             metrics.RECEIVED.labels(self._service, topic).inc(count)
+            metrics.LAST_RECEIVED.labels(self._service, topic).set_to_current_time()
         for topic, count in produced.items():
             metrics.PRODUCED.labels(self._service, topic).inc(count)
         for topic, count in bad.items():

@@ -82,7 +82,7 @@ def start(run_dir: Path, screen: Screen, *, tie_to_parent: bool) -> World:
         aws_endpoint = emulators.start_moto(run_dir, tie_to_parent=tie_to_parent)
         kinesis = transports.Kinesis(aws_endpoint)
         kinesis.create()
-    names = list(services.MODULES)
+    names = list(services.STREAM)
     gcp: transports.Transport
     with screen.step("stand-in for Google Cloud (pstest): Pub/Sub"):
         emulator, why = emulators.start_pstest(run_dir, tie_to_parent=tie_to_parent)
