@@ -28,11 +28,10 @@ from pipeline import Pipeline, World
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.kafka import AckedProducer, Outgoing, consumer
 from leadsman_detector.config import Settings
-from leadsman_detector.detect import Detector
 from leadsman_detector.rebuild import Rebuild
 from leadsman_detector.state import Put
 from leadsman_detector.state_topic import outgoing
-from leadsman_detector.stream import load_rules, make_state, source_of, topics_of
+from leadsman_detector.stream import load_rules, make_detector, make_state, source_of, topics_of
 from leadsman_normalizer.key import partition_key
 
 DISTINCT = 20_000
@@ -110,7 +109,7 @@ async def rebuild(settings: Settings) -> bool:
     state = make_state(settings)
     try:
         return await Rebuild(
-            state, Detector(load_rules(settings)), source_of(settings), topics_of(settings), DAY_MS
+            state, make_detector(settings, load_rules(settings)), source_of(settings), topics_of(settings), DAY_MS
         ).run()
     finally:
         await state.close()

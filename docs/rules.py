@@ -49,7 +49,8 @@ Besides what each rule says of itself:
   proxies, tokens).
 - Rules that speak of objects look at change, not at state: an alert is raised when a dangerous property is new on an
   object, and raised again with a higher revision when a further one comes. What controllers make of an object belongs
-  to its alert.
+  to its alert. In a cluster's first 24 hours in the stream, what stood there before is one informational report
+  (`baseline`), not an alert each.
 - A level of medium or more goes up by one where the actor is not authenticated (unless the rule is about that) or is a
   service account that comes from a public address; the alert says so.
 - Every alert tells cluster, time, actor, source address, user agent, object, outcome with the authoriser's reason,

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from leadsman_common.avro import audit_event_codec
+from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
 from leadsman_detector.match import load
 from leadsman_detector.rules import default_rules_dir
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PART = 500
 AGE_S = 2.0
+BASELINE_MS = int(Settings().baseline_h * 3_600_000)
 OWN_RULES = Path(__file__).parent / "rules"
 
 
@@ -49,7 +51,7 @@ def rules_dirs():
 
 def truth(events):
     """The ids that come of these events, in one process."""
-    state, detector = MemoryState(), Detector(load(rules_dirs()))
+    state, detector = MemoryState(), Detector(load(rules_dirs()), baseline_ms=BASELINE_MS)
     encode = audit_event_codec().encode
     found = {}
     for at in range(0, len(events), PART):

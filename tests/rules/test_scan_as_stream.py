@@ -17,7 +17,8 @@ from leadsman_cli.scan import Scanner
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.clusters import NO_CLUSTERS
 from leadsman_common.errors import InvalidEvent
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import Done, Due, MemoryState
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped

@@ -23,9 +23,10 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_common.raw import RawEvent
 from leadsman_detector.alert import Where, object_text
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.explain import Looked, Part, Step, explain
 from leadsman_detector.match import CompiledRule, RuleSet
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import MemoryState
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped

@@ -27,8 +27,9 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
 from leadsman_detector import members
 from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.match import RuleSet
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import CLOCK, Done, Due, MemoryState
 from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize

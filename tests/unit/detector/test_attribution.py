@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.match import load
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import MemoryState
 
 RULES = load([Path(__file__).parents[3] / "rules"])

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.match import load
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import MemoryState, Range
 
 RULE = """

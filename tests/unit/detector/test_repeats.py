@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.match import load
+from leadsman_detector.plan import Plan
 from leadsman_detector.repeats import MAX_COUNTED, MAX_TOLD
 from leadsman_detector.state import MemoryState
 

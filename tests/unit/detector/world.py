@@ -14,8 +14,9 @@ from schema_records import defaults
 
 from leadsman_common.events import AuditEvent, Flag, action_of
 from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.match import RuleSet, load
+from leadsman_detector.plan import Plan
 from leadsman_detector.state import Done, Due, MemoryState
 
 CLUSTERS = ("aws/111122223333/eu-west-1/prod", "aws/111122223333/eu-west-1/test")

@@ -21,6 +21,9 @@ class Settings(Common):
     redis_eviction_allowed: bool = setting("start though that Redis would evict keys when its memory is full", False)
     state_wait_s: float = setting("how long a batch waits for a state that is away; then it is judged without", 2.0)
     state_history_h: float = setting("hours of audit.events that bring a lost state back", 24.0)
+    baseline_h: float = setting(
+        "a cluster's first hours, in which what stood there before is one report and no alert each; 0: none", 24.0
+    )
     state_groups: int = setting(
         "groups of each correlation in a cluster, four times as many of what lives longer than a day; 0: no bound",
         50_000,
@@ -47,6 +50,8 @@ class Settings(Common):
             raise SettingError("LEADSMAN_RULES_RELOAD_S must not be negative")
         if self.state_wait_s < 0 or self.state_history_h < 0 or self.state_groups < 0:
             raise SettingError("LEADSMAN_STATE_WAIT_S, _HISTORY_H and _GROUPS must not be negative")
+        if self.baseline_h < 0:
+            raise SettingError("LEADSMAN_BASELINE_H must not be negative")
         if self.batch < 1:
             raise SettingError("LEADSMAN_BATCH must be positive")
         if not 0 < self.stall_s <= self.stall_exit_s:

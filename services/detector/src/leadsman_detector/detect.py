@@ -12,7 +12,6 @@ scan for files).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from leadsman_common.alerts import Alert, alert_id, level_rank
@@ -21,17 +20,31 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
-from leadsman_detector.correlate import JOINS, Member, RoleUse
-from leadsman_detector.correlate_sigma import Arrival, Over, build_all
-from leadsman_detector.due import CELL, FIRST_SEEN, decode_due, encode_due
-from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
-from leadsman_detector.form import Modifier as FormModifier
+from leadsman_detector.baseline import Baseline, report_of
+from leadsman_detector.correlate import JOINS
+from leadsman_detector.correlate_sigma import build_all
+from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, decode_due, encode_due
+from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
 from leadsman_detector.lateness import source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
+from leadsman_detector.plan import (
+    CLAIM_TTL_MS,
+    Asking,
+    Closing,
+    Joining,
+    Pending,
+    Plan,
+    Raised,
+    Repeating,
+    Reporting,
+    Reviewing,
+    Sighting,
+    Telling,
+    Writing,
+)
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
 from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer
 
-CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
@@ -50,170 +63,21 @@ class AuditRecord(Protocol):
     def value(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """An alert that wants to be raised, and what it claims."""
-
-    alert: Alert
-    rank: int
-    holder: str
-    ttl_ms: int = CLAIM_TTL_MS
-    part: str = ""  # what of the alert is claimed; empty: the alert as a whole
-    cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
-
-
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """A part of a correlation; its replies begin at `first`."""
-
-    join: RoleUse
-    member: Member
-    first: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """A version of an object, or what a child of it shows, and where the replies of its series stand."""
-
-    version: history.Version
-    child: bytes  # the child's member; empty for the object itself
-    own: int
-    children: int
-
-
-@dataclass(slots=True)
-class Asking:
-    """An event of which rules want to know what is known, and where by kind the replies stand.
-
-    Once it is answered, the event holds what is known. `late` is the id of an event that told something after this
-    one had asked: only what that changes is raised.
-    """
-
-    event: AuditEvent
-    where: Where
-    rules: tuple[CompiledRule, ...]
-    places: dict[str, list[int]] = field(default_factory=dict)
-    late: str = ""
-    late_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """A fact that is put, and where the reply stands that has the events which asked and are later."""
-
-    put: Put
-    event_id: str
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """An event of a rule with first_seen, and where the replies stand that say whether it is the first.
-
-    `late_ms`: how much earlier an event may still come that changes the verdict.
-    """
-
-    match: Match
-    where: Where
-    watch: Watch
-    asked: tuple[Asked, ...]
-    late_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """An event with matches of which the level hangs on what is first seen."""
-
-    event: AuditEvent
-    where: Where
-    matches: list[Match]
-    changed: bool  # whether some rule that could meet it asks for change
-    watching: list[tuple[int, Watch, FormModifier, tuple[Asked, ...]]]  # of which match
-
-
-@dataclass(frozen=True, slots=True)
-class Arriving:
-    """An event on its way into a group of a correlation, and where the replies of its cells stand."""
-
-    arrival: Arrival
-    places: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A cell that is over, and where the replies stand to judge it by."""
-
-    over: Over
-    places: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Repeating:
-    """A request that shares its alert with others, the worst of `added` in the batch, and where the replies stand."""
-
-    alert: Alert
-    added: int
-    counted: int
-    told: int
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason)."""
-
-    requests: list[StateRequest] = field(default_factory=list)
-    dead: list[tuple[int, str]] = field(default_factory=list)
-    raised: list[Raised] = field(default_factory=list)
-    joining: list[Joining] = field(default_factory=list)
-    writing: list[Writing] = field(default_factory=list)
-    asking: list[Asking] = field(default_factory=list)
-    arriving: list[Arriving] = field(default_factory=list)
-    closing: list[Closing] = field(default_factory=list)
-    repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
-    telling: list[Telling] = field(default_factory=list)
-    sighting: list[Sighting] = field(default_factory=list)
-    pending: list[Pending] = field(default_factory=list)
-    days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
-    progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
-    asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
-    cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
-    decoded: int = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to evaluate."""
-        return not self.raised and not self.requests
-
-    def ask(self, question: Range) -> int:
-        """Ask for a series once; gives where the reply stands."""
-        if question not in self.asked:
-            self.asked[question] = len(self.requests)
-            self.requests.append(question)
-        return self.asked[question]
-
-    def arrive(self, arrival: Arrival) -> None:
-        """Put an event into its group and have the cells around it looked at, each once a batch."""
-        correlation = arrival.correlation
-        self.requests += correlation.puts(arrival)
-        if correlation.closed:
-            if (timer := correlation.timer(arrival)) is not None:
-                self.requests.append(timer)
-            return
-        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
-        if cell in self.cells and not correlation.whole:
-            return
-        self.cells.add(cell)
-        self.arriving.append(Arriving(arrival, tuple(self.ask(r) for r in correlation.ranges(arrival))))
-
-
 class Detector:
     """Rules and correlations over events; holds nothing but its compiled rules."""
 
-    def __init__(self, rules: RuleSet, *, patient: bool = False) -> None:
-        """Set up. `patient`: events come in any order at all, as files do, so nothing is sure before the end."""
+    def __init__(self, rules: RuleSet, *, patient: bool = False, baseline_ms: int = 0, watching: bool = True) -> None:
+        """Set up.
+
+        `patient`: events come in any order at all, as files do, so nothing is sure before the end. `baseline_ms`: how
+        long what stood in a cluster before is no alert but part of one report (baseline.py). Not `watching`: the events
+        tell of things that are there, not that the cluster was watched when they came to be.
+        """
         self.rules = rules
         self._patient = patient
+        self._watching = watching
+        self._baseline_ms = baseline_ms
+        self._baseline = Baseline(baseline_ms) if baseline_ms else None
         self._codec = audit_event_codec()
         self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
         self._windowed, self._correlations = build_all(rules.correlations)
@@ -228,6 +92,10 @@ class Detector:
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
+
+    def anew(self, rules: RuleSet) -> Detector:
+        """One of these rules that remembers nothing, and else is as this one."""
+        return Detector(rules, patient=self._patient, baseline_ms=self._baseline_ms, watching=self._watching)
 
     def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route | None:
         """The rules that an event could meet, by what routing tells; None where it need not be looked at at all.
@@ -298,7 +166,7 @@ class Detector:
         rules = route.find(event)
         place = (event["cluster"]["id"], source_of(event))
         plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
-        if self._watches:
+        if self._watching:
             self._watch(plan, event)
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
         question = self._question(event, asking)
@@ -362,6 +230,11 @@ class Detector:
             if not self._remembered_sightings.before(day, at_ms + 1):
                 plan.requests.append(watch.history(cluster, at_ms))
                 plan.days.append((day, at_ms))
+        if self._baseline is not None:
+            day = self._baseline.day(cluster, at_ms)
+            if not self._remembered_sightings.before(day, at_ms + 1):
+                plan.requests.append(self._baseline.watched(cluster, at_ms))
+                plan.days.append((day, at_ms))
 
     def _tell(
         self, plan: Plan, event: AuditEvent, where: Where, matches: Sequence[Match], changed: bool, now_us: int
@@ -419,11 +292,7 @@ class Detector:
         for part in plan.joining:
             found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
             yield from (Raised(f.alert, f.rank, f.holder) for f in found)
-        for writing in plan.writing:
-            own, children = members.of(replies[writing.own]), members.of(replies[writing.children])
-            for told in history.told(own, children, writing.version, writing.child):
-                alert: Alert = {**told.alert, "detected_time": now_us}
-                yield Raised(alert, 0, writing.version.event_id, history.TTL_MS, told.key)
+        yield from self._written(plan, replies, following, now_us)
         for repeat in plan.repeating.values():
             counted, shown = members.of(replies[repeat.counted]), members.of(replies[repeat.told])
             grown = repeats.grown({**repeat.alert, "detected_time": now_us}, counted, shown, repeat.added)
@@ -435,6 +304,10 @@ class Detector:
         for telling in plan.telling:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
         yield from self._sightings(plan, replies, following, now_us)
+        yield from self._correlated(plan, replies, following, now_us)
+
+    def _correlated(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What windows have become hot, or were when they were over."""
         for closing in plan.closing:
             answers = [replies[place] for place in closing.places]
             hot, upwards = closing.over.correlation.judge(closing.over, answers, self.rules.digest, now_us)
@@ -452,6 +325,53 @@ class Detector:
                 yield Raised(one.alert, 0, arrival.member.id, ttl_ms, one.part, arrival.cluster)
             for up in upwards:
                 following.arrive(up)
+
+    def _written(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What versions of objects have changed, and the reports of what stood there before."""
+        for writing in plan.writing:
+            stories, stood = self._judged(writing, replies, writing.version.time // 1000)
+            yield from self._told(writing, stories, now_us)
+            if stood and self._baseline is not None:
+                start_ms = self._baseline.start(members.of(replies[writing.start]))
+                following.requests += self._baseline.puts(writing, start_ms)
+        for reporting in plan.reporting:
+            self._review(reporting, replies, following)
+        for reviewing in plan.reviewing:
+            yield from self._reviewed(reviewing, replies, now_us)
+
+    def _judged(
+        self, writing: Writing, replies: Sequence[StateReply], at_ms: int = 1 << 60
+    ) -> tuple[list[history.Story], history.Stood]:
+        """What a version changes, and what of it stood there before the cluster was watched; see Baseline.until_ms."""
+        own, children = members.of(replies[writing.own]), members.of(replies[writing.children])
+        until_us = 0
+        if self._baseline is not None:
+            until_us = self._baseline.until_ms(members.of(replies[writing.start]), at_ms) * 1000
+        return history.told(own, children, writing.version, writing.child, until_us)
+
+    def _told(self, writing: Writing, stories: Sequence[history.Story], now_us: int) -> Iterator[Raised]:
+        for told in stories:
+            alert: Alert = {**told.alert, "detected_time": now_us}
+            yield Raised(alert, 0, writing.version.event_id, history.TTL_MS, told.key)
+
+    def _review(self, reporting: Reporting, replies: Sequence[StateReply], following: Plan) -> None:
+        """Have all that seemed to stand in a cluster judged again, now that no earlier event can come."""
+        if self._baseline is None:
+            return
+        found = self._baseline.found(members.of(replies[reporting.found]))
+        writings = [
+            self._asked_around(following, key, version, child, reporting.cluster) for key, version, child in found
+        ]
+        following.reviewing.append(Reviewing(reporting.cluster, writings))
+
+    def _reviewed(self, reviewing: Reviewing, replies: Sequence[StateReply], now_us: int) -> Iterator[Raised]:
+        standing: list[Alert] = []
+        for writing in reviewing.writings:
+            stories, stood = self._judged(writing, replies)
+            yield from self._told(writing, stories, now_us)
+            standing += (writing.version.alerts[rule] for rule in stood)
+        if standing:
+            yield Raised(report_of(standing, self.rules.digest, now_us), 0, "baseline", history.TTL_MS)
 
     def _question(self, event: AuditEvent, rules: Sequence[CompiledRule]) -> known.Question:
         """What these rules want to know of an event."""
@@ -561,6 +481,10 @@ class Detector:
                     places = tuple(plan.ask(span) for span in over.correlation.ranges_over(over))
                     plan.closing.append(Closing(over, places))
                 return
+            if due.kind == BASELINE:
+                if self._baseline is not None:
+                    plan.reporting.append(Reporting(due.name, plan.ask(self._baseline.asked(due.name))))
+                return
             event = self._codec.decode(due.event)
         except (InvalidEvent, ValueError):
             return
@@ -600,10 +524,17 @@ class Detector:
         cluster, at = event["cluster"]["id"], event["time"] // 1000
         series, member = (key.children, child) if key.child else (key.series, history.encode(version))
         plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group))
+        plan.writing.append(self._asked_around(plan, key, version, child, cluster))
+
+    def _asked_around(
+        self, plan: Plan, key: history.ObjectKey, version: history.Version, child: bytes, cluster: str
+    ) -> Writing:
+        """Ask for what a version is judged by."""
         own, children = (
             plan.ask(Range(name, cluster, *history.ALL_TIME_MS, key.group)) for name in (key.series, key.children)
         )
-        plan.writing.append(Writing(version, child, own, children))
+        start = plan.ask(self._baseline.beginning(cluster)) if self._baseline is not None else -1
+        return Writing(key, version, child, cluster, own, children, start)
 
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:

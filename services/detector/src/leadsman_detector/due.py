@@ -10,11 +10,15 @@ from leadsman_detector.alert import Where
 
 FIRST_SEEN = "first_seen"
 CELL = "cell"
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, or says which cell is over."""
+    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, or says which cell is over.
+
+    For a baseline `name` is the cluster.
+    """
 
     kind: str
     name: str

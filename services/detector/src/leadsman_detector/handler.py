@@ -31,10 +31,11 @@ from leadsman_common.metrics import (
     STATE_TROUBLES,
 )
 from leadsman_detector import members
-from leadsman_detector.detect import Detector, Plan
+from leadsman_detector.detect import Detector
 from leadsman_detector.digests import Digests
 from leadsman_detector.guard import Guard, StateUnavailable
 from leadsman_detector.match import RuleSet
+from leadsman_detector.plan import Plan
 from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
 from leadsman_detector.state import Done, Due, Put, StateReply, StateRequest, settle
@@ -116,7 +117,7 @@ class BatchHandler:
         with BATCH_SECONDS.labels(SERVICE).time(), traces.hop() as hop:
             taken = NONE if hop is None else take(hop, records, self._group)
             if self._new_rules is not None and (rules := self._new_rules()) is not None:
-                self._detector = Detector(rules)
+                self._detector = self._detector.anew(rules)
             now_us = self._clock_us()
             plan = self._detector.plan(records, now_us)
             try:
@@ -227,7 +228,7 @@ class BatchHandler:
         alone = list({raised.alert["id"]: raised.alert for raised in plan.raised}.values())
         if alone:
             await self._send(alone, [], [], taken)
-        self._detector = Detector(self._detector.rules)
+        self._detector = self._detector.anew(self._detector.rules)
         for span in self._positions.spans(records):
             self._positions.missed(span.partition, span.first)
 

@@ -9,7 +9,7 @@ versions, whatever order they arrived in; docs/decisions/005 says why it is buil
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -28,6 +28,7 @@ ALL_TIME_MS = (-(1 << 54), 1 << 54)  # beyond what microseconds in 64 bits can s
 _FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONATING | Flag.TRUNCATED)
 
 Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
+Stood: TypeAlias = list[str]  # rules of which something stood there before the cluster was watched
 _WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController")
 _PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
 
@@ -67,6 +68,7 @@ class Version:
     digest: str = ""  # of the rules that judged it
     made: bool = False  # it made the object: whatever was of that name before is gone
     partial: bool = False  # a patch of which the log has no answer: what it does not show may still be there
+    whole: bool = False  # an update: the request wrote all of the object anew, and says not what it changes
     found: dict[str, Properties] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ def version_of(event: AuditEvent, digest: str, found: dict[str, Properties], ale
         digest,
         verb == "create" or (verb == "patch" and event["outcome"]["http"] == 201),
         verb == "patch" and not event["responseObject"],
+        verb == "update",
         found,
         {rule: cast("Alert", {**alert, "detected_time": 0}) for rule, alert in alerts.items()},
     )
@@ -144,82 +147,127 @@ def plural(kind: str) -> str:
     return f"{lower}es" if lower.endswith(("s", "x", "ch")) else f"{lower}s"
 
 
-def introductions(versions: Iterable[Version], rule_id: str, digest: str = "") -> list[tuple[Version, frozenset[str]]]:
-    """The versions that introduced properties, in order, each with what was new on it.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a version shows of a rule's properties that was not known before: `new` on it, or what stood there."""
+
+    version: Version
+    new: frozenset[str]
+    stood: frozenset[str]
+
+
+def introductions(
+    versions: Iterable[Version], rule_id: str, digest: str = "", until_us: int = 0
+) -> list[tuple[Version, frozenset[str]]]:
+    """The versions that introduced properties, in order, each with what was new on it."""
+    return [(s.version, s.new) for s in shown(versions, rule_id, digest, until_us) if s.new]
+
+
+def shown(versions: Iterable[Version], rule_id: str, digest: str = "", until_us: int = 0) -> Iterator[Shown]:
+    """What each version shows, in order.
 
     Before the first version that shows the whole object nothing is known: what it and those before it show is new only
     where a request set it; else the property becomes new with the first later request that sets it. A version that
     other rules judged tells nothing by what it does not show.
+
+    Until `until_us` the cluster's beginning is not known either: what an update shows of an object of which nothing is
+    known stood there, and so did what a patch shows and did not set; later updates bring nothing new by it.
     """
-    found: list[tuple[Version, frozenset[str]]] = []
     judged = [v for v in versions if v.digest == digest or rule_id in v.found]
     before: dict[str, bool] = {}
     credited: set[str] = set()  # there before and introduced
     unasked: set[str] = set()  # there since the first version and never set by a request
+    standing: set[str] = set()  # there since before the cluster was watched
     known = False  # whether a version has shown the whole object
     for version in sorted(judged, key=lambda v: v.position):
-        shown = version.found.get(rule_id, {})
+        found = version.found.get(rule_id, {})
         if version.made:
-            credited, unasked, before, known = set(), set(), {}, True
+            credited, unasked, standing, before, known = set(), set(), set(), {}, True
         if version.partial:
-            shown = {**dict.fromkeys(before, False), **shown}
-        old = {p for p, touched in shown.items() if not touched and (not known or p in unasked)}
-        new = frozenset(p for p in shown if p not in credited and p not in old)
-        if new:
-            found.append((version, new))
-        credited = {p for p in shown if p in credited or p in new}
-        unasked, before, known = old, shown, known or not version.partial
-    return found
+            found = {**dict.fromkeys(before, False), **found}
+        stood: set[str] = set()
+        if not known and version.time < until_us:
+            stood = {p for p, touched in found.items() if version.whole or not touched} - credited - standing
+        standing = {p for p in found if p in standing or p in stood}
+        old = {p for p, touched in found.items() if not touched and (not known or p in unasked)}
+        old |= standing if version.whole else {p for p in standing if not found[p]}
+        new = frozenset(p for p in found if p not in credited and p not in old)
+        yield Shown(version, new, frozenset(stood))
+        credited = {p for p in found if p in credited or p in new}
+        unasked, before, known = old, found, known or not version.partial
 
 
-def story(versions: Sequence[Version], rule_id: str, arrived: Version) -> Story | None:
-    """What the arrival of a version of the object itself makes of a rule's alert; None where it changes nothing."""
-    found = introductions(versions, rule_id, arrived.digest)
+def story(versions: Sequence[Version], rule_id: str, arrived: Version, until_us: int = 0) -> tuple[Story | None, bool]:
+    """What the arrival of a version of the object itself makes of a rule's alert; None where it changes nothing.
+
+    And whether some of what it shows stood there before the cluster was watched.
+    """
+    every = list(shown(versions, rule_id, arrived.digest, until_us))
+    found = [s for s in every if s.new]
+    stood = any(s.stood for s in every if s.version.event_id == arrived.event_id)
     late = any(v.position > arrived.position for v in versions)
-    if not found or not (late or any(v.event_id == arrived.event_id for v, _ in found)):
-        return None
-    told_by = [v.alerts[rule_id] for v, _ in found]
-    return Story(_told(told_by), _key(v.event_id for v, _ in found))
+    if not found or not (late or any(s.version.event_id == arrived.event_id for s in found)):
+        return None, stood
+    told_by = [s.version.alerts[rule_id] for s in found]
+    return Story(_told(told_by), _key(s.version.event_id for s in found)), stood
 
 
 def child_story(
     versions: Sequence[Version],
     others: Sequence[Mapping[str, list[str]]],
     rule_id: str,
-    shown: Properties,
+    properties: Properties,
     arrived: Version,
-) -> Story | None:
+    until_us: int = 0,
+) -> tuple[Story | None, bool]:
     """What a child adds: None where its owner introduced, or another child showed more than, all of it.
 
-    Children that show the same claim the same key, so one of them speaks.
+    Children that show the same claim the same key, so one of them speaks. In a cluster's first hours an owner of which
+    nothing is known was there before, and so was what its children show.
     """
-    found = introductions(versions, rule_id, arrived.digest)
-    own = {p for _, introduced in found for p in introduced}
-    new = set(shown) - own
-    if not new or any(set(other.get(rule_id, ())) - own > new for other in others):
-        return None
-    told_by = [*(v.alerts[rule_id] for v, _ in found), arrived.alerts[rule_id]]
-    return Story(_told(told_by), _key(("child", *sorted(new))))
+    every = list(shown(versions, rule_id, arrived.digest, until_us))
+    found = [s for s in every if s.new]
+    own = {p for s in every for p in s.new | s.stood}
+    new = set(properties) - own
+    if not new:
+        return None, False
+    if arrived.time < until_us and all(s.version.partial for s in every):
+        return None, True
+    if any(set(other.get(rule_id, ())) - own > new for other in others):
+        return None, False
+    told_by = [*(s.version.alerts[rule_id] for s in found), arrived.alerts[rule_id]]
+    return Story(_told(told_by), _key(("child", *sorted(new)))), False
 
 
-def told(own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes) -> list[Story]:
-    """The stories that a version has changed, or what a child shows where `child` is its member."""
+def told(
+    own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes, until_us: int = 0
+) -> tuple[list[Story], Stood]:
+    """The stories that a version has changed, or what a child shows where `child` is its member.
+
+    And the rules of which it shows what stood there before the cluster was watched, which is until `until_us`.
+    """
     versions = {v.event_id: v for v in members.read_all(_VERSION, own)}
     if not child:
         versions[arrived.event_id] = arrived  # later ones of its own batch may have taken its place
         rules = sorted({rule for v in versions.values() for rule in v.found if v.digest == arrived.digest})
-        stories = [story(list(versions.values()), rule, arrived) for rule in rules]
+        judged = {rule: story(list(versions.values()), rule, arrived, until_us) for rule in rules}
     else:
-        others = [shown for m in children if m != child and (shown := members.read(_CHILD, m)) is not None]
-        stories = [
-            child_story(list(versions.values()), others, rule, shown, arrived) for rule, shown in arrived.found.items()
-        ]
-    return [s for s in stories if s is not None]
+        others = [shows for m in children if m != child and (shows := members.read(_CHILD, m)) is not None]
+        judged = {
+            rule: child_story(list(versions.values()), others, rule, shows, arrived, until_us)
+            for rule, shows in arrived.found.items()
+        }
+    return [s for s, _ in judged.values() if s is not None], [rule for rule, (_, stood) in judged.items() if stood]
 
 
 def encode(version: Version) -> bytes:
     """A version as a member of its series."""
     return msgspec.json.encode(version)
+
+
+def decode(member: bytes) -> Version | None:
+    """The inverse; None for what another release wrote otherwise."""
+    return members.read(_VERSION, member)
 
 
 def encode_child(found: Mapping[str, Properties]) -> bytes:

@@ -50,7 +50,7 @@ def make_handler(
         asyncio.run(_rebuild(settings, watch.in_force if watch else rules))
 
     return BatchHandler(
-        Detector(rules),
+        make_detector(settings, rules),
         Guard(
             make_state(settings),
             rebuild,
@@ -67,6 +67,11 @@ def make_handler(
         rules_reload_s=settings.rules_reload_s,
         new_rules=watch.take if watch else None,
     )
+
+
+def make_detector(settings: Settings, rules: RuleSet) -> Detector:
+    """The core, as the settings have it."""
+    return Detector(rules, baseline_ms=int(settings.baseline_h * 3_600_000))
 
 
 def make_state(settings: Settings) -> RedisState:
@@ -106,7 +111,7 @@ async def _rebuild(settings: Settings, rules: RuleSet) -> None:
     state = make_state(settings)
     history_ms = int(settings.state_history_h * 3_600_000)
     try:
-        await Rebuild(state, Detector(rules), source_of(settings), topics_of(settings), history_ms).run()
+        await Rebuild(state, make_detector(settings, rules), source_of(settings), topics_of(settings), history_ms).run()
     except Exception:  # noqa: BLE001 - a broken Kafka or Redis, and whatever else: the guard asks for it anew
         STATE_REBUILDS.labels("failed").inc()
         _log.exception("the state could not be rebuilt; it is tried again")

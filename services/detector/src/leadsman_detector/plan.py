@@ -1,0 +1,199 @@
+"""What a batch asks of the state, and what waits for the answer: the detector's steps hand it on to one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from leadsman_common.alerts import Alert
+from leadsman_common.events import AuditEvent
+from leadsman_detector import history
+from leadsman_detector.alert import Where
+from leadsman_detector.correlate import Member, RoleUse
+from leadsman_detector.correlate_sigma import Arrival, Over
+from leadsman_detector.first_seen import Asked, Key, Watch
+from leadsman_detector.form import Modifier as FormModifier
+from leadsman_detector.match import CompiledRule, Match
+from leadsman_detector.state import Put, Range, StateRequest
+
+CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alert that wants to be raised, and what it claims."""
+
+    alert: Alert
+    rank: int
+    holder: str
+    ttl_ms: int = CLAIM_TTL_MS
+    part: str = ""  # what of the alert is claimed; empty: the alert as a whole
+    cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A part of a correlation; its replies begin at `first`."""
+
+    join: RoleUse
+    member: Member
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A version of an object, or what a child of it shows, and where the replies stand that it is judged by.
+
+    These are the series of the object and of its children, and since when the cluster is watched (-1: not asked).
+    """
+
+    key: history.ObjectKey
+    version: history.Version
+    child: bytes  # the child's member; empty for the object itself
+    cluster: str
+    own: int
+    children: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """A cluster's first hours are over: where the reply stands that has what seemed to stand there before."""
+
+    cluster: str
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewing:
+    """All of that, judged again for the report."""
+
+    cluster: str
+    writings: list[Writing]
+
+
+@dataclass(slots=True)
+class Asking:
+    """An event of which rules want to know what is known, and where by kind the replies stand.
+
+    Once it is answered, the event holds what is known. `late` is the id of an event that told something after this
+    one had asked: only what that changes is raised.
+    """
+
+    event: AuditEvent
+    where: Where
+    rules: tuple[CompiledRule, ...]
+    places: dict[str, list[int]] = field(default_factory=dict)
+    late: str = ""
+    late_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A fact that is put, and where the reply stands that has the events which asked and are later."""
+
+    put: Put
+    event_id: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An event of a rule with first_seen, and where the replies stand that say whether it is the first.
+
+    `late_ms`: how much earlier an event may still come that changes the verdict.
+    """
+
+    match: Match
+    where: Where
+    watch: Watch
+    asked: tuple[Asked, ...]
+    late_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event with matches of which the level hangs on what is first seen."""
+
+    event: AuditEvent
+    where: Where
+    matches: list[Match]
+    changed: bool  # whether some rule that could meet it asks for change
+    watching: list[tuple[int, Watch, FormModifier, tuple[Asked, ...]]]  # of which match
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """An event on its way into a group of a correlation, and where the replies of its cells stand."""
+
+    arrival: Arrival
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A cell that is over, and where the replies stand to judge it by."""
+
+    over: Over
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeating:
+    """A request that shares its alert with others, the worst of `added` in the batch, and where the replies stand."""
+
+    alert: Alert
+    added: int
+    counted: int
+    told: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason)."""
+
+    requests: list[StateRequest] = field(default_factory=list)
+    dead: list[tuple[int, str]] = field(default_factory=list)
+    raised: list[Raised] = field(default_factory=list)
+    joining: list[Joining] = field(default_factory=list)
+    writing: list[Writing] = field(default_factory=list)
+    reporting: list[Reporting] = field(default_factory=list)
+    reviewing: list[Reviewing] = field(default_factory=list)
+    asking: list[Asking] = field(default_factory=list)
+    arriving: list[Arriving] = field(default_factory=list)
+    closing: list[Closing] = field(default_factory=list)
+    repeating: dict[str, Repeating] = field(default_factory=dict)  # by alert id
+    telling: list[Telling] = field(default_factory=list)
+    sighting: list[Sighting] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
+    progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
+    asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
+    cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
+    decoded: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to evaluate."""
+        return not self.raised and not self.requests
+
+    def ask(self, question: Range) -> int:
+        """Ask for a series once; gives where the reply stands."""
+        if question not in self.asked:
+            self.asked[question] = len(self.requests)
+            self.requests.append(question)
+        return self.asked[question]
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Put an event into its group and have the cells around it looked at, each once a batch."""
+        correlation = arrival.correlation
+        self.requests += correlation.puts(arrival)
+        if correlation.closed:
+            if (timer := correlation.timer(arrival)) is not None:
+                self.requests.append(timer)
+            return
+        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
+        if cell in self.cells and not correlation.whole:
+            return
+        self.cells.add(cell)
+        self.arriving.append(Arriving(arrival, tuple(self.ask(r) for r in correlation.ranges(arrival))))
