@@ -91,3 +91,9 @@ def test_only_the_detector_has_redis():
     }
     assert with_redis == {"detector"}
     assert {p.parent.name for p in LOCKS if any(pin.startswith("redis==") for pin in pins(p))} == {"cli", "detector"}
+
+
+def test_the_example_of_settings_names_every_one():
+    asked = set(re.findall(r"\$\{(\w+):", (REPO / "deploy" / "compose" / "compose.yaml").read_text()))
+    shown = set(re.findall(r"^#(\w+)=", (REPO / "deploy" / "compose" / ".env.example").read_text(), re.MULTILINE))
+    assert shown == asked
