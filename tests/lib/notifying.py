@@ -16,9 +16,12 @@ EXAMPLE = Path(__file__).parents[2] / "schemas" / "examples" / "alerts" / "privi
 
 
 class Receiver:
-    """A real HTTP server: keeps each request, answers with the script's next answer, and 200 after its end."""
+    """A real HTTP server: keeps each request, answers with the script's next answer, and 200 after its end.
 
-    def __init__(self, port=0):
+    `tls` is a context for HTTPS.
+    """
+
+    def __init__(self, port=0, tls=None):
         self.requests = []
         self.answers = []
         self.connections = []
@@ -48,8 +51,10 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}/hook"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/hook"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def ids(self):

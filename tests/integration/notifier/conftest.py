@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from notifying import Receiver
@@ -10,6 +11,8 @@ from notifying import Receiver
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer, Outgoing
+
+WITH_HOSTS = Path(__file__).parents[2] / "lib" / "with_hosts.py"
 
 
 @pytest.fixture
@@ -37,10 +40,13 @@ def produce(bootstrap, topics):
 
 @pytest.fixture
 def notifier(bootstrap, topic_prefix, tmp_path):
-    """notifier(**settings) starts one; whatever still runs at the end is killed. Kafka is the test's."""
+    """notifier(**settings) starts one; whatever still runs at the end is killed. Kafka is the test's.
+
+    `hosts` is a file of names that it resolves (tests/lib/with_hosts.py).
+    """
     running = []
 
-    def start(**settings):
+    def start(hosts=None, **settings):
         number = len(running)
         env = {
             **{
@@ -59,9 +65,8 @@ def notifier(bootstrap, topic_prefix, tmp_path):
         }
         out, err = tmp_path / f"out{number}", tmp_path / f"err{number}"
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "leadsman_notifier"], env=env, stdout=stdout, stderr=stderr
-            )
+            program = ["-m", "leadsman_notifier"] if hosts is None else [WITH_HOSTS, hosts, "leadsman_notifier"]
+            process = subprocess.Popen([sys.executable, *program], env=env, stdout=stdout, stderr=stderr)
         process.out, process.err = out, err
         running.append(process)
         return process
