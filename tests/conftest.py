@@ -163,6 +163,12 @@ def pubsub_emulator(run_dir: Path) -> str:
     return address
 
 
+@pytest.fixture(scope="session")
+def schema_registry(run_dir: Path) -> Any:
+    """Give the running schema registry: .port; local("schema_registry").url(port) is its Confluent API."""
+    return load_local("schema_registry").start(run_dir, tie_to_parent=True)
+
+
 @pytest.fixture
 def topic_prefix() -> str:
     """Give a LEADSMAN_TOPIC_PREFIX that no other test has."""

@@ -13,15 +13,17 @@ import click
 
 from leadsman_cli.page import page
 from leadsman_common.alerts import Alert, iso_time
-from leadsman_common.avro import alert_codec, audit_event_codec
+from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
+from leadsman_common.registry import RegistryAway
 from leadsman_common.schemas import schemas_dir
 from leadsman_common.settings import Common, SettingError, load
 from leadsman_common.timeline import draw
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
 from leadsman_common.visible import clean
+from leadsman_common.wire import Wire, alert_wire
 from leadsman_notifier.channel import Refused, Unavailable
 from leadsman_notifier.channels import open_channels
 from leadsman_notifier.config import Settings
@@ -181,23 +183,31 @@ def _reader() -> tuple[TopicReader, Common]:
 def _find(reader: TopicReader, settings: Common, alert_id: str, days: float) -> Alert:
     """The newest revision of the alert whose id begins so. Raises ClickException where there is none, or several."""
     since_ms = int(time.time() * 1000 - days * DAY_MS)
+    wire = _wire(settings)
     found: dict[str, Alert] = {}
     try:
         for message in reader.read(topic_name("alerts", settings.topic_prefix), max(0, since_ms)):
             if not (message.key() or b"").startswith(alert_id.encode()):
                 continue
             try:
-                alert = alert_codec().decode(message.value() or b"")
+                alert = wire.decode(message.value() or b"")
             except InvalidEvent:
                 continue
             if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
                 found[alert["id"]] = alert
-    except TopicUnreadableError as error:
+    except (TopicUnreadableError, RegistryAway) as error:
         raise click.ClickException(str(error)) from error
     if len(found) != 1:
         several = f"{len(found)} alerts begin with it" if found else f"none on the topic in the last {days:g} days"
         raise click.ClickException(f"alert {clean(alert_id, 64)!r}: {several}")
     return next(iter(found.values()))
+
+
+def _wire(settings: Common) -> Wire[Alert]:
+    try:
+        return alert_wire(settings)
+    except SettingError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _raw_records(reader: TopicReader, settings: Common, alert: Alert) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from leadsman_cli.kafka_settings import kafka_settings
-from leadsman_cli.registry import RegistryError, register
 from leadsman_common import topics as declared
+from leadsman_common.registry import Registry, RegistryAway, RegistryRefused, register
 from leadsman_common.schemas import schemas_dir
+from leadsman_common.settings import SettingError
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -45,8 +46,9 @@ def list_topics() -> int:
 def create_topics(replication: int, wait_s: float, registry: str) -> int:
     """Create what is missing, bring the settings of the rest up to date, and register the schemas where asked to.
 
-    Reads LEADSMAN_KAFKA_BOOTSTRAP, LEADSMAN_KAFKA_OPTIONS, LEADSMAN_TOPIC_PREFIX and LEADSMAN_RETENTION_*_MS as the
-    services do. May be run again at any time: data and partitions of a topic that exists are left alone.
+    Reads LEADSMAN_KAFKA_BOOTSTRAP, LEADSMAN_KAFKA_OPTIONS, LEADSMAN_SCHEMA_REGISTRY_OPTIONS, LEADSMAN_TOPIC_PREFIX and
+    LEADSMAN_RETENTION_*_MS as the services do. May be run again at any time: data and partitions of a topic that exists
+    are left alone.
     """
     settings = kafka_settings()
     wanted = declared.load(schemas_dir() / "topics").values()
@@ -72,8 +74,12 @@ def create_topics(replication: int, wait_s: float, registry: str) -> int:
     click.echo(f"created: {', '.join(created) or 'none'}; up to date: {len(wanted) - len(created)}")
     if registry:
         try:
-            ids = register(registry, wanted, schemas_dir(), settings.topic_prefix)
-        except RegistryError as error:
-            raise click.ClickException(f"schema registry: {error}") from error
+            ids = register(
+                Registry(registry, settings.schema_registry_options), wanted, schemas_dir(), settings.topic_prefix
+            )
+        except SettingError as error:
+            raise click.UsageError(str(error)) from error
+        except (RegistryAway, RegistryRefused) as error:
+            raise click.ClickException(str(error)) from error
         click.echo(f"registered: {', '.join(f'{subject} as {number}' for subject, number in ids.items())}")
     return 0

@@ -1,5 +1,7 @@
 """Avro as it travels: single-object encoding (C3 01, CRC-64-AVRO fingerprint, body) over fastavro.
 
+wire.py puts a schema registry's id in front instead, where there is one.
+
 https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
 """
 
@@ -13,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from leadsman_common.avro_writer import writer
@@ -34,6 +37,7 @@ class Codec(Generic[T]):
     """Encodes one record type; decodes it from any writer schema that was ever released."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         raw = load_avsc(name)
         self.schema = fastavro.parse_schema(raw)
         self.header = header_of(raw)
@@ -46,15 +50,18 @@ class Codec(Generic[T]):
 
     def encode(self, record: T) -> bytes:
         """The record in single-object encoding. Raises ValueError or TypeError where it does not fit."""
-        try:
-            return self.header + self._write(record)
-        except (KeyError, TypeError, AttributeError, OverflowError):
-            return self._encode_slowly(record)
+        return self.header + self.body(record)
 
-    def _encode_slowly(self, record: T) -> bytes:
+    def body(self, record: T) -> bytes:
+        """The record without a header. Raises as `encode` does."""
+        try:
+            return self._write(record)
+        except (KeyError, TypeError, AttributeError, OverflowError):
+            return self._write_slowly(record)
+
+    def _write_slowly(self, record: T) -> bytes:
         """By fastavro, which fills in defaults and says precisely what does not fit."""
         out = io.BytesIO()
-        out.write(self.header)
         fastavro.schemaless_writer(out, self.schema, self._tag(record))
         return out.getvalue()
 
@@ -64,12 +71,27 @@ class Codec(Generic[T]):
         if writer is None:
             known = data[:2] == MAGIC
             raise InvalidEvent("avro: unknown schema fingerprint" if known else "avro: no single-object header")
+        return self.read(data, HEADER_BYTES, writer)
+
+    def schema_of_writer(self, raw: Mapping[str, Any]) -> Any:
+        """What `read` takes of a schema from elsewhere. Raises InvalidEvent for another record's, or fastavro's own."""
+        if header_of(raw) == self.header:
+            return self.schema
+        parsed: Any = fastavro.parse_schema(dict(raw), named_schemas={})
+        if parsed["name"] != self.schema["name"]:  # type: ignore[index,call-overload]
+            raise InvalidEvent(f"avro: a schema of {parsed['name']}")
+        return parsed
+
+    def read(self, data: bytes, at: int, writer: Any) -> T:
+        """The record that begins `at` and that the schema `writer` wrote. Raises InvalidEvent for a broken body."""
         body = io.BytesIO(data)
-        body.seek(HEADER_BYTES)
+        body.seek(at)
         reader = None if writer is self.schema else self.schema
         try:
             record = fastavro.schemaless_reader(body, writer, reader)
-        except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, struct.error) as error:
+        except (
+            ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, struct.error, SchemaResolutionError,
+        ) as error:  # fmt: skip
             raise InvalidEvent(f"avro: {type(error).__name__}: {error}") from error
         if body.tell() != len(data):
             raise InvalidEvent("avro: bytes after the record")

@@ -24,11 +24,11 @@ _SDK = ("AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 def secret_files(env: Mapping[str, str], settings: Any) -> list[Path]:
-    """What holds secrets or certificates: LEADSMAN_*_FILE, the SDKs' files, those in Kafka's options and Redis' URL."""
+    """What holds secrets or certificates: LEADSMAN_*_FILE, the SDKs' files, those in options and in Redis' URL."""
     named = [value for name, value in env.items() if name.startswith("LEADSMAN_") and name.endswith("_FILE")]
     named += [env.get(name, "") for name in _SDK]
-    options = getattr(settings, "kafka_options", {})
-    named += [value for name, value in options.items() if name.endswith(".location")]
+    for options in (getattr(settings, "kafka_options", {}), getattr(settings, "schema_registry_options", {})):
+        named += [value for name, value in options.items() if name.endswith(".location")]
     asked = parse_qs(urlsplit(getattr(settings, "redis_url", "")).query)
     named += [value for name, values in asked.items() if name.startswith("ssl_") for value in values]
     return sorted({Path(name) for name in named if name and Path(name).is_file()})

@@ -15,9 +15,14 @@ def schemas_dir() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "schemas"
 
 
+def avsc_text(name: str) -> str:
+    """The schema `name` (such as audit-event) as its file has it."""
+    return (schemas_dir() / "avro" / f"{name}.avsc").read_text(encoding="utf-8")
+
+
 def load_avsc(name: str) -> dict[str, Any]:
-    """The schema `name` (such as audit-event) as JSON."""
-    loaded: dict[str, Any] = json.loads((schemas_dir() / "avro" / f"{name}.avsc").read_bytes())
+    """The schema `name` as JSON."""
+    loaded: dict[str, Any] = json.loads(avsc_text(name))
     return loaded
 
 

@@ -150,6 +150,10 @@ class Common:
     kafka_options: dict[str, str] = setting(
         "librdkafka options passed through: name=value, comma-separated", dict, secret=True
     )
+    schema_registry_url: str = setting("schema registry for the topic `alerts` (Confluent's protocol); empty: none", "")
+    schema_registry_options: dict[str, str] = setting(
+        "options of confluent-kafka's registry client: name=value, comma-separated", dict, secret=True
+    )
     topic_prefix: str = setting("put in front of every topic and consumer group", "")
     ledger: bool = setting("keep account of every record on the topic `ledger`, for leadsman verify", True)
     http_host: str = setting("address for /healthz, /readyz and /metrics", "127.0.0.1")

@@ -12,7 +12,11 @@ import pytest
 from notifying import alert, stop, until
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 
+from leadsman_common.alert_stream import alert_record
+from leadsman_common.kafka import AckedProducer
+from leadsman_common.settings import Common
 from leadsman_common.topic_reader import TopicReader
+from leadsman_common.wire import alert_wire
 
 REPO = Path(__file__).parents[3]
 PAGE = (REPO / "docs" / "subscribe.md").read_text(encoding="utf-8")
@@ -50,19 +54,55 @@ def test_python(produce, bootstrap, topics, tmp_path):
     assert {(a["id"], a["level"]) for a in map(json.loads, lines)} == {("a1", "critical"), ("a2", "low")}
 
 
-def test_java(produce, bootstrap, topics, tmp_path):
-    java, maven = shutil.which("java"), shutil.which("mvn")
-    assert java, "Java 17"
+@pytest.fixture(scope="module")
+def classpath(tmp_path_factory):
+    """What the page's Java programs need, by Maven."""
+    maven = shutil.which("mvn")
     assert maven, "Maven"
-    produce(alert("a1"), alert("a2", level="low"))
+    folder = tmp_path_factory.mktemp("java")
     pom = REPO / "tests" / "fixtures" / "subscribe" / "pom.xml"
-    goal = ["dependency:build-classpath", f"-Dmdep.outputFile={tmp_path}/cp"]
-    subprocess.run([maven, "-q", "-B", "-ntp", "-f", pom, *goal], check=True, cwd=tmp_path)
-    program = tmp_path / "Subscribe.java"
-    program.write_text(block("java"), encoding="utf-8")
-    command = [java, "-cp", (tmp_path / "cp").read_text(), program, bootstrap, topics["alerts"], *AVSC]
-    lines = lines_of(command, tmp_path / "out", 2)
-    assert sorted(line.split()[:2] for line in lines) == [["a1", "critical"], ["a2", "low"]]
+    goal = ["dependency:build-classpath", f"-Dmdep.outputFile={folder}/cp"]
+    subprocess.run([maven, "-q", "-B", "-ntp", "-f", pom, *goal], check=True, cwd=folder)
+    return (folder / "cp").read_text()
+
+
+def java(at, folder, classpath, *arguments):
+    """Run one of the page's Java programs until it has printed two lines: the first two words of each."""
+    command = shutil.which("java")
+    assert command, "Java 17"
+    program = folder / "Subscribe.java"
+    program.write_text(block("java", at), encoding="utf-8")
+    quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+    lines = lines_of([command, *quick, "-cp", classpath, program, *arguments], folder / "out", 2)
+    return sorted(line.split()[:2] for line in lines)
+
+
+def test_java(produce, bootstrap, topics, tmp_path, classpath):
+    produce(alert("a1"), alert("a2", level="low"))
+    found = java(0, tmp_path, classpath, bootstrap, topics["alerts"], *AVSC)
+    assert found == [["a1", "critical"], ["a2", "low"]]
+
+
+@pytest.fixture
+def registry(schema_registry, local, bootstrap, topics, topic_prefix):
+    """The URL of a registry; two alerts are on the topic in its format."""
+    url = local("schema_registry").url(schema_registry.port)
+    wire = alert_wire(Common(topic_prefix=topic_prefix, schema_registry_url=url))
+    two = (alert("a1"), alert("a2", level="low"))
+    AckedProducer(bootstrap).send(alert_record(topics["alerts"], a, wire.encode(a), "detector") for a in two)
+    return url
+
+
+def test_python_with_a_registry(bootstrap, topics, tmp_path, registry):
+    program = tmp_path / "subscribe.py"
+    program.write_text(block("python", 1), encoding="utf-8")
+    lines = lines_of([sys.executable, program, bootstrap, topics["alerts"], registry], tmp_path / "out", 2)
+    assert {(a["id"], a["level"]) for a in map(json.loads, lines)} == {("a1", "critical"), ("a2", "low")}
+
+
+def test_java_with_a_registry(bootstrap, topics, tmp_path, classpath, registry):
+    found = java(1, tmp_path, classpath, bootstrap, topics["alerts"], registry)
+    assert found == [["a1", "critical"], ["a2", "low"]]
 
 
 def kcat(line, bootstrap, topics):

@@ -8,6 +8,8 @@ from typing import Any
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.service import listening, run
 from leadsman_common.settings import SettingError
+from leadsman_common.stopping import on_signals
+from leadsman_common.wire import alert_wire
 from leadsman_detector.config import Settings
 from leadsman_detector.handler import SERVICE
 from leadsman_detector.reload import RulesWatch
@@ -34,12 +36,17 @@ def _run(settings: Settings, log: Any) -> None:
     if not rules.rules:
         raise SettingError("LEADSMAN_RULES_DIR holds no rule that can be used")
     log.info("rules", count=len(rules.rules), correlations=len(rules.correlations), digest=rules.digest)
+    wire = alert_wire(settings)
     refuse_eviction(settings)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     runner = make_runner(settings.runner, source_of(settings))
     watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s)
     with listening(settings, log, ready=lambda: runner.ready() and producer.ready()), watch:
-        handler = make_handler(settings, rules, producer, watch)
+        stop = on_signals()  # the runner's own take their place
+        wire.wait(stop.is_set, log)
+        if stop.is_set():
+            return
+        handler = make_handler(settings, rules, producer, watch, wire)
         runner.run(handler, handler.tick)
 
 

@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 from leadsman_common import metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
-from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
 from leadsman_common.metrics import (
     ALERTS,
@@ -30,6 +29,7 @@ from leadsman_common.metrics import (
     ROUTED,
     STATE_TROUBLES,
 )
+from leadsman_common.wire import Wire
 from leadsman_detector import members
 from leadsman_detector.detect import Detector
 from leadsman_detector.digests import Digests
@@ -72,6 +72,7 @@ class BatchHandler:
         guard: Guard,
         producer: AckedProducer,
         topics: Topics,
+        wire: Wire[Alert],
         cap: BadRecordCap,
         *,
         earliest: Callable[[int], int],
@@ -93,6 +94,7 @@ class BatchHandler:
         self._guard = guard
         self._producer = producer
         self._topics = topics
+        self._wire = wire
         self._cap = cap
         self._earliest = earliest
         self._clock_us = clock_us
@@ -276,7 +278,7 @@ class BatchHandler:
         self, alerts: list[Alert], dead: list[tuple[Record, str]], kept: list[Outgoing], taken: Taken = NONE
     ) -> None:
         with traces.hop() as hop:
-            sent = (outgoing(self._topics.alerts, alert) for alert in alerts)
+            sent = (outgoing(self._topics.alerts, alert, self._wire) for alert in alerts)
             out = [*kept, *(sent if hop is None else traced(hop, sent, alerts, taken))]
             await self._produce(out, dead, taken)
         for alert in alerts:
@@ -334,18 +336,18 @@ def described(alert: Alert) -> dict[str, object]:
     }
 
 
-def outgoing(topic: str, alert: Alert) -> Outgoing:
+def outgoing(topic: str, alert: Alert, wire: Wire[Alert]) -> Outgoing:
     """The record of an alert (leadsman_common.alert_stream)."""
-    return alert_record(topic, alert, _fitting(alert), SERVICE)
+    return alert_record(topic, alert, _fitting(alert, wire), SERVICE)
 
 
-def _fitting(alert: Alert) -> bytes:
+def _fitting(alert: Alert, wire: Wire[Alert]) -> bytes:
     """The alert's bytes, with evidence out of the middle left out where the topic would not take it."""
-    value = alert_codec().encode(alert)
+    value = wire.encode(alert)
     evidence = alert["evidence"]
     while len(value) > MAX_MESSAGE_BYTES - _HEADROOM and len(evidence) > 1:
         kept = len(evidence) // 2
         evidence = evidence[: (kept + 1) // 2] + evidence[len(evidence) - kept // 2 :]
         _log.warning("alert too large, evidence left out", id=alert["id"], bytes=len(value), kept=len(evidence))
-        value = alert_codec().encode({**alert, "evidence": evidence})
+        value = wire.encode({**alert, "evidence": evidence})
     return value

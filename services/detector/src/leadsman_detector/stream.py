@@ -11,10 +11,12 @@ from pathlib import Path
 import structlog
 from redis.exceptions import RedisError
 
+from leadsman_common.alerts import Alert
 from leadsman_common.kafka import AckedProducer, BadRecordCap
 from leadsman_common.metrics import STATE_REBUILDS
 from leadsman_common.settings import SettingError
 from leadsman_common.topics import name as topic_name
+from leadsman_common.wire import Wire, alert_wire
 from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
 from leadsman_detector.guard import Guard
@@ -41,7 +43,11 @@ def load_rules(settings: Settings) -> RuleSet:
 
 
 def make_handler(
-    settings: Settings, rules: RuleSet, producer: AckedProducer, watch: RulesWatch | None = None
+    settings: Settings,
+    rules: RuleSet,
+    producer: AckedProducer,
+    watch: RulesWatch | None = None,
+    wire: Wire[Alert] | None = None,
 ) -> BatchHandler:
     """What handles each batch. It connects to Redis at the first request, on the loop that runs it."""
     source, topics = source_of(settings), topics_of(settings)
@@ -59,6 +65,7 @@ def make_handler(
         ),
         producer,
         topics,
+        wire or alert_wire(settings),
         BadRecordCap(settings.max_bad_in_a_row),
         earliest=lambda partition: earliest_offset(source, partition),
         reader=GroupReader(source),

@@ -9,12 +9,15 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from leadsman_common.alerts import Alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.kafka import AckedProducer
+from leadsman_common.registry import RegistryAway, RegistryRefused
 from leadsman_common.rotation import start_anew
 from leadsman_common.service import listening, run
 from leadsman_common.settings import SettingError
 from leadsman_common.stopping import on_signals, told_to_leave
+from leadsman_common.wire import Wire, alert_wire
 from leadsman_notifier.channels import open_channels
 from leadsman_notifier.config import Settings
 from leadsman_notifier.mirror import Mirror
@@ -45,10 +48,12 @@ def _run(settings: Settings, log: Any) -> bool:
     watched = Watched(settings, stop, log)
     notify = watched.now()
     clusters = _clusters(settings)
+    wire = alert_wire(settings)
     channels = open_channels(notify.channels, Net(notify.allow))
     log.info(
         "channels", channels={name: notify.channels[name].__class__.__module__.rpartition(".")[2] for name in channels}
     )
+    _look_at_registry(wire, log)
     # short waits: a message is written down before and after it is sent
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, linger_ms=0)
     streams = [
@@ -60,6 +65,7 @@ def _run(settings: Settings, log: Any) -> bool:
             watched.now,
             clusters,
             producer,
+            wire,
             stop,
             log,
             keeps_bad=at == 0,
@@ -67,7 +73,7 @@ def _run(settings: Settings, log: Any) -> bool:
         for at, (name, channel) in enumerate(channels.items())
     ]
     try:
-        mirror = [Mirror(settings, producer, stop, log)] if settings.notify_ocsf else []
+        mirror = [Mirror(settings, producer, wire, stop, log)] if settings.notify_ocsf else []
         _work(settings, [*streams, watched, *mirror], producer, stop, log)
     finally:
         for channel in channels.values():
@@ -82,6 +88,14 @@ def _clusters(settings: Settings) -> Clusters:
         return load_clusters(Path(settings.clusters))
     except InvalidClustersError as error:
         raise SettingError(str(error)) from error
+
+
+def _look_at_registry(wire: Wire[Alert], log: Any) -> None:
+    """Know the present schema's id before an outage of the registry; a registry that is away holds nothing up here."""
+    try:
+        wire.prepare()
+    except (RegistryAway, RegistryRefused) as error:
+        log.warning("the schema registry cannot be used: alerts whose schema it must tell wait", reason=str(error))
 
 
 def _work(settings: Settings, loops: Sequence[Runs], producer: AckedProducer, stop: threading.Event, log: Any) -> None:

@@ -15,12 +15,13 @@ from confluent_kafka import Message
 
 from leadsman_common.alert_stream import EVENT_TYPE
 from leadsman_common.alerts import Alert, iso_time
-from leadsman_common.avro import alert_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, Outgoing, consume_loop, consumer
 from leadsman_common.metrics import FILTERED, PRODUCED, RECEIVED
 from leadsman_common.ocsf import VERSION, to_ocsf
+from leadsman_common.registry import RegistryAway
 from leadsman_common.topics import name as topic_name
+from leadsman_common.wire import ASK_S, Wire
 from leadsman_notifier.config import Settings
 
 SERVICE = "notifier"
@@ -30,8 +31,11 @@ GROUP = "leadsman-notifier.ocsf"  # no channel has a dot in its name
 class Mirror:
     """The loop."""
 
-    def __init__(self, settings: Settings, producer: AckedProducer, stop: threading.Event, log: Any) -> None:
+    def __init__(
+        self, settings: Settings, producer: AckedProducer, wire: Wire[Alert], stop: threading.Event, log: Any
+    ) -> None:
         self._settings = settings
+        self._wire = wire
         self._producer = producer
         self._stop = stop
         self._log = log
@@ -46,15 +50,17 @@ class Mirror:
         alerts = topic_name("alerts", self._settings.topic_prefix)
         consume_loop(client, [alerts], self._handle, self._stop.is_set, group=group)
 
-    def _handle(self, messages: list[Message]) -> None:
+    def _handle(self, messages: list[Message]) -> list[Message]:
         out = []
         for message in messages:
             RECEIVED.labels(SERVICE, "alerts:ocsf").inc()
             try:
-                alert = alert_codec().decode(message.value() or b"")
+                alert = self._decode(message.value() or b"")
             except InvalidEvent:  # a channel's loop dead-letters it
                 FILTERED.labels(SERVICE, "ocsf_undecodable").inc()
                 continue
+            if alert is None:
+                return []  # none of the batch is committed
             body = self._body(alert)
             headers = (
                 ("ce_specversion", b"1.0"),
@@ -68,6 +74,17 @@ class Mirror:
             out.append(Outgoing(self._topic, message.key(), body, tuple(h for h in headers if h[1])))
         self._producer.send(out)
         PRODUCED.labels(SERVICE, self._topic).inc(len(out))
+        return messages
+
+    def _decode(self, value: bytes) -> Alert | None:
+        """The alert, however long a registry is away that must be asked; None once told to stop meanwhile."""
+        while True:
+            try:
+                return self._wire.decode(value)
+            except RegistryAway as error:
+                self._log.warning("alerts.ocsf waits for the schema registry", reason=str(error))
+            if self._stop.wait(ASK_S):
+                return None
 
     def _body(self, alert: Alert) -> bytes:
         """The JSON; evidence out of the middle is left out where a record would be too large."""

@@ -17,7 +17,6 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from leadsman_common import metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
-from leadsman_common.avro import alert_codec
 from leadsman_common.clusters import Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import (
@@ -32,8 +31,10 @@ from leadsman_common.kafka import (
     fatal,
 )
 from leadsman_common.metrics import DEAD_LETTERED, DELIVERIES, MESSAGES, RECEIVED, SINK_FAILING, SINK_WAITING
+from leadsman_common.registry import RegistryAway, RegistryRefused
 from leadsman_common.topic_reader import TopicReader
 from leadsman_common.topics import name as topic_name
+from leadsman_common.wire import ASK_S, Wire
 from leadsman_notifier.alarms import channel_alarm, is_alarm
 from leadsman_notifier.channel import Channel, ChannelConfig, Refused, Unavailable
 from leadsman_notifier.config import Settings
@@ -80,6 +81,7 @@ class ChannelStream:
         notify: Callable[[], Notify],
         clusters: Clusters,
         producer: AckedProducer,
+        wire: Wire[Alert],
         stop: threading.Event,
         log: Any,
         *,
@@ -93,6 +95,7 @@ class ChannelStream:
         self._notify = notify
         self._clusters = clusters
         self._producer = producer
+        self._wire = wire
         self._stop = stop
         self._log = log.bind(channel=name)
         self._keeps_bad = keeps_bad
@@ -117,6 +120,7 @@ class ChannelStream:
         self._announces = bool(config.limit_per_minute or config.group_by)
         self._owned: set[int] = set()
         self._paused = False
+        self._held: dict[int, float] = {}  # partitions whose next record the schema registry must tell of: until when
         self._committed_s = 0.0
         self._alarmed = False
 
@@ -148,8 +152,8 @@ class ChannelStream:
         try:
             while not self._stop.is_set():
                 for message in client.consume(BATCH, timeout=self._wait_s()):
-                    if not fatal(message):
-                        self._take(message)
+                    if not fatal(message) and (message.partition() or 0) not in self._held:
+                        self._take_or_hold(client, message)
                 self._send_due()
                 self._pause_or_go_on(client)
                 self._commit(client, lag)
@@ -166,10 +170,26 @@ class ChannelStream:
         return min(0.5, max(0.0, wait_s))
 
     def _pause_or_go_on(self, client: Consumer) -> None:
+        if due := [p for p, until_s in self._held.items() if clock_s() >= until_s]:
+            for partition in due:
+                del self._held[partition]
+            if not self._paused:
+                client.resume([TopicPartition(self._topic, p) for p in due])
         if self._outbox.full != self._paused and self._owned:
             self._paused = not self._paused
-            partitions = [TopicPartition(self._topic, p) for p in self._owned]
+            partitions = [TopicPartition(self._topic, p) for p in self._owned - self._held.keys()]
             (client.pause if self._paused else client.resume)(partitions)
+
+    def _take_or_hold(self, client: Consumer, message: Message) -> None:
+        """Take a record; where the registry must tell its schema and is away, its partition waits, the others go on."""
+        try:
+            self._take(message)
+        except RegistryAway as error:
+            at = TopicPartition(self._topic, message.partition() or 0, message.offset() or 0)
+            self._held[at.partition] = clock_s() + ASK_S
+            client.pause([at])
+            client.seek(at)
+            self._log.warning("waiting for the schema registry", partition=at.partition, reason=str(error))
 
     def _commit(self, client: Consumer, lag: metrics.Lag, *, last: bool = False) -> None:
         now_s = time.monotonic()
@@ -209,6 +229,7 @@ class ChannelStream:
             if self._tracks is not None:
                 self._tracks.forget(partition)
         self._owned -= gone
+        self._held = {p: until_s for p, until_s in self._held.items() if p in self._owned}
         if self._owned:
             self._outbox.share(len(self._owned), self._producer.partitions(self._topic))
 
@@ -219,7 +240,7 @@ class ChannelStream:
         metrics.LAST_RECEIVED.labels(SERVICE, self._source).set_to_current_time()
         place = Place(message.partition() or 0, message.offset() or 0, message.timestamp()[1])
         try:
-            alert = alert_codec().decode(message.value() or b"")
+            alert = self._wire.decode(message.value() or b"")
         except InvalidEvent as error:
             self._outbox.passed(place)
             self._bad(message, error.reason)
@@ -337,8 +358,7 @@ class ChannelStream:
         failing_s = now_s - (self._outage.since_s or now_s)
         SINK_FAILING.labels(self.name).set(failing_s)
         if self._settings.notify_failing_s and failing_s >= self._settings.notify_failing_s and not self._alarmed:
-            self._alarmed = True
-            self._alarm("fails", error.reason)
+            self._alarmed = self._alarm("fails", error.reason)
         if reason := self._outage.given_up(now_s):
             self._give_up(parcel, reason)
 
@@ -380,9 +400,16 @@ class ChannelStream:
             added = [(name, text.encode("utf-8", "replace")) for name, text in own.items()]
             yield Outgoing(topic, message.key(), message.value(), [*headers, *added])
 
-    def _alarm(self, what: str, reason: str) -> None:
+    def _alarm(self, what: str, reason: str) -> bool:
+        """Raise an alert about the channel; False where the schema registry must be asked first and cannot be."""
         alert = channel_alarm(self.name, what, reason, time.time_ns() // 1000)
-        self._producer.send([alert_record(self._topic, alert, alert_codec().encode(alert), SERVICE)])
+        try:
+            value = self._wire.encode(alert)
+        except (RegistryAway, RegistryRefused) as error:
+            self._log.error("no alert about the channel: the schema registry cannot be used", reason=str(error))
+            return False
+        self._producer.send([alert_record(self._topic, alert, value, SERVICE)])
+        return True
 
 
 def _described(parcel: Parcel) -> dict[str, object]:
