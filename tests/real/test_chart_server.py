@@ -151,13 +151,15 @@ def test_a_release_is_installed_upgraded_and_taken_away(cluster):
 
 
 def test_the_topics_job_runs_first_and_behind_a_policy_of_its_own(cluster):
-    """The hook holds the install up until its pod has ended; meanwhile the test looks at what there is."""
+    """The hook holds the install up until its pod has ended; meanwhile the test looks at what there is.
+
+    The pod wants a node that is not there, or a pretend kubelet would end it at once.
+    """
     names = "networkpolicies,deployments,jobs"
     topics = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=topics", "-o", "name")
     with ThreadPoolExecutor(1) as pool:
-        install = pool.submit(
-            cluster.helm, "install", "hooked", str(chart.CHART), "-f", str(chart.SETS["defaults"]), "--timeout", "90s"
-        )
+        values = ("-f", str(chart.SETS["defaults"]), "--set", "defaults.nodeSelector.leadsman-test=absent")
+        install = pool.submit(cluster.helm, "install", "hooked", str(chart.CHART), *values, "--timeout", "90s")
         until = time.monotonic() + 60
         while not (pod := cluster.kubectl("get", "pods", *topics).stdout.strip()):
             assert time.monotonic() < until, "no pod of the topics job"
