@@ -61,7 +61,8 @@ demo up --wait normalizer detector notifier ingest-aws
 demo run --rm demo --attach --no-live | tail -1 | tee /dev/stderr | grep -qE 'demo: eks=[1-9][0-9]* gke=[1-9][0-9]* correlated=[1-9]'
 demo down -v -t 5 >/dev/null 2>&1
 
-say "a fresh stack with a receiver; $pace records a second"
+say "a fresh stack with a notify.yaml and a receiver; $pace records a second"
+export LEADSMAN_NOTIFY_DIR=$PWD/tests/compose/notify
 compose up --wait
 compose run -d --name leadsman-test-feed feed play "$pace" >/dev/null
 for service in normalizer detector notifier; do
