@@ -236,6 +236,10 @@ FACTS: dict[str, tuple[str, str]] = {
         "no like on AKS: federated credentials are Entra ID's",
     ),
     "namespace": ("bodies of Namespaces", ""),
+    "signal": (
+        "what Falco, GuardDuty or Security Command Center saw (sources/signals.md); the event is no request",
+        "GuardDuty watches EKS, Security Command Center GKE",
+    ),
 }
 
 

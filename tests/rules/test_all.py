@@ -39,6 +39,11 @@ TWELVE = {
 # what a cloud's log cannot show at all: the rule is silent there, and a case says so
 CANNOT = {
     ("record-cut-off", "gke"): "a cut LogEntry cannot be read: it is a dead letter",
+    ("signal-then-pod-acts", "gke"): "no entry names the pod of a token",
+    ("signal-guardduty-actor-acts", "native"): "GuardDuty watches EKS alone",
+    ("signal-guardduty-actor-acts", "gke"): "GuardDuty watches EKS alone",
+    ("signal-scc-actor-acts", "native"): "Security Command Center watches GKE alone",
+    ("signal-scc-actor-acts", "eks"): "Security Command Center watches GKE alone",
 }
 # what an exception may hang on (DETECTIONS 1.9), by the fields that say it
 KEYS = {

@@ -21,6 +21,7 @@ from leadsman_cli.described import STREAMS, Event
 
 CLUSTER = "harbour"
 ACCOUNT = "111122223333"
+REGION = "eu-west-1"
 PROJECT = "example-shipyard"
 _STREAM = "kube-apiserver-audit-0123456789abcdef0123456789abcdef"
 _READS = ("get", "list", "watch")

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from leadsman_cli.cases import RECORDS, Case, CaseFile, Cloud, Expect
 from leadsman_cli.described import runs_of
-from leadsman_cli.envelopes import CLUSTER, ENVELOPES, Enveloped
+from leadsman_cli.envelopes import CLUSTER, ENVELOPES, REGION, Enveloped
 from leadsman_cli.readers import Identity, read
 from leadsman_cli.scan import Scanned, Scanner
 from leadsman_common.alerts import level_at_least, level_rank
@@ -69,7 +69,8 @@ def scanned(rules: RuleSet, file: CaseFile, case: Case, cloud: Cloud) -> tuple[S
     scanner = Scanner(rules)
     name = f"{file.path.name}: {case.name} ({cloud})"
     for cluster, enveloped in arrivals_of(file, case, cloud):
-        identity = Identity(cluster=cluster) if cloud == "native" else Identity()
+        # what the transport knows: EKS's log names no region, and calls of the cloud's API do
+        identity = Identity(cluster=cluster) if cloud == "native" else Identity(region=REGION if cloud == "eks" else "")
         scanner.take(read(name, io.BytesIO(enveloped.data), "auto", identity, lambda _size: None))
     scanner.finish()
     return scanner.found, records_of(file, case, cloud)

@@ -28,7 +28,10 @@ from leadsman_common.raw import RawEvent
 from leadsman_ingest_aws.envelope import cluster_of, format_of, split, split_documents
 
 SUFFIXES = {".json", ".ndjson", ".jsonl", ".log", ".gz", ".txt", ""}
-FORMATS = ("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "eks-authenticator", "cloudtrail", "gke-logentry", "aks")
+FORMATS = (
+    *("auto", "k8s-audit", "eks-audit", "eks-cloudwatch", "eks-authenticator", "cloudtrail", "gke-logentry", "aks"),
+    *("falco", "guardduty", "scc"),
+)
 # envelopes, or several kinds of records: each record is known by its looks
 _BY_LOOKS = frozenset({"auto", "eks-cloudwatch", "cloudtrail", "aks"})
 MAX_LINE_BYTES = 64 * 1024 * 1024

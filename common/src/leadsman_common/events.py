@@ -481,6 +481,27 @@ class NamespaceFacts(TypedDict):
     labels: dict[str, str]
 
 
+class SignalFacts(TypedDict):
+    """What another sensor saw: the event is a signal, no request."""
+
+    sensor: str
+    rule: str
+    severity: str
+    level: str
+    title: str
+    finding: str
+    kind: str
+    container: str
+    image: str
+    process: str
+    command_line: str
+    parent: str
+    user: str
+    node: str
+    tags: list[str]
+    count: int
+
+
 class Facts(TypedDict):
     """What the objects in the request say, typed. At most a few are present."""
 
@@ -502,6 +523,7 @@ class Facts(TypedDict):
     control_plane: ControlPlaneFacts | None
     cloud_link: CloudLinkFacts | None
     namespace: NamespaceFacts | None
+    signal: SignalFacts | None
 
 
 class Coverage(TypedDict):
@@ -594,6 +616,7 @@ class Flag(enum.IntFlag):
     HAS_CONTROL_PLANE = 1 << 27
     HAS_CLOUD_LINK = 1 << 28
     HAS_NAMESPACE = 1 << 29
+    HAS_SIGNAL = 1 << 30  # what another sensor saw, no request
 
 
 class Action(NamedTuple):
@@ -617,7 +640,7 @@ def action_of(verb: str, resource: str, api_group: str = "", subresource: str = 
 
 @lru_cache(maxsize=8192)
 def parse_action(action: str) -> Action:
-    """Take an action apart again; the inverse of `action_of`, and `service:operation` for a cloud API call."""
+    """Take an action apart again; the inverse of `action_of`, and `service:operation` for a cloud call or a signal."""
     verb, space, rest = action.partition(" ")
     if not space:
         return Action(operation=action)

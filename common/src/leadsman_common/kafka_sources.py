@@ -55,7 +55,12 @@ FORMATS: Mapping[str, Format] = {
     "gke-logentry": Format("raw.gcp", "gcp", _one),
     "aks-audit": Format("raw.azure", "azure", _azure),
     "azure-activity": Format("raw.azure", "azure", _azure),
+    "falco": Format("raw.k8s", "", audit_events),
+    "guardduty": Format("raw.aws", "aws", _one),
+    "scc": Format("raw.gcp", "gcp", _one),
 }
+# formats that do not name their cluster
+_NAMELESS = ("k8s-audit", "eks-audit", "falco")
 MAX_NAME = 256
 _FROM = re.compile(r"key|topic|header:.+|field:.+")
 
@@ -167,7 +172,7 @@ def _source(one: Any, where: str) -> Source:
             raise InvalidSourcesError(f"{where}: topic: {error}") from error
         if found.cluster_from == "topic" and not groups:
             raise InvalidSourcesError(f"{where}: cluster_from topic needs a group in the regular expression")
-    if found.format in ("k8s-audit", "eks-audit") and not (found.cluster or found.cluster_from):
+    if found.format in _NAMELESS and not (found.cluster or found.cluster_from):
         raise InvalidSourcesError(f"{where}: {found.format} does not name its cluster: cluster or cluster_from is due")
     return found
 

@@ -52,6 +52,7 @@ FLAG_BITS = {
     "HAS_CONTROL_PLANE": 27,
     "HAS_CLOUD_LINK": 28,
     "HAS_NAMESPACE": 29,
+    "HAS_SIGNAL": 30,
 }
 
 

@@ -61,6 +61,30 @@ def test_what_becomes_of_a_body(webhook, body, query, good, bad):
     assert [r.value for r in records if r.topic == "raw.k8s.dlq"] == bad
 
 
+@pytest.mark.parametrize(
+    ("path", "source_format", "cluster"),
+    [
+        ("/signals/falco/prod", "falco", "prod"),
+        ("/signals/guardduty/prod", "guardduty", "prod"),
+        ("/signals/guardduty", "guardduty", ""),
+        ("/signals/scc", "scc", ""),
+    ],
+)
+def test_what_other_sensors_saw_keeps_its_bytes(webhook, path, source_format, cluster):
+    bodies = [b'{"rule": "a", "priority": "Notice"}', b'{"rule": "b"}']
+    taken = webhook.take(head(path), bytearray(b"\n".join(bodies)))
+    assert [r.value for r in taken.records] == bodies
+    headers = [dict(r.headers) for r in taken.records]
+    assert {(h["format"].decode(), h.get("cluster", b"").decode()) for h in headers} == {(source_format, cluster)}
+    taken.acknowledged()
+
+
+def test_who_may_post_for_every_cluster_need_not_name_one(tmp_path):
+    path = tmp_path / "senders"
+    path.write_text(f"* token:{TOKEN}")
+    Webhook("raw.k8s", SendersFile(path, Log()), Log()).admit(head("/signals/scc", authorization=f"Bearer {TOKEN}"))
+
+
 @pytest.mark.parametrize("body", [b"", b"x", b'{"kind":"EventList","items":1}', b"[" * 100_000])
 def test_a_body_that_is_none_is_refused(webhook, body):
     with pytest.raises(Refused) as refused:
@@ -84,6 +108,14 @@ def test_a_body_that_is_none_is_refused(webhook, body):
         (head("/audit/prod/", authorization=f"Bearer {TOKEN}"), 404),
         (head("/audit/a/../prod", authorization=f"Bearer {TOKEN}"), 404),
         (head("/audit/%70rod", authorization=f"Bearer {TOKEN}"), 404),
+        (head("/signals/falco/prod", authorization=f"Bearer {TOKEN}"), 0),
+        (head("/signals/falco/stage", authorization=f"Bearer {TOKEN}"), 401),
+        (head("/signals/guardduty/prod", authorization=f"Bearer {TOKEN}"), 0),
+        (head("/signals/guardduty", authorization=f"Bearer {TOKEN}"), 401),  # of any cluster: not with prod's token
+        (head("/signals/falco", authorization=f"Bearer {TOKEN}"), 404),  # Falco does not name its cluster
+        (head("/signals/falco/", authorization=f"Bearer {TOKEN}"), 404),
+        (head("/signals/pigeon/prod", authorization=f"Bearer {TOKEN}"), 404),
+        (head("/signals/scc/a/b", authorization=f"Bearer {TOKEN}"), 404),
         (head("/", authorization=f"Bearer {TOKEN}"), 404),
     ],
 )

@@ -8,7 +8,13 @@ from leadsman_common.events import AuditEvent
 
 AUDIT = "audit"
 # by source; the formats that are no source of their own are audit logs, which come within minutes
-LATENESS_MS: Mapping[str, int] = {AUDIT: 600_000, "cloudtrail": 7_200_000, "azure-activity": 7_200_000}
+LATENESS_MS: Mapping[str, int] = {
+    AUDIT: 600_000,
+    "cloudtrail": 7_200_000,
+    "azure-activity": 7_200_000,
+    "guardduty": 7_200_000,
+    "scc": 7_200_000,
+}
 
 
 def source_of(event: AuditEvent) -> str:

@@ -33,6 +33,7 @@ _FACT_FLAGS = {
     "facts.control_plane": Flag.HAS_CONTROL_PLANE,
     "facts.cloud_link": Flag.HAS_CLOUD_LINK,
     "facts.namespace": Flag.HAS_NAMESPACE,
+    "facts.signal": Flag.HAS_SIGNAL,
 }
 _BOOL_FLAGS = {
     "actor.unauthenticated": Flag.UNAUTHENTICATED,
@@ -61,7 +62,7 @@ def known_fields(action: str, flags: int, known: int = ALL_FLAGS) -> dict[str, l
         for path, value in zip(_ACTION_FIELDS, (verb, resource, group, subresource), strict=True):
             fields[path] = [value] if value else []
     if operation or known & Flag.CLOUD_CALL:
-        call = operation.partition(":")[2]
+        call = operation.partition(":")[2] if not known & flags & Flag.HAS_SIGNAL else ""
         fields["cloud.operation"] = [call] if call else []
     for path, bit in _BOOL_FLAGS.items():
         if known & bit:

@@ -1,5 +1,8 @@
 """POST /audit/CLUSTER: the audit webhook of an API server, or lines that a collector posts. From here to raw.k8s.
 
+POST /signals/SENSOR/CLUSTER takes what another sensor saw: Falco's alerts, GuardDuty's and Security Command Center's
+findings. The last two name their cluster themselves: who may post for every cluster may leave it out.
+
 An API server posts EventLists, repeats a batch until it is answered with success, and keeps no order; so the id of an
 event is a hash of its bytes, and the answer waits for Kafka. `?field=log` takes the event out of what a collector
 wrapped around it. https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/#webhook-backend
@@ -24,6 +27,8 @@ from leadsman_ingest_k8s.senders import NAME, SendersFile
 SERVICE: Final = "ingest-k8s"
 FORMAT: Final = "k8s-audit"
 PREFIX: Final = "/audit/"
+SIGNALS: Final = "/signals/"
+SENSORS: Final = {"falco": False, "guardduty": True, "scc": True}  # whether its findings name their cluster
 _WHO = {"WWW-Authenticate": "Bearer"}
 
 
@@ -38,7 +43,7 @@ class Webhook:
 
     def admit(self, head: Head) -> None:
         """Refuse before the body is read: 404, 405, 401."""
-        cluster = cluster_of(head.path)
+        _, cluster = place_of(head.path)
         if head.method != "POST":
             raise Refused(405, "audit events are posted")
         if self._senders is not None and not self._senders.now().may(
@@ -48,14 +53,15 @@ class Webhook:
 
     def take(self, head: Head, body: bytearray) -> Taken:
         """Make a record of each event; what is no event goes to the dead letters, the others go on."""
-        cluster, now_ms = cluster_of(head.path), time.time_ns() // 1_000_000
+        source_format, cluster = place_of(head.path)
+        now_ms = time.time_ns() // 1_000_000
         field = dict(parse_qsl(head.query)).get("field", "")
         try:
             kind = head.headers.get("Content-Type", "")
             values = lines(bytes(body)) if "ndjson" in kind.lower() else audit_events(bytes(body))
         except InvalidEvent as error:
             raise Refused(400, error.reason) from error
-        found = [self._event(value, cluster, field, now_ms) for value in values]
+        found = [self._event(value, source_format, cluster, field, now_ms) for value in values]
         bad = [one for one in found if isinstance(one, Bad)]
         records = [
             dead_raw(self._topic, one, SERVICE)
@@ -67,7 +73,7 @@ class Webhook:
             self._log.warning("bad events", cluster=cluster, events=len(bad), reason=bad[0].reason)
 
         def acknowledged() -> None:
-            label = self._cluster_label(cluster)
+            label = self._cluster_label(cluster or source_format)
             metrics.RECEIVED.labels(SERVICE, label).inc(len(found))
             metrics.LAST_RECEIVED.labels(SERVICE, label).set(now_ms / 1000)
             metrics.PRODUCED.labels(SERVICE, self._topic).inc(len(found) - len(bad))
@@ -83,7 +89,7 @@ class Webhook:
             return Reply(reply.status, reply.body, reply.content_type, {**(reply.headers or {}), **_WHO})
         return reply
 
-    def _event(self, value: bytes, cluster: str, field: str, now_ms: int) -> RawEvent | Bad:
+    def _event(self, value: bytes, source_format: str, cluster: str, field: str, now_ms: int) -> RawEvent | Bad:
         reason = ""
         try:
             value = inside(value, field) if field else value
@@ -93,7 +99,7 @@ class Webhook:
             reason = "no JSON object"
         event = RawEvent(
             value=value,
-            format=FORMAT,
+            format=source_format,
             cluster=cluster,
             source_id=hashlib.blake2b(value, digest_size=16).hexdigest(),
             received_ms=now_ms,
@@ -101,12 +107,17 @@ class Webhook:
         return Bad(event, reason) if reason else checked(event)
 
 
-def cluster_of(path: str) -> str:
-    """The cluster's name in a request's path. Raises Refused(404) where it is none."""
+def place_of(path: str) -> tuple[str, str]:
+    """The format and the cluster's name of a request's path. Raises Refused(404) where it is none that is served."""
+    if path.startswith(SIGNALS):
+        sensor, _, name = path.removeprefix(SIGNALS).partition("/")
+        if sensor in SENSORS and (NAME.fullmatch(name) or (SENSORS[sensor] and not name)):
+            return sensor, name
+        raise Refused(404, f"POST {SIGNALS}SENSOR/CLUSTER: {', '.join(SENSORS)}")
     name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
     if not NAME.fullmatch(name):
         raise Refused(404, f"POST {PREFIX}CLUSTER: letters, digits, dots, hyphens and underscores")
-    return name
+    return FORMAT, name
 
 
 def bearer(header: str) -> str:

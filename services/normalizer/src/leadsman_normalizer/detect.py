@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from leadsman_normalizer.sources.aks_tables import is_row
 from leadsman_normalizer.sources.eks_components import KLOG
 
 _HEAD_BYTES = 512
+_GUARDDUTY = re.compile(rb'"serviceName"\s*:\s*"guardduty"')
 # how the API server begins a line: whatever names its body holds, it is native
 SERVER_LINE = b'{"kind":"Event","apiVersion":"audit.k8s.io/'
 # vendors' examples lack apiVersion and auditID; two of these are no coincidence
@@ -23,6 +26,8 @@ def detect(value: bytes) -> str:
         return "gke-logentry"
     if b'"auditID"' in value:
         return "k8s-audit"
+    if found := _sensor(value):
+        return found
     if is_row(value):
         return "aks-audit"
     if b'"eventSource"' in value and b'"eventName"' in value:
@@ -37,4 +42,15 @@ def detect(value: bytes) -> str:
         return "eks-authenticator"
     if value[:1] in b"IWEF" and KLOG.match(value[:_HEAD_BYTES].decode("utf-8", "replace")):
         return "eks-unknown"
+    return ""
+
+
+def _sensor(value: bytes) -> str:
+    """Which sensor a record is of: Falco's alert, GuardDuty's finding, Security Command Center's notification."""
+    if b'"output_fields"' in value and b'"rule"' in value and b'"priority"' in value:
+        return "falco"
+    if b'"GuardDuty Finding"' in value or _GUARDDUTY.search(value) is not None:
+        return "guardduty"
+    if b'"notificationConfigName"' in value or (b'"findingClass"' in value and b'"category"' in value):
+        return "scc"
     return ""

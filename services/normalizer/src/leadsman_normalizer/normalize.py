@@ -13,6 +13,9 @@ from leadsman_normalizer.mirrors import undo_mirrors
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.sources import SOURCES
 
+NOTIFICATION = b'"notificationConfigName"'
+NOTIFICATION_BYTES = 64  # it is what they begin with
+
 __all__ = ["Dropped", "detect", "normalize"]
 
 
@@ -25,6 +28,8 @@ def normalize(raw: RawEvent, clusters: Clusters = NO_CLUSTERS) -> AuditEvent | D
     if source_format == "eks-unknown" and (found := detect(raw.value)) not in ("", source_format):
         source_format = found  # another log group sent the same way: CloudTrail's
         raw = replace(raw, format=found)
+    if source_format == "gke-logentry" and NOTIFICATION in raw.value[:NOTIFICATION_BYTES]:
+        source_format = "scc"  # Security Command Center's findings come through Pub/Sub as well
     source = SOURCES.get(source_format)
     if source is not None:
         event = source(raw)

@@ -47,6 +47,7 @@ FLAG_OF = {
     "control_plane": Flag.HAS_CONTROL_PLANE,
     "cloud_link": Flag.HAS_CLOUD_LINK,
     "namespace": Flag.HAS_NAMESPACE,
+    "signal": Flag.HAS_SIGNAL,
 }
 _BITS = tuple((name, int(flag)) for name, flag in FLAG_OF.items())  # an IntFlag takes a microsecond for each |
 
@@ -128,6 +129,7 @@ def empty() -> Facts:
         "control_plane": None,
         "cloud_link": None,
         "namespace": None,
+        "signal": None,
     }
 
 

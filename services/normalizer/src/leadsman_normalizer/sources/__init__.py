@@ -12,8 +12,11 @@ from leadsman_normalizer.sources.azure_activity import normalize_activity
 from leadsman_normalizer.sources.cloudtrail import normalize_cloudtrail
 from leadsman_normalizer.sources.eks_authenticator import normalize_authenticator
 from leadsman_normalizer.sources.eks_components import normalize_component_line
+from leadsman_normalizer.sources.falco import normalize_falco
 from leadsman_normalizer.sources.gke_audit import normalize_gke
+from leadsman_normalizer.sources.guardduty import normalize_guardduty
 from leadsman_normalizer.sources.k8s_audit import normalize_native
+from leadsman_normalizer.sources.scc import normalize_scc
 
 SOURCES: dict[str, Callable[[RawEvent], AuditEvent | Dropped]] = {
     "k8s-audit": normalize_native,
@@ -27,4 +30,7 @@ SOURCES: dict[str, Callable[[RawEvent], AuditEvent | Dropped]] = {
     "aks-audit": normalize_aks,
     "azure-activity": normalize_activity,
     "gke-logentry": normalize_gke,
+    "falco": normalize_falco,
+    "guardduty": normalize_guardduty,
+    "scc": normalize_scc,
 }
