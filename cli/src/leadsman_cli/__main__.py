@@ -7,9 +7,11 @@ import sys
 import click
 
 from leadsman_cli.alerts_on_call import events, notify, show
+from leadsman_cli.archive import archive
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
 from leadsman_cli.doctor_command import doctor
+from leadsman_cli.replay import replay
 from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
@@ -37,6 +39,8 @@ cli.add_command(tail_file)
 cli.add_command(doctor)
 cli.add_command(dlq)
 cli.add_command(verify)
+cli.add_command(replay)
+cli.add_command(archive)
 rules.add_command(test_rules)
 
 

@@ -8,44 +8,35 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from leadsman_cli.explain import PRINTERS, Explainer
+from leadsman_cli.offline import Offline, above
 from leadsman_cli.output import WRITERS
+from leadsman_cli.progress import progress
 from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
 from leadsman_cli.rules import load_rules
-from leadsman_common.alerts import LEVELS, Alert, level_at_least
+from leadsman_common.alerts import LEVELS, Alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
-from leadsman_detector import members
-from leadsman_detector.alert import Where
-from leadsman_detector.detect import Detector
 from leadsman_detector.match import RuleSet
-from leadsman_detector.plan import Plan
-from leadsman_detector.state import CLOCK, Done, Due, MemoryState
 from leadsman_normalizer.head import is_told, peek, told
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
 
-NOWHERE = Where()
 SHOWN_ERRORS = 20
-FAR_MS = 1 << 53  # later than any timer
-DUE_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
 class Scanned:
     """What a scan found, and what became of every record."""
 
-    alerts: dict[str, Alert] = field(default_factory=dict)
+    alerts: dict[str, Alert]
     records: int = 0
     built: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -53,19 +44,16 @@ class Scanned:
 
     def above(self, minimum: str) -> list[Alert]:
         """Alerts at this level or above, in order of event time."""
-        found = [a for a in self.alerts.values() if level_at_least(a["level"], minimum)]
-        return sorted(found, key=lambda a: (a["time"], a["id"]))
+        return above(self.alerts, minimum)
 
 
 class Scanner:
     """One scan: rules, a state of its own, and what was found so far."""
 
     def __init__(self, rules: RuleSet, clusters: Clusters = NO_CLUSTERS) -> None:
-        self._detector = Detector(rules, patient=True)
+        self._offline = Offline(rules)
         self._clusters = clusters
-        self._state = MemoryState()
-        self._latest_ms = 0
-        self.found = Scanned()
+        self.found = Scanned(self._offline.alerts)
 
     def take(self, items: Iterable[Item]) -> None:
         """Judge records; what cannot be read is kept in `found.bad`."""
@@ -81,14 +69,15 @@ class Scanner:
                 found.bad.append(Unreadable(item.file, item.line, error.reason))
 
     def _judge(self, raw: RawEvent) -> None:
+        detector = self._offline.detector
         head = peek(raw)
         if head is not None:
             if head.dropped:
                 self.found.dropped[head.dropped] += 1
                 return
-            if self._detector.route(head.action, head.flags, head.known) is None:
+            if detector.route(head.action, head.flags, head.known) is None:
                 return
-            sieve = self._detector.sieve(head.action, head.flags, head.known, is_told)
+            sieve = detector.sieve(head.action, head.flags, head.known, is_told)
             if sieve is not None and (first := told(head)) is not None and not sieve.passes(first):
                 return
         event = normalize(raw, self._clusters)
@@ -96,32 +85,11 @@ class Scanner:
             self.found.dropped[event.reason] += 1
             return
         self.found.built += 1
-        plan = Plan()
-        self._detector.judge(plan, event, NOWHERE)
-        self._latest_ms = max(self._latest_ms, event["time"] // 1000)
-        if plan.empty:
-            return
-        self._raise(plan)
+        self._offline.judge(event)
 
     def finish(self) -> None:
         """Look at all that waits for late events: after the end none will come."""
-        while any(self._look_again(*place) for place in self._state.timed()):
-            pass
-
-    def _look_again(self, cluster: str, source: str) -> bool:
-        """Whether anything was due. By the clock of a scan it is as late as its latest event."""
-        due = Due(cluster, source, self._latest_ms if source == CLOCK else FAR_MS, DUE_AT_ONCE)
-        whats = members.of(self._state.exchange_now([due])[0])
-        plan = Plan()
-        for what in whats:
-            self._detector.due(plan, what)
-        self._raise(plan)
-        self._state.exchange_now([Done(cluster, source, what) for what in whats])
-        return bool(whats)
-
-    def _raise(self, plan: Plan) -> None:
-        for alert in self._state.settle(self._detector.evaluate(plan)):
-            self.found.alerts[alert["id"]] = alert
+        self._offline.finish()
 
 
 @click.command()
@@ -179,11 +147,7 @@ def scan(
     if missing:
         raise click.UsageError(f"no such file: {', '.join(map(str, missing))}")
     inputs = files_below(tuple(files))
-    with _progress(sum(p.stat().st_size for p in inputs)) as (bar, task):
-
-        def advance(size: int) -> None:
-            bar.advance(task, size)
-
+    with progress("scan", sum(p.stat().st_size for p in inputs), bytes_=True) as advance:
         for path in inputs:
             try:
                 with path.open("rb") as stream:
@@ -219,14 +183,6 @@ def _explaining(
             PRINTERS[output](slug, explained)
 
     return take
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
-    console = Console(stderr=True)
-    columns = (TextColumn("scan"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task("scan", total=total or None)
 
 
 def _say_unread(found: Scanned) -> None:
