@@ -169,6 +169,15 @@ def schema_registry(run_dir: Path) -> Any:
     return load_local("schema_registry").start(run_dir, tie_to_parent=True)
 
 
+@pytest.fixture(scope="session")
+def gcs_emulator(run_dir: Path) -> str:
+    """Give what STORAGE_EMULATOR_HOST takes; skips where the stand-in cannot be built."""
+    address, reason = load_local("emulators").start_gcs(run_dir, tie_to_parent=True)
+    if address is None:
+        pytest.skip(reason)
+    return address
+
+
 @pytest.fixture
 def topic_prefix() -> str:
     """Give a LEADSMAN_TOPIC_PREFIX that no other test has."""

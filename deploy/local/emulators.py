@@ -1,6 +1,7 @@
-"""Stand-ins for the clouds: moto for AWS, Google's pstest for Pub/Sub; both in memory, on loopback.
+"""Stand-ins for the clouds: moto for AWS, pstest for Pub/Sub, fake-gcs-server for Cloud Storage.
 
-Their pid files stand in the run dir of the stack, so `stack.stop(run_dir)` stops them with the rest.
+All of them are in memory and on loopback. Their pid files stand in the run dir of the stack, so
+`stack.stop(run_dir)` stops them with the rest.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def start_pstest(run_dir: Path, *, tie_to_parent: bool = False) -> tuple[str | N
     The address, 127.0.0.1:PORT, is what PUBSUB_EMULATOR_HOST takes. It needs Go to be built, once.
     """
     try:
-        binary = build_pstest()
+        binary = build("pstest")
     except StackError as error:
         return None, str(error)
     port = _start(
@@ -50,16 +51,29 @@ def start_pstest(run_dir: Path, *, tie_to_parent: bool = False) -> tuple[str | N
     return f"{LOOPBACK}:{port}", ""
 
 
-def build_pstest(cache: Path = CACHE) -> Path:
-    """Return the built stand-in; built once for these sources, whoever asks first. StackError where it cannot be."""
-    module = HERE / "pstest"
+def start_gcs(run_dir: Path, *, tie_to_parent: bool = False) -> tuple[str | None, str]:
+    """Start the stand-in for Cloud Storage, or find it running; returns (URL, "") or (None, why it cannot run here).
+
+    The URL, http://127.0.0.1:PORT, is what STORAGE_EMULATOR_HOST takes. It needs Go to be built, once.
+    """
+    try:
+        binary = build("gcs")
+    except StackError as error:
+        return None, str(error)
+    port = _start(run_dir, "gcs", lambda port: [str(binary), "-port", str(port)], processes.port_open, tie_to_parent)
+    return f"http://{LOOPBACK}:{port}", ""
+
+
+def build(name: str, cache: Path = CACHE) -> Path:
+    """Return a built stand-in; built once for its sources, whoever asks first. StackError where it cannot be."""
+    module = HERE / name
     sources = b"".join((module / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    binary = cache / f"pstest-{hashlib.sha256(sources).hexdigest()[:8]}"
+    binary = cache / f"{name}-{hashlib.sha256(sources).hexdigest()[:8]}"
     if binary.exists():
         return binary
     go = shutil.which("go")
     if go is None:
-        raise StackError("the Pub/Sub stand-in is built with Go, which is not on the path")
+        raise StackError(f"the stand-in {name} is built with Go, which is not on the path")
     with processes.locked(cache / f"{binary.name}.lock"):
         if binary.exists():
             return binary
@@ -68,7 +82,7 @@ def build_pstest(cache: Path = CACHE) -> Path:
         done = processes.run(build, cwd=module)
         if done.returncode:
             partial.unlink(missing_ok=True)
-            raise StackError(f"go build of the Pub/Sub stand-in failed:\n{done.stderr[-2000:]}")
+            raise StackError(f"go build of the stand-in {name} failed:\n{done.stderr[-2000:]}")
         partial.replace(binary)
     return binary
 
