@@ -109,7 +109,11 @@ async def rebuild(settings: Settings) -> bool:
     state = make_state(settings)
     try:
         return await Rebuild(
-            state, make_detector(settings, load_rules(settings)), source_of(settings), topics_of(settings), DAY_MS
+            state,
+            make_detector(settings, load_rules(settings), keeping=True),
+            source_of(settings),
+            topics_of(settings),
+            DAY_MS,
         ).run()
     finally:
         await state.close()

@@ -15,7 +15,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadsman_detector.state import CLOCK, Claim, Done, Due, MemoryState, Put, Range, Timer
+from leadsman_detector.state import CLOCK, Claim, Done, Due, MemoryState, Put, Range, Timer, holders_of
 
 HOUR = 3_600_000
 T = 1_700_000_000_000  # as large as real times are
@@ -115,6 +115,11 @@ CASES = {
             (span(0, 9, series="x", cluster="a%7D:s:"), [b"5"]),
             (span(0, 9, series="\ud800 \n*", cluster="{b}"), [b"6"]),
         ],
+    ],
+    "of several names, one that was the first of those before": [
+        [(claim(0, holders_of(["a", "b"])), True)],
+        [(claim(0, "b"), False), (claim(0, holders_of(["c", "a"])), True), (claim(0, "ab"), False)],
+        [(claim(0, holders_of(["b", "c"])), False), (claim(0, "a"), True)],
     ],
     "a claim of a free key, and of the same holder again": [
         [(claim(5, "h"), True)],

@@ -109,7 +109,6 @@ class Baseline:
             shows = hashlib.blake2b(writing.child, digest_size=8).hexdigest()
             name = f"{key.namespace}/{key.resource}/{key.name}/{shows}"
         ttl_ms = self._span_ms + 2 * DAY_MS
-        due_ms = start_ms + self._span_ms + LATENESS_MS[AUDIT]
         put = Put(
             _FOUND,
             writing.cluster,
@@ -121,7 +120,15 @@ class Baseline:
             "earliest",
             name.encode("utf-8", "surrogatepass"),
         )
-        return [put, Timer(due_ms, writing.cluster, encode_due(BASELINE, writing.cluster, Where(), b""), AUDIT)]
+        return [put, self._timer(writing.cluster, start_ms)]
+
+    def timers(self, puts: Sequence[Put]) -> list[StateRequest]:
+        """The timers of versions that were kept for a report; a beginning that is late makes it late."""
+        return [self._timer(put.cluster, put.time_ms) for put in puts if put.group == _FOUND]
+
+    def _timer(self, cluster: str, start_ms: int) -> Timer:
+        due_ms = start_ms + self._span_ms + LATENESS_MS[AUDIT]
+        return Timer(due_ms, cluster, encode_due(BASELINE, cluster, Where(), b""), AUDIT)
 
     def asked(self, cluster: str) -> Range:
         """Ask for what is kept for the report."""

@@ -135,7 +135,9 @@ class Condition:
             if node.op == "exists" and node.value and not inner:  # a list asked for as a whole: each value is told
                 found += [MatchedLeaf(node, v) for v in values[:MAX_TOLD]]
                 return bool(values)
-            held, hit = test(values), next((v for v in values if test([v])), None)
+            if not test(values):
+                return False
+            held, hit = True, values[0] if len(values) == 1 else next((v for v in values if test([v])), None)
         if held and hit is not None:
             found.append(MatchedLeaf(node, hit))
         return held

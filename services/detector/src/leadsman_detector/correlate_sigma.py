@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -34,7 +34,9 @@ from leadsman_detector.correlate_members import (
     ref_of,
 )
 from leadsman_detector.correlate_windows import (
+    EVER,
     Chain,
+    Span,
     by_count,
     by_order,
     by_sum,
@@ -291,13 +293,16 @@ class Windowed:
     # --- out -------------------------------------------------------------------------------------------------
 
     def complete(
-        self, arrival: Arrival, replies: Sequence[StateReply], digest: str, now_us: int
+        self, arrivals: Sequence[Arrival], kept: Sequence[list[Member]], digest: str, now_us: int
     ) -> tuple[list[Told], list[Arrival]]:
-        """What an event made hot, as alerts and as members of the correlations above."""
-        kept = [decode(replied.of(reply)) for reply in replies]
+        """What events of one cell of a group made hot, as alerts and as members of the correlations above.
+
+        `kept` are the members that `ranges` asked for.
+        """
+        arrival = arrivals[0]
         cell = arrival.cell
         if self.kind == "whole":
-            return self._whole(arrival, [m for found in kept for m in found], digest, now_us)
+            return self._whole(arrivals, ordered(m for found in kept for m in found), digest, now_us)
         if self.kind == "count":
             before, here, after = kept
             found = {
@@ -326,31 +331,31 @@ class Windowed:
         return hot_by_values(firsts, before, self.window_ms, self._fulfils)
 
     def _whole(
-        self, arrival: Arrival, kept: list[Member], digest: str, now_us: int
+        self, arrivals: Sequence[Arrival], kept: list[Member], digest: str, now_us: int
     ) -> tuple[list[Told], list[Arrival]]:
         """As the plain definition says, over all members of three cells."""
-        at = arrival.member.time_ms
-        hot = [(m, w) for m, w in self.hot(kept) if at <= m.time_ms <= at + self.window_ms]
+        arrival, times = arrivals[0], [a.member.time_ms for a in arrivals]
+        hot = list(self.hot(kept, (min(times), max(times) + self.window_ms)))
         ups = [up for member, _ in hot for up in self._upwards(member)]
         if not self.form.alert:
             return [], ups
         if self.form.anchor:
-            return self._anchored(arrival, kept, hot, digest, now_us), ups
+            return self._anchored(arrival, times, kept, hot, digest, now_us), ups
         windows: dict[int, list[Member]] = {}
         for member, window in hot:
             windows[member.time_ms // self.window_ms] = window
         return [self._incident(arrival, cell, window, digest, now_us) for cell, window in windows.items()], ups
 
-    def hot(self, kept: Sequence[Member]) -> Iterator[tuple[Member, list[Member]]]:
-        """The hot members among these, each with its window or chain."""
+    def hot(self, kept: Sequence[Member], span: Span = EVER) -> Iterator[tuple[Member, list[Member]]]:
+        """The hot members among these within a span of time, each with its window or chain."""
         kind, window = self.form.type, self.window_ms
         if kind == "event_count":
-            return by_count(kept, window, self._threshold)
+            return by_count(kept, window, self._threshold, span)
         if kind == "temporal_ordered":
-            return by_order(kept, window, self._chains)
+            return by_order(kept, window, self._chains, span=span)
         if kind == "value_sum":
-            return by_sum(kept, window, self.form.threshold, over=self.form.op == "gt")
-        return by_values(kept, window, self._fulfils)
+            return by_sum(kept, window, self.form.threshold, span, over=self.form.op == "gt")
+        return by_values(kept, window, self._fulfils, span)
 
     def _upwards(self, member: Member) -> Iterator[Arrival]:
         for up in member.ups:
@@ -362,6 +367,7 @@ class Windowed:
     def _anchored(
         self,
         arrival: Arrival,
+        times: Sequence[int],
         kept: Sequence[Member],
         hot: Sequence[tuple[Member, list[Member]]],
         digest: str,
@@ -370,10 +376,10 @@ class Windowed:
         """An alert for each event of the anchor's rule that is part of a fulfilled window."""
         found: dict[str, tuple[Member, list[Member]]] = {}
         if self.form.type == "temporal_ordered":
-            at = arrival.member.time_ms
+            first_ms, last_ms = min(times) - self.window_ms, max(times) + self.window_ms
             for member in kept:
-                if member.part == self.form.anchor and abs(member.time_ms - at) <= self.window_ms:
-                    for _, chain in by_order(kept, self.window_ms, self._chains, member):
+                if member.part == self.form.anchor and first_ms <= member.time_ms <= last_ms:
+                    for _, chain in by_order(kept, self.window_ms, self._chains, through=member):
                         found[member.id] = member, chain
         else:
             for _, window in hot:
@@ -425,7 +431,7 @@ class Windowed:
         return max(levels, key=level_rank)
 
     def _reaches(self, step: RaisedBy, chain: Sequence[Member]) -> bool:
-        if step.when is not None and not holds(step.when, frozenset(m.part for m in chain)):
+        if step.when is not None and not holds(step.when, {m.part for m in chain}):
             return False
         counted = {m.value for m in chain} if self.form.type == "value_count" else {m.id for m in chain}
         return len(counted) >= step.count
@@ -436,7 +442,7 @@ class Windowed:
     def _threshold(self) -> float:
         return math.floor(self.form.threshold) + 1 if self.form.op == "gt" else math.ceil(self.form.threshold)
 
-    def _fulfils(self, values: frozenset[str]) -> bool:
+    def _fulfils(self, values: Collection[str]) -> bool:
         if self.form.condition is not None:
             return holds(self.form.condition, values)
         return len(values) >= self._threshold

@@ -11,16 +11,22 @@ from __future__ import annotations
 import math
 import operator
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from leadsman_detector.correlate_members import Member, ordered
 from leadsman_detector.form import AllOf, AnyOf, Expression, NoneOf
 
-Holds = Callable[[frozenset[str]], bool]  # the values (or parts) that a window holds -> whether they fulfil it
+Holds = Callable[[Collection[str]], bool]  # the values (or parts) that a window holds -> whether they fulfil it
 Chain = tuple[str, ...]
+Span = tuple[int, int]  # times in ms, both included
+EVER: Span = (-(1 << 60), 1 << 60)
+
+_id_of = operator.attrgetter("id")
+_value_of = operator.attrgetter("value")
 
 
-def holds(expression: Expression, parts: frozenset[str]) -> bool:
+def holds(expression: Expression, parts: Collection[str]) -> bool:
     """Whether a condition over rules holds where events of these are there."""
     if isinstance(expression, str):
         return expression in parts
@@ -34,44 +40,67 @@ def holds(expression: Expression, parts: frozenset[str]) -> bool:
 # --- the plain definition, over all members ---------------------------------------------------------------------
 
 
-def windows(members: Sequence[Member], window_ms: int) -> Iterator[tuple[Member, list[Member]]]:
-    """Each member with those of the window that ends in it, in order of time; what shares its time is within."""
+def windows(
+    members: Sequence[Member],
+    window_ms: int,
+    fulfils: Callable[[Counter[str]], bool],
+    of: Callable[[Member], str],
+    span: Span = EVER,
+) -> Iterator[tuple[Member, list[Member]]]:
+    """Each member of which the window that ends in it fulfils a condition, with the window, in order of time.
+
+    `fulfils` is given how often each `of` (value or id) is in it. What shares the time of the last is within. Only
+    windows that end within `span` are given.
+    """
     found = ordered(members)
     first = last = 0
+    counts: Counter[str] = Counter()
     for member in found:
-        while last < len(found) and found[last].time_ms <= member.time_ms:
+        at_ms = member.time_ms
+        while last < len(found) and found[last].time_ms <= at_ms:
+            counts[of(found[last])] += 1
             last += 1
-        while found[first].time_ms < member.time_ms - window_ms:
+        while found[first].time_ms < at_ms - window_ms:
+            gone = of(found[first])
+            counts[gone] -= 1
+            if not counts[gone]:
+                del counts[gone]
             first += 1
-        yield member, found[first:last]
+        if span[0] <= at_ms <= span[1] and fulfils(counts):
+            yield member, found[first:last]
 
 
-def by_count(members: Sequence[Member], window_ms: int, threshold: float) -> Iterator[tuple[Member, list[Member]]]:
+def by_count(
+    members: Sequence[Member], window_ms: int, threshold: float, span: Span = EVER
+) -> Iterator[tuple[Member, list[Member]]]:
     """The hot members of an event_count, each with its window."""
-    for member, window in windows(members, window_ms):
-        if len({m.id for m in window}) >= threshold:
-            yield member, window
+    return windows(members, window_ms, lambda counts: len(counts) >= threshold, _id_of, span)
 
 
-def by_values(members: Sequence[Member], window_ms: int, fulfils: Holds) -> Iterator[tuple[Member, list[Member]]]:
+def by_values(
+    members: Sequence[Member], window_ms: int, fulfils: Holds, span: Span = EVER
+) -> Iterator[tuple[Member, list[Member]]]:
     """The hot members of a value_count, or of a temporal where a member's value is its rule."""
-    for member, window in windows(members, window_ms):
-        if fulfils(frozenset(m.value for m in window)):
-            yield member, window
+    return windows(members, window_ms, fulfils, _value_of, span)
 
 
 def by_sum(
-    members: Sequence[Member], window_ms: int, threshold: float, *, over: bool = False
+    members: Sequence[Member], window_ms: int, threshold: float, span: Span = EVER, *, over: bool = False
 ) -> Iterator[tuple[Member, list[Member]]]:
     """The hot members of a value_sum of numbers that are not negative; `over`: the threshold itself is too little."""
-    for member, window in windows(members, window_ms):
+    for member, window in windows(members, window_ms, lambda _: True, _id_of, span):
         total = math.fsum(float(m.value) for m in window)
         if total > threshold or (total == threshold and not over):
             yield member, window
 
 
 def by_order(
-    members: Sequence[Member], window_ms: int, chains: Sequence[Chain], through: Member | None = None
+    members: Sequence[Member],
+    window_ms: int,
+    chains: Sequence[Chain],
+    *,
+    through: Member | None = None,
+    span: Span = EVER,
 ) -> Iterator[tuple[Member, list[Member]]]:
     """The members that end one of the chains, each with a chain (the latest events that make one).
 
@@ -82,6 +111,8 @@ def by_order(
         parts.setdefault(member.part, []).append(member)
     for chain in chains:
         for end in parts.get(chain[-1], ()):
+            if not span[0] <= end.time_ms <= span[1]:
+                continue
             found = _chain(parts, chain[:-1], [end], end.time_ms - window_ms, through)
             if found is not None:
                 yield end, found

@@ -22,6 +22,7 @@ from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
+from leadsman_detector.correlate_members import Member, decode
 from leadsman_detector.correlate_sigma import build_all
 from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
@@ -43,7 +44,7 @@ from leadsman_detector.plan import (
     Writing,
 )
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
-from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer
+from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
 
 EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
@@ -66,16 +67,26 @@ class AuditRecord(Protocol):
 class Detector:
     """Rules and correlations over events; holds nothing but its compiled rules."""
 
-    def __init__(self, rules: RuleSet, *, patient: bool = False, baseline_ms: int = 0, watching: bool = True) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        *,
+        patient: bool = False,
+        baseline_ms: int = 0,
+        watching: bool = True,
+        keeping: bool = False,
+    ) -> None:
         """Set up.
 
         `patient`: events come in any order at all, as files do, so nothing is sure before the end. `baseline_ms`: how
         long what stood in a cluster before is no alert but part of one report (baseline.py). Not `watching`: the events
-        tell of things that are there, not that the cluster was watched when they came to be.
+        tell of things that are there, not that the cluster was watched when they came to be. `keeping`: nothing is
+        raised, it is about what events leave in the state; those that leave nothing are passed over.
         """
         self.rules = rules
         self._patient = patient
         self._watching = watching
+        self._keeping = keeping
         self._baseline_ms = baseline_ms
         self._baseline = Baseline(baseline_ms) if baseline_ms else None
         self._codec = audit_event_codec()
@@ -83,7 +94,9 @@ class Detector:
         self._windowed, self._correlations = build_all(rules.correlations)
         self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
         self._kinds = known.kinds_of(path for r in rules.rules for path in r.known_paths)
+        self._finding = any(kind.finds for kind in self._kinds)
         self._asked = {id(r): known.kinds_of(r.known_paths) for r in rules.rules if r.known_paths}
+        self._knowing_feeds = any(r.known_paths and r.rule.name in rules.fed for r in rules.rules)
         self._by_name = {r.rule.name: r for r in rules.rules}
         self._firsts = {r.rule.name: r.first_seen for r in rules.rules if r.first_seen is not None}
         self._first_modifiers = {r.rule.name: r.first_seen_modifiers for r in rules.rules if r.first_seen_modifiers}
@@ -95,7 +108,9 @@ class Detector:
 
     def anew(self, rules: RuleSet) -> Detector:
         """One of these rules that remembers nothing, and else is as this one."""
-        return Detector(rules, patient=self._patient, baseline_ms=self._baseline_ms, watching=self._watching)
+        return Detector(
+            rules, patient=self._patient, baseline_ms=self._baseline_ms, watching=self._watching, keeping=self._keeping
+        )
 
     def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route | None:
         """The rules that an event could meet, by what routing tells; None where it need not be looked at at all.
@@ -108,8 +123,16 @@ class Detector:
             if len(self._decided) >= MAX_ROUTES:
                 self._decided.clear()
             found = self.rules.candidates(action, flags, known_flags)
-            self._decided[key] = found if found or self._keeps(action, flags | ~known_flags) else None
+            looked_at = any(self._leaves(rule, action) for rule in found) if self._keeping else bool(found)
+            self._decided[key] = found if looked_at or self._keeps(action, flags | ~known_flags) else None
         return self._decided[key]
+
+    def _leaves(self, compiled: CompiledRule, action: str) -> bool:
+        """Whether a match of a rule may leave something in the state."""
+        rule = compiled.rule
+        if rule.changed or rule.first_seen or rule.repeats or compiled.first_seen_modifiers or compiled.known_paths:
+            return True
+        return rule.name in self.rules.fed or (self._finding and action.partition(" ")[0] in WRITES)
 
     def sieve(self, action: str, flags: int, known_flags: int, told: Callable[[str], bool]) -> Sieve | None:
         """How to tell by the fields that a head has whether an event on its route need be built; None: it must be."""
@@ -132,7 +155,7 @@ class Detector:
 
     def plan(self, records: Sequence[AuditRecord], now_us: int = 0) -> Plan:
         """Route each record, decode those that a rule can match, and match them."""
-        plan = Plan()
+        plan = self.new_plan()
         routes, header = self._routes, self._codec.header
         for index, record in enumerate(records):
             data = record.value
@@ -153,6 +176,10 @@ class Detector:
             self.judge(plan, event, Where(record.topic, record.partition, record.offset), now_us, candidates)
         return plan
 
+    def new_plan(self) -> Plan:
+        """One with nothing in it yet."""
+        return Plan(self._keeping)
+
     def judge(
         self,
         plan: Plan,
@@ -164,6 +191,8 @@ class Detector:
         """Match one event and add what comes of it to the plan."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
         rules = route.find(event)
+        if self._keeping:
+            rules = [rule for rule in rules if self._leaves(rule, event["action"])]
         place = (event["cluster"]["id"], source_of(event))
         plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
         if self._watching:
@@ -179,7 +208,8 @@ class Detector:
             plan.requests += known.asked(event, question, self._remembered(event, where))
         for put in known.puts(event, self._kinds, matches) if self._kinds else ():
             plan.requests.append(put)
-            plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
+            if not self._keeping or self._knowing_feeds:
+                plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
 
     def _see(
         self, plan: Plan, event: AuditEvent, where: Where, matches: list[Match], changed: bool, now_us: int
@@ -244,18 +274,14 @@ class Detector:
         alerts: dict[str, Alert] = {}
         versioned = key is not None and event["outcome"]["effective"] and not event["dryRun"]
         for match in matches:
-            if match.rule.alert:
+            kept = match.group or (versioned and match.rule.changed and match.properties)
+            if match.rule.alert and (kept or not self._keeping):
                 alert = alert_of(match, key, where, self.rules.digest, now_us)
                 # what shows no fact of the object (a namespace by its name) has no versions to compare
                 if versioned and match.rule.changed and match.properties:
                     alerts[match.rule.id] = alert
                 elif match.group:
-                    plan.requests += repeats.puts(alert)
-                    counted, told = (plan.ask(question) for question in repeats.questions(alert))
-                    others = plan.repeating.get(alert["id"])
-                    if others and level_rank(others.alert["level"]) > level_rank(alert["level"]):
-                        alert = others.alert
-                    plan.repeating[alert["id"]] = Repeating(alert, others.added + 1 if others else 1, counted, told)
+                    self._repeat(plan, alert)
                 else:
                     plan.raised.append(Raised(alert, rank_of(match), event["id"]))
             self._feed(plan, match, where)
@@ -268,16 +294,26 @@ class Detector:
                 found = {rule: shown for rule, shown in asked.items() if shown}
             self._write(plan, key, event, found, alerts)
 
+    def _repeat(self, plan: Plan, alert: Alert) -> None:
+        """Add a request to those that share its alert."""
+        plan.requests += repeats.puts(alert)
+        if not self._keeping:
+            counted, told = (plan.ask(question) for question in repeats.questions(alert))
+            others = plan.repeating.get(alert["id"])
+            if others and level_rank(others.alert["level"]) > level_rank(alert["level"]):
+                alert = others.alert
+            plan.repeating[alert["id"]] = Repeating(alert, others.added + 1 if others else 1, counted, told)
+
     def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
         """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
         raised: list[Raised] = []
         while not plan.empty:
             replies = (yield plan.requests) if plan.requests else []
-            following = Plan()
+            following = self.new_plan()
             raised += plan.raised
             raised += self._concluded(plan, replies, following, now_us)
             plan = following
-        if not raised:
+        if not raised or self._keeping:
             return []
         claims: list[StateRequest] = []
         for one in raised:
@@ -316,13 +352,18 @@ class Detector:
                 yield Raised(one.alert, 0, holder, part=one.part, cluster=closing.over.cluster)
             for up in upwards:
                 following.arrive(up)
+        decoded: dict[int, list[Member]] = {}
         for arriving in plan.arriving:
-            arrival = arriving.arrival
-            answers = [replies[place] for place in arriving.places]
-            hot, upwards = arrival.correlation.complete(arrival, answers, self.rules.digest, now_us)
-            ttl_ms = max(CLAIM_TTL_MS, 2 * arrival.correlation.form.incident_s * 1000)
+            for place in arriving.places:
+                if place not in decoded:
+                    decoded[place] = decode(members.of(replies[place]))
+            arrival, correlation = arriving.arrivals[0], arriving.arrivals[0].correlation
+            kept = [decoded[place] for place in arriving.places]
+            hot, upwards = correlation.complete(arriving.arrivals, kept, self.rules.digest, now_us)
+            ttl_ms = max(CLAIM_TTL_MS, 2 * correlation.form.incident_s * 1000)
+            holders = holders_of(a.member.id for a in arriving.arrivals) if hot else ""
             for one in hot:
-                yield Raised(one.alert, 0, arrival.member.id, ttl_ms, one.part, arrival.cluster)
+                yield Raised(one.alert, 0, holders, ttl_ms, one.part, arrival.cluster)
             for up in upwards:
                 following.arrive(up)
 
@@ -470,6 +511,10 @@ class Detector:
             found.append((one.values, watch.verdict(at_ms, late_ms, answers), answers))
         return found
 
+    def restored(self, puts: Sequence[Put]) -> list[StateRequest]:
+        """What is to be put beside what is read back of the topic `state`, which holds no timers."""
+        return self._baseline.timers(puts) if self._baseline is not None else []
+
     def due(self, plan: Plan, what: bytes) -> None:
         """Look again at what a timer names, now that its source has come far enough; of another release: nothing."""
         try:
@@ -502,7 +547,11 @@ class Detector:
             member = join.member(match, where) if join.takes(match) else None
             if member is not None:
                 first = len(plan.requests)
-                plan.requests += join.requests(member)
+                requests = join.requests(member)
+                if self._keeping:
+                    plan.requests.append(requests[0])
+                    continue
+                plan.requests += requests
                 plan.joining.append(Joining(join, member, first, len(plan.requests)))
         for correlation in self._windowed.get(match.rule.name, ()):
             for arrival in correlation.arrivals(match, where, self._minds_outcome[match.rule.name]):
@@ -524,7 +573,8 @@ class Detector:
         cluster, at = event["cluster"]["id"], event["time"] // 1000
         series, member = (key.children, child) if key.child else (key.series, history.encode(version))
         plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group))
-        plan.writing.append(self._asked_around(plan, key, version, child, cluster))
+        if not self._keeping:
+            plan.writing.append(self._asked_around(plan, key, version, child, cluster))
 
     def _asked_around(
         self, plan: Plan, key: history.ObjectKey, version: history.Version, child: bytes, cluster: str

@@ -40,13 +40,17 @@ Told: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # the thing it is about,
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of knowledge. `leaves` says by action and flags whether an event may tell something."""
+    """A kind of knowledge. `leaves` says by action and flags whether an event may tell something.
+
+    `finds`: what it is told are the rules that found something on what was written.
+    """
 
     name: str
     leaves: Callable[[str, int], bool]
     told: Callable[[AuditEvent, Sequence[Match]], Told]
     about: Callable[[AuditEvent], list[str]]  # the things that an event asks about
     known: Callable[[AuditEvent, list[Fact]], dict[str, Any]]  # what the facts come to
+    finds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,12 +470,12 @@ def _findings(matches: Sequence[Match]) -> list[str]:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("pod", _pod_leaves, _pod_told, _pod_about, _pod_known),
+    Kind("pod", _pod_leaves, _pod_told, _pod_about, _pod_known, finds=True),
     Kind("actor", _binding_leaves, _binding_told, _actor_about, _actor_known),
     Kind("role", _role_leaves, _role_told, _role_about, _role_known),
     Kind("credential", _credential_leaves, _credential_told, _credential_about, _credential_known),
     Kind("service_account", _account_leaves, _account_told, _account_about, _account_known),
-    Kind("object", _object_leaves, _object_told, _object_about, _object_known),
+    Kind("object", _object_leaves, _object_told, _object_about, _object_known, finds=True),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
 _FACT: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(dict[str, Any])

@@ -12,7 +12,7 @@ from typing import Any
 
 from leadsman_detector.detect import AuditRecord, Detector
 from leadsman_detector.history import plural
-from leadsman_detector.state import Claim, CorrelationState, Put, StateReply, StateRequest, settle
+from leadsman_detector.state import CorrelationState, Put, StateReply, StateRequest, settle
 
 BY = "leadsman:import"  # who did it, in the state: nobody knows who really did
 
@@ -73,12 +73,10 @@ def record_of(found: Mapping[str, Any]) -> bytes | None:
 
 
 async def remember(detector: Detector, records: Sequence[AuditRecord], state: CorrelationState) -> list[Put]:
-    """Put what these events leave in the state; gives what was put. Nothing is claimed and nothing is raised."""
+    """Put what these events leave in the state; gives what was put. `detector` is one that only keeps, unwatching."""
     put: list[Put] = []
 
     async def exchange(requests: list[StateRequest]) -> list[StateReply]:
-        if requests and isinstance(requests[0], Claim):
-            return [False] * len(requests)
         put.extend(request for request in requests if isinstance(request, Put))
         return await state.exchange(requests)
 

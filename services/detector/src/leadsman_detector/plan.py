@@ -20,7 +20,10 @@ CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An alert that wants to be raised, and what it claims."""
+    """An alert that wants to be raised, and what it claims.
+
+    `holder` is the event whose arrival it comes of, or all of them (state.Claim): another batch may bring them again.
+    """
 
     alert: Alert
     rank: int
@@ -124,9 +127,9 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Arriving:
-    """An event on its way into a group of a correlation, and where the replies of its cells stand."""
+    """Events on their way into one cell of a group, and where the replies of the cells around it stand."""
 
-    arrival: Arrival
+    arrivals: list[Arrival]
     places: tuple[int, ...]
 
 
@@ -150,8 +153,12 @@ class Repeating:
 
 @dataclass(slots=True)
 class Plan:
-    """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason)."""
+    """What is asked of the state and what waits for the answer. `dead` holds (index in the batch, reason).
 
+    `keeping`: nothing is to be raised, so what would only be asked for an alert is left out.
+    """
+
+    keeping: bool = False
     requests: list[StateRequest] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
     raised: list[Raised] = field(default_factory=list)
@@ -169,7 +176,7 @@ class Plan:
     days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
     progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
-    cells: set[tuple[str, str, int]] = field(default_factory=set)  # of groups that are looked at already
+    cells: dict[tuple[str, str, int], Arriving] = field(default_factory=dict)  # what is in `arriving`
     decoded: int = 0
 
     @property
@@ -192,8 +199,11 @@ class Plan:
             if (timer := correlation.timer(arrival)) is not None:
                 self.requests.append(timer)
             return
-        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
-        if cell in self.cells and not correlation.whole:
+        if self.keeping and not correlation.above:
             return
-        self.cells.add(cell)
-        self.arriving.append(Arriving(arrival, tuple(self.ask(r) for r in correlation.ranges(arrival))))
+        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
+        if (arriving := self.cells.get(cell)) is not None:
+            arriving.arrivals.append(arrival)
+            return
+        arriving = self.cells[cell] = Arriving([arrival], tuple(self.ask(r) for r in correlation.ranges(arrival)))
+        self.arriving.append(arriving)

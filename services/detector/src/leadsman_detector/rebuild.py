@@ -21,7 +21,7 @@ from leadsman_common.metrics import STATE_REBUILD_RECORDS, STATE_REBUILD_SECONDS
 from leadsman_detector.detect import Detector
 from leadsman_detector.runner import Record, Source
 from leadsman_detector.runner_plain import record_of
-from leadsman_detector.state import Claim, StateReply, StateRequest, settle
+from leadsman_detector.state import StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Marked, RedisState, StateDoubtful
 from leadsman_detector.state_topic import Topics, put_of
 from leadsman_detector.timers import Handled
@@ -36,7 +36,10 @@ _log = structlog.get_logger()
 
 
 class Rebuild:
-    """One attempt. `run` returns whether the state is whole by it; False where another worker leads."""
+    """One attempt. `run` returns whether the state is whole by it; False where another worker leads.
+
+    `detector` is one that only keeps.
+    """
 
     def __init__(
         self,
@@ -138,15 +141,13 @@ class Rebuild:
         for records in _read(client, topic, ranges):
             puts = [put for r in records if (put := put_of(r.value, r.timestamp_ms, now_ms)) is not None]
             if puts:
-                await self._state.rebuilt(puts, marked)
+                await self._state.rebuilt([*puts, *self._detector.restored(puts)], marked)
             await self._progress(len(records))
 
     async def _load_events(
         self, client: Consumer, ranges: Mapping[int, tuple[int, int]], marked: Mapping[int, Marked]
     ) -> None:
         async def exchange(requests: list[StateRequest]) -> list[StateReply]:
-            if requests and isinstance(requests[0], Claim):
-                return [False] * len(requests)  # what they raised then is raised
             return await self._state.rebuilt(requests, marked)
 
         for records in _read(client, self._topics.events, ranges):

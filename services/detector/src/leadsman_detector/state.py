@@ -12,7 +12,7 @@ state (`versions`, `known`).
 from __future__ import annotations
 
 import bisect
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
@@ -57,7 +57,8 @@ class Claim:
 
     True for a free key, for the same holder again (a redelivery), and for a lower rank than the kept one, which then
     takes its place. A worker that died after its claim and before its send brings the same holder again, and so loses
-    nothing.
+    nothing. A holder may be several names (`holders_of`): it is the same again where one of them is the kept one's
+    first, since what comes again may be cut into other batches.
     """
 
     key: str
@@ -98,6 +99,16 @@ class Done:
     cluster: str
     source: str
     what: bytes
+
+
+def holders_of(names: Iterable[str]) -> str:
+    """Several names as one holder."""
+    return "\0".join(dict.fromkeys(names))
+
+
+def is_held(kept: str, holder: str) -> bool:
+    """Whether a holder is the kept one, or has its first name among its own."""
+    return kept.partition("\0")[0] in holder.split("\0")
 
 
 Keyed: TypeAlias = Put | Range | Claim
@@ -186,7 +197,7 @@ class MemoryState:
     def _claim(self, claim: Claim) -> bool:
         key = (claim.cluster, claim.group, claim.key)
         kept = self._claims.get(key)
-        if kept is not None and kept[1] != claim.holder and claim.rank >= kept[0]:
+        if kept is not None and not is_held(kept[1], claim.holder) and claim.rank >= kept[0]:
             return False
         if kept is None or claim.rank < kept[0]:
             self._claims[key] = (claim.rank, claim.holder)

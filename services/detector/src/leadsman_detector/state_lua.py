@@ -30,6 +30,7 @@ end
 # then seven values a request: kind, then
 #   P score, name, member, ttl ms, cap, quota   (also 'E' keep the earliest, 'L' keep the last)
 #   R from, to · C rank, holder, ttl ms · T due, what, ttl ms · U upto, limit · D what
+# A holder is one or several names, a NUL between; the first is kept.
 # A quota is 0 or a number of groups; the group's registry is then the request's second key, see state_redis.
 # Replies: {'doubt', id, lost 0/1} or {'gap', partition, stored} and nothing was written,
 #   or {'ok', epoch, calls, members dropped, {request, how many groups it evicted, ...}, {one reply a request},
@@ -161,8 +162,9 @@ for i = 1, requests do
   elseif kind == 'C' then
     local kept = redis.call('HMGET', key, 'rank', 'holder')
     local lower = not kept[1] or tonumber(ARGV[at + 2]) < tonumber(kept[1])
-    if lower then redis.call('HSET', key, 'rank', ARGV[at + 2], 'holder', ARGV[at + 3]) end
-    local held = lower or kept[2] == ARGV[at + 3]
+    local names = '\\0' .. ARGV[at + 3] .. '\\0'
+    if lower then redis.call('HSET', key, 'rank', ARGV[at + 2], 'holder', string.match(names, '[^%z]*', 2)) end
+    local held = lower or string.find(names, '\\0' .. kept[2] .. '\\0', 1, true) ~= nil
     if held then redis.call('PEXPIRE', key, ARGV[at + 4]) end
     replies[i] = held and 1 or 0
   end

@@ -76,9 +76,9 @@ def make_handler(
     )
 
 
-def make_detector(settings: Settings, rules: RuleSet) -> Detector:
+def make_detector(settings: Settings, rules: RuleSet, *, keeping: bool = False) -> Detector:
     """The core, as the settings have it."""
-    return Detector(rules, baseline_ms=int(settings.baseline_h * 3_600_000))
+    return Detector(rules, baseline_ms=int(settings.baseline_h * 3_600_000), keeping=keeping)
 
 
 def make_state(settings: Settings) -> RedisState:
@@ -118,7 +118,9 @@ async def _rebuild(settings: Settings, rules: RuleSet) -> None:
     state = make_state(settings)
     history_ms = int(settings.state_history_h * 3_600_000)
     try:
-        await Rebuild(state, make_detector(settings, rules), source_of(settings), topics_of(settings), history_ms).run()
+        await Rebuild(
+            state, make_detector(settings, rules, keeping=True), source_of(settings), topics_of(settings), history_ms
+        ).run()
     except Exception:  # noqa: BLE001 - a broken Kafka or Redis, and whatever else: the guard asks for it anew
         STATE_REBUILDS.labels("failed").inc()
         _log.exception("the state could not be rebuilt; it is tried again")

@@ -150,6 +150,8 @@ class Consumer(AIOKafkaConsumer):
         """Start afresh: every partition is read again from its committed offset."""
         self.queues.clear()
         self._again.clear()
+        # Faust notes a commit though a rebalancing group refused it, and would not try that offset again
+        self._committed_offset.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
 
