@@ -238,6 +238,7 @@ def _detector() -> list[Panel]:
     groups = per_second("leadsman_state_groups_evicted_total", "owner")._replace(legend="groups of {{owner}}")
     return [
         panel("Alerts by rule", "In five minutes.", within("leadsman_alerts_total", "rule", "5m")),
+        panel("Suppressed", "Of which nobody is told, by filter.", within("leadsman_suppressed_total", "filter", "1h")),
         panel(
             "Routing",
             "Events that no rule can match are passed without being decoded.",

@@ -104,8 +104,8 @@ def judge_all(rules: RuleSet, files: Sequence[CaseFile], only_cloud: str = "") -
 
 
 def level_of(found: Scanned, rule: str) -> str:
-    """The highest level among a rule's alerts, or `none`."""
-    levels = [a["level"] for a in found.alerts.values() if a["rule"]["name"] == rule]
+    """The highest level among a rule's alerts that people are told of, or `none`."""
+    levels = [a["level"] for a in found.alerts.values() if a["rule"]["name"] == rule and not a.get("suppressed")]
     return max(levels, key=level_rank, default="none")
 
 

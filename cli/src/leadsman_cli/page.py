@@ -70,6 +70,7 @@ def _alert(alert: Alert) -> str:
 
 def _fields(alert: Alert) -> Iterator[str]:
     moved = "; ".join(f"{m['by']:+d} {m['why']}" for m in alert["modifiers"])
+    why = alert.get("suppressed")
     pairs = (
         ("Rule", alert["rule"]["name"]),
         ("Cluster", clean(alert["cluster"]["id"] or alert["cluster"]["name"], 160)),
@@ -77,6 +78,7 @@ def _fields(alert: Alert) -> Iterator[str]:
         ("Level", f"{alert['level']}: {moved}" if moved else ""),
         ("Held by", ", ".join(alert["joins"])),
         ("Techniques", " ".join(alert["tags"][:20])),
+        ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
         ("Id", alert["id"]),
     )
     for name, value in pairs:

@@ -42,9 +42,9 @@ class Scanned:
     dropped: Counter[str] = field(default_factory=Counter)
     bad: list[Unreadable] = field(default_factory=list)
 
-    def above(self, minimum: str) -> list[Alert]:
-        """Alerts at this level or above, in order of event time."""
-        return above(self.alerts, minimum)
+    def above(self, minimum: str, *, suppressed: bool = False) -> list[Alert]:
+        """Alerts at this level or above, in order of event time; with those of which nobody is told where wanted."""
+        return above({k: a for k, a in self.alerts.items() if suppressed or not a.get("suppressed")}, minimum)
 
 
 class Scanner:
@@ -108,6 +108,7 @@ class Scanner:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Registry of clusters (clusters.yaml).",
 )
+@click.option("--suppressed", is_flag=True, help="Show what a filter suppresses, too.")
 @click.option("--strict", is_flag=True, help="Stop where a rule cannot be used.")
 @click.option("--explain", "slug", metavar="RULE", default="", help="Say what of this rule held, event by event.")
 def scan(
@@ -120,6 +121,7 @@ def scan(
     account: str,
     region: str,
     registry: Path | None,
+    suppressed: bool,
     strict: bool,
     slug: str,
 ) -> int:
@@ -160,7 +162,7 @@ def scan(
     if slug:
         _say_unread(scanner.found)
         return 3 if scanner.found.bad else 0
-    alerts = scanner.found.above(min_level)
+    alerts = scanner.found.above(min_level, suppressed=suppressed)
     WRITERS[output](alerts)
     _summary(scanner.found, len(alerts), len(inputs) + ("-" in paths))
     return 3 if scanner.found.bad else 0
@@ -195,8 +197,11 @@ def _say_unread(found: Scanned) -> None:
 def _summary(found: Scanned, alerts: int, files: int) -> None:
     _say_unread(found)
     dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(5))
+    hidden = sum(bool(alert.get("suppressed")) for alert in found.alerts.values())
     click.echo(
-        f"{files} files, {found.records} records: {alerts} alerts, {found.dropped.total()} not ours"
+        f"{files} files, {found.records} records: {alerts} alerts"
+        + (f" and {hidden} suppressed" if hidden else "")
+        + f", {found.dropped.total()} not ours"
         + (f" ({dropped})" if dropped else "")
         + f", {len(found.bad)} not read",
         err=True,

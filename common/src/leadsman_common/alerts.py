@@ -30,6 +30,15 @@ class Modifier(TypedDict):
     why: str
 
 
+class Suppressed(TypedDict):
+    """Why nobody is told."""
+
+    by: str
+    owner: str
+    reason: str
+    until: int
+
+
 class MatchedFact(TypedDict):
     """A field that a rule's clause met."""
 
@@ -85,6 +94,7 @@ class Alert(TypedDict):
     rules_digest: str
     evidence: list[Evidence]
     revision: int
+    suppressed: NotRequired[Suppressed | None]  # alerts of older releases lie in the state
 
 
 def level_at_least(level: str, minimum: str) -> bool:
@@ -141,4 +151,5 @@ def to_json(alert: Alert) -> dict[str, Any]:
         "time": iso_time(alert["time"]),
         "detected_time": iso_time(alert["detected_time"]),
         "evidence": evidence,
+        "suppressed": {**why, "until": iso_time(why["until"])} if (why := alert.get("suppressed")) else None,
     }

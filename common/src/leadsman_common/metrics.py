@@ -19,6 +19,9 @@ PRODUCED = Counter("leadsman_produced", "Records acknowledged by Kafka", ["servi
 FILTERED = Counter("leadsman_filtered", "Records that are not ours, by reason", ["service", "reason"])
 DEAD_LETTERED = Counter("leadsman_dead_lettered", "Bad records written to a dead-letter topic", ["service", "topic"])
 ALERTS = Counter("leadsman_alerts", "Alerts raised, by rule and level", ["rule", "level"])
+SUPPRESSED = Counter(
+    "leadsman_suppressed", "Alerts raised of which nobody is told, by rule and filter", ["rule", "filter"]
+)
 DELIVERIES = Counter("leadsman_deliveries", "Alerts by what came of them at a sink (a channel)", ["sink", "result"])
 MESSAGES = Counter(
     "leadsman_messages", "Messages to a sink: single or digest where it took them, retried, refused", ["sink", "result"]

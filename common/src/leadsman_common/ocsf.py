@@ -44,6 +44,7 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
     activity = _UPDATE if alert["revision"] else _CREATE
     chain = alert["evidence"]
     severity = _SEVERITY.get(alert["level"], 99)
+    suppressed = alert.get("suppressed")
     return _full(
         {
             "class_uid": CLASS_UID,
@@ -59,8 +60,9 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
             "end_time": _ms(max((e["time"] for e in chain), default=0)),
             "severity_id": severity,
             "severity": alert["level"].capitalize() if severity != 99 else alert["level"],
-            "status_id": 1,
-            "status": "New",
+            "status_id": 3 if suppressed else 1,
+            "status": "Suppressed" if suppressed else "New",
+            "status_detail": f"{suppressed['owner']}: {suppressed['reason']}" if suppressed else "",
             "message": alert["title"] or alert["rule"]["title"],
             "is_alert": True,
             "metadata": {

@@ -149,8 +149,10 @@ def test_kill_in_the_middle_loses_no_alert(notifier, receiver, produce):
     assert len(receiver.requests) <= len(wanted) + 2  # one may repeat for each kill
 
 
-def test_slack_message_and_minimum_levels(notifier, receiver, produce):
+def test_slack_message_minimum_levels_and_what_nobody_is_told(notifier, receiver, produce):
+    why = {"by": "our agent", "owner": "platform", "reason": "OPS-17", "until": 1}
     produce(
+        alert("suppressed", level="critical", suppressed=why),
         alert("low", level="low"),
         alert("high", level="high", title="<!channel> @here & \u202e\x1b[31m", tags=[]),
         alert("critical"),

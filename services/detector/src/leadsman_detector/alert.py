@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, alert_id
+from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, Suppressed, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, Flag, ObjectRef, touches
 from leadsman_detector.context import context_of
 from leadsman_detector.form import Correlation, Rule
@@ -68,7 +68,20 @@ def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now
         modifiers=match.modifiers,
         digest=digest,
         now_us=now_us,
+        suppressed=_suppressed(match),
     )
+
+
+def _suppressed(match: Match) -> Suppressed | None:
+    found = match.suppressed
+    if found is None or found.suppress is None:
+        return None
+    return {
+        "by": found.name,
+        "owner": found.suppress.owner,
+        "reason": found.suppress.reason,
+        "until": found.suppress.until,
+    }
 
 
 def build(
@@ -87,6 +100,7 @@ def build(
     modifiers: Sequence[Modifier] = (),
     digest: str,
     now_us: int,
+    suppressed: Suppressed | None = None,
 ) -> Alert:
     """An alert out of its parts, for rules and correlations alike."""
     return {
@@ -107,6 +121,7 @@ def build(
         "rules_digest": digest,
         "evidence": evidence,
         "revision": 0,
+        "suppressed": suppressed,
     }
 
 

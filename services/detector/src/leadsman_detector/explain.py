@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from leadsman_common.alerts import iso_time
 from leadsman_common.events import AuditEvent
 from leadsman_detector.compare import pair_of, test_of
 from leadsman_detector.fields import elements, getter, is_within
 from leadsman_detector.filters import CompiledFilter
-from leadsman_detector.form import ANYWHERE, And, FirstSeen, Leaf, Node, Not, Or
+from leadsman_detector.form import ANYWHERE, And, Filter, FirstSeen, Leaf, Node, Not, Or
 from leadsman_detector.match import CompiledRule
 
 MAX_VALUES = 20  # of a field, shown
@@ -86,7 +87,7 @@ def _look(compiled: CompiledRule, event: AuditEvent, element: Any, name: str) ->
 def _filter(compiled: CompiledFilter, each: str, event: AuditEvent, element: Any) -> Step:
     """A filter held where what its condition lets stay does not; with `every`, for none of that list's elements."""
     given = compiled.given
-    gives = f"{given.name}: " + (f"at most {given.level}" if given.level else "taken away")
+    gives = f"{given.name}: {_what(given)}"
     if given.every and given.every != each:
         found = elements(given.every)(event)
         asked = [_Asked(given.every, event, one, each, element) for one in found]
@@ -94,6 +95,12 @@ def _filter(compiled: CompiledFilter, each: str, event: AuditEvent, element: Any
         asked = [_Asked(each, event, element)]
     parts = tuple(one.part(Not(given.condition)) for one in asked)
     return Step(gives, Part("all", compiled.holds(event, element), parts=parts))
+
+
+def _what(given: Filter) -> str:
+    if given.suppress is not None:
+        return f"nobody is told until {iso_time(given.suppress.until)[:19]}Z ({given.suppress.owner})"
+    return f"at most {given.level}" if given.level else "taken away"
 
 
 def _name(element: Any) -> str:

@@ -1,4 +1,4 @@
-"""A Sigma filter at work on one rule: what it takes away, or the level that it caps.
+"""A Sigma filter at work on one rule: what it takes away, the level that it caps, or what it has told to nobody.
 
 A filter's condition says what stays. It is asked of the event and of the element that the rule itself is asked of; with
 `every` it is asked of each element of a list, and the alert stays where it holds for one of them or there is none.
@@ -19,7 +19,7 @@ class CompiledFilter:
 
     def __init__(self, given: Filter, each: str) -> None:
         self.given = given
-        self.name, self.level = given.name, given.level
+        self.name, self.level, self.suppress = given.name, given.level, given.suppress
         own = bool(given.every) and given.every != each  # else the rule's element alone is asked
         self._elements = elements(given.every) if own else None
         self._condition = Condition(given.condition, given.every, each) if own else Condition(given.condition, each)
@@ -31,6 +31,11 @@ class CompiledFilter:
             return not self._condition.holds(event, element)
         every = self._elements(event)
         return bool(every) and not any(self._condition.holds((event, element), one) for one in every)
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether what it holds of is left out, in place of being lowered or told to nobody."""
+        return not self.level and self.suppress is None
 
     def released(self, event: Any, element: Any = None) -> bool:
         """Whether it may have held until this patch: it does not hold, but would but for what the patch set.

@@ -131,11 +131,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why nobody is told of an alert, who answers for that, and until when: microseconds since the epoch."""
+
+    owner: str
+    reason: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """A Sigma filter: an alert of its rules stays only where `condition` holds.
 
     `every` names a list: what the condition takes away must be so for each of its elements. `level` caps the alert in
-    place of taking it away.
+    place of taking it away; `suppress` keeps it, and feeds correlations with it, but nobody is told.
     """
 
     name: str
@@ -145,6 +154,7 @@ class Filter:
     level: str = ""
     file: str = ""
     line: int = field(default=0, compare=False)
+    suppress: Suppression | None = None
 
 
 @dataclass(frozen=True, slots=True)

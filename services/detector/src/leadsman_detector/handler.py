@@ -28,6 +28,7 @@ from leadsman_common.metrics import (
     RECEIVED,
     ROUTED,
     STATE_TROUBLES,
+    SUPPRESSED,
 )
 from leadsman_common.wire import Wire
 from leadsman_detector import members
@@ -283,6 +284,8 @@ class BatchHandler:
             await self._produce(out, dead, taken)
         for alert in alerts:
             ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
+            if why := alert.get("suppressed"):
+                SUPPRESSED.labels(alert["rule"]["name"], why["by"]).inc()
             _log.info("alert", **described(alert))
         if alerts:
             PRODUCED.labels(SERVICE, self._topics.alerts).inc(len(alerts))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from leadsman_common.alerts import LEVELS, Modifier, level_rank
+from leadsman_common.alerts import LEVELS, Modifier, iso_time, level_rank
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
@@ -41,6 +42,7 @@ class Match:
     modifiers: tuple[Modifier, ...] = ()
     properties: dict[str, bool] = field(default_factory=dict)
     group: tuple[str, ...] = ()  # whose alert it shares; see repeats.py
+    suppressed: Filter | None = None  # by which nobody is told
 
     @property
     def attempt(self) -> bool:
@@ -99,8 +101,10 @@ class CompiledRule:
         properties: dict[str, bool] = {}
         for match in found:
             properties |= match.properties
-        best = max(found, key=lambda m: level_rank(m.level))
-        return Match(self.rule, event, best.level, tuple(leaves.values()), best.modifiers, properties, best.group)
+        best = max(found, key=lambda m: (m.suppressed is None, level_rank(m.level)))
+        # one element that somebody should be told of, and all of it is told
+        suppressed = best.suppressed if all(m.suppressed for m in found) else None
+        return replace(best, leaves=tuple(leaves.values()), properties=properties, suppressed=suppressed)
 
     def raised(self, match: Match, more: Sequence[Modifier]) -> Match:
         """A match with further modifiers; only what is of medium or more and took effect moves."""
@@ -113,7 +117,14 @@ class CompiledRule:
         """Whether the condition holds and no filter takes it away."""
         if not self.condition.holds(event, element):
             return False
-        return not any(f.holds(event, element) for f in self.filters if not f.level)
+        return not any(f.holds(event, element) for f in self.filters if f.takes_away)
+
+    def _suppressed(self, event: AuditEvent, element: Any) -> Filter | None:
+        """The filter by which nobody is told of it; it has an end, on the event's own time."""
+        for f in self.filters:
+            if f.suppress is not None and event["time"] < f.suppress.until and f.holds(event, element):
+                return f.given
+        return None
 
     def _capped(self, event: AuditEvent, element: Any, level: str) -> str:
         """The level, not above that of the filters that cap it."""
@@ -140,10 +151,11 @@ class CompiledRule:
             modifiers += general_modifiers(event, level)
         if level == "informational" or not event["outcome"]["effective"]:
             modifiers = []
-        properties = self._properties(event, element, reached, dangers) if self.rule.changed else {}
+        suppressed = self._suppressed(event, element)
+        properties = self._properties(event, element, reached, dangers, suppressed) if self.rule.changed else {}
         moved_to = self._capped(event, element, moved(level, modifiers))
         group = self._group(event, element)
-        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties, group)
+        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties, group, suppressed)
 
     def _group(self, event: AuditEvent, element: Any) -> tuple[str, ...]:
         """What an event shares with its repeats: the span that it lies in, and the values that are grouped by."""
@@ -154,17 +166,23 @@ class CompiledRule:
         return (str(span), *("\x1e".join(map(str, get(event))) for get in self._group_by))
 
     def _properties(
-        self, event: AuditEvent, element: Any, level: str, leaves: Sequence[MatchedLeaf]
+        self,
+        event: AuditEvent,
+        element: Any,
+        level: str,
+        leaves: Sequence[MatchedLeaf],
+        suppressed: Filter | None = None,
     ) -> dict[str, bool]:
         """What is dangerous about the object, one entry a fact that decided and one a level that was reached.
 
         An expression stands for itself, whatever text met it; an element of `each` goes by its name; a list that is
-        asked for as a whole (`|exists`) brings each of its values, so that one more on it is new.
+        asked for as a whole (`|exists`) brings each of its values, so that one more on it is new. What nobody is told
+        of is another property: it is new once somebody is to be told.
         """
         facts = event["facts"]
         if facts is None:
             return {}
-        name = _name_of(element)
+        name = ("suppressed|" if suppressed else "") + _name_of(element)
         touched = facts["touched"]
         # what was excepted until now is new by what ended the exception
         if event["verb"] == "patch" and any(f.released(event, element) for f in self.filters):
@@ -268,13 +286,15 @@ class Sieve:
 class RuleSet:
     """Compiled rules with the routes to them."""
 
-    def __init__(self, files: RuleFiles) -> None:
+    def __init__(self, files: RuleFiles, now_us: int = 0) -> None:
+        """Compile. `now_us`: a suppression that has expired by then is a problem, and not used."""
         problems = list(files.problems)
+        kept = [f for f in files.filters if not _expired(f, now_us, problems)]
         correlations = usable(files.correlations, problems)
         fed = {name for c in correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
         for rule in files.rules:
-            filters = [f for f in files.filters if rule.name in f.rules and _usable(f, rule.each, problems)]
+            filters = [f for f in kept if rule.name in f.rules and _usable(f, rule.each, problems)]
             try:
                 compiled = CompiledRule(rule, filters)
             except (UnknownField, BadPattern) as error:
@@ -347,6 +367,16 @@ def _usable(given: Filter, each: str, problems: list[Problem]) -> bool:
     return True
 
 
+def _expired(given: Filter, now_us: int, problems: list[Problem]) -> bool:
+    if given.suppress is None or now_us < given.suppress.until:
+        return False
+    reason = (
+        f"expired at {iso_time(given.suppress.until)[:19]}Z and not used: {given.suppress.owner} renews or removes it"
+    )
+    problems.append(Problem(given.file, given.name, reason, given.line, fatal=False))
+    return True
+
+
 def _misfits(rule: Rule) -> list[Problem]:
     """What a rule asks for that no event has; it is used all the same, for the rest that it says."""
     found = {reason: leaf.line for leaf in leaves_of(rule.condition) if (reason := misfit(leaf))}
@@ -358,6 +388,6 @@ def _problem(of: Rule | Filter, error: UnknownField | BadPattern) -> Problem:
     return Problem(of.file, of.name, reason, error.line or of.line)
 
 
-def load(folders: Sequence[Path]) -> RuleSet:
-    """Read and compile the rules below the folders; what is wrong stands in `problems`."""
-    return RuleSet(read(folders))
+def load(folders: Sequence[Path], now_us: int | None = None) -> RuleSet:
+    """Read and compile the rules below the folders, as of a time (now); what is wrong stands in `problems`."""
+    return RuleSet(read(folders), time.time_ns() // 1000 if now_us is None else now_us)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,7 @@ from leadsman_detector.form import (
     RaisedBy,
     Repeats,
     Rule,
+    Suppression,
 )
 from leadsman_detector.requires import read_requires
 from leadsman_detector.sigma_correlations import (
@@ -58,7 +60,8 @@ FIRST_SEEN_KEYS = ("fields", "window", "learning")
 SCOPES = ("cluster", "account", "all")
 USUAL_INCIDENT_S = 3600
 MAX_DEPTH = 8  # of correlations of correlations
-FILTER_KEYS = {"every", "level"}
+FILTER_KEYS = {"every", "level", "suppress"}
+SUPPRESS_KEYS = {"owner", "reason", "expires"}
 _BAD = (SigmaError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
@@ -317,7 +320,36 @@ def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Doc
         level=_level(own["level"], "leadsman", "level") if "level" in own else "",
         file=document.file,
         line=document.first_line,
+        suppress=_suppression(own) if "suppress" in own else None,
     )
+
+
+def _suppression(own: dict[str, Any]) -> Suppression:
+    given = own["suppress"]
+    if "level" in own:
+        raise BadRule("leadsman: suppress or level, not both", "leadsman", "level")
+    if not isinstance(given, dict) or set(given) != SUPPRESS_KEYS:
+        raise BadRule(f"leadsman.suppress: says {', '.join(sorted(SUPPRESS_KEYS))}", "leadsman", "suppress")
+    for key in ("owner", "reason"):
+        if not isinstance(given[key], str) or not given[key].strip():
+            raise BadRule(f"leadsman.suppress: {key} is a text", "leadsman", "suppress", key)
+    return Suppression(given["owner"].strip(), given["reason"].strip(), _end_of(given["expires"]))
+
+
+def _end_of(expires: Any) -> int:
+    """The end of a day, in UTC, or the very time; microseconds since the epoch."""
+    if isinstance(expires, str):
+        try:
+            expires = datetime.fromisoformat(expires) if "T" in expires else date.fromisoformat(expires)
+        except ValueError:
+            expires = None
+    if isinstance(expires, datetime):
+        at = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+    elif isinstance(expires, date):
+        at = datetime.combine(expires + timedelta(days=1), time(), UTC)
+    else:
+        raise BadRule("leadsman.suppress: expires is a date, 2027-01-31, or a time", "leadsman", "suppress", "expires")
+    return int(at.timestamp() * 1_000_000)
 
 
 def _takes_away(node: Node) -> bool:

@@ -93,6 +93,7 @@ def _fields(alert: Alert, before: str) -> tuple[tuple[str, str], ...]:
     last: Evidence | None = alert["evidence"][-1] if alert["evidence"] else None
     level = f"{alert['level']} (was {before})" if before else alert["level"]
     moved = "; ".join(f"{m['by']:+d} {m['why']}" for m in alert["modifiers"])
+    why = alert.get("suppressed")
     pairs = (
         ("Rule", alert["rule"]["name"]),
         ("Level", f"{level}: {moved}" if moved else level),
@@ -102,6 +103,7 @@ def _fields(alert: Alert, before: str) -> tuple[tuple[str, str], ...]:
         ("Time", iso_time(alert["time"])),
         ("Address", last["source_ip"] if last else ""),
         ("Techniques", " ".join(alert["tags"][:20])),
+        ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
     )
     return tuple((label, value) for label, value in pairs if value)
 

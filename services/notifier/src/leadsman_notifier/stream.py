@@ -260,6 +260,8 @@ class ChannelStream:
 
     def _unwanted(self, alert: Alert) -> str:
         """Why this channel is not told of an alert; empty where it is."""
+        if alert.get("suppressed"):
+            return "suppressed"
         labels = self._clusters.of(alert["cluster"]).labels
         plan = self._notify().plan
         if self.name not in plan.channels(alert, labels):
