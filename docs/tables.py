@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 from prometheus_client import Counter, Info
 from prometheus_client.metrics import MetricWrapperBase
 
+from leadsman_cli.config_command import settings_of
 from leadsman_common import metrics, topics
 from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, variable
@@ -31,14 +31,6 @@ SERVICES = sorted(
     (path.parent.name for path in REPO.glob("services/*/pyproject.toml")),
     key=lambda name: (next(at for at, start in enumerate(_ORDER) if name.startswith(start)), name),
 )
-
-
-def settings_of(service: str) -> type[Common]:
-    """The settings class of a service's config.py."""
-    module = importlib.import_module(f"leadsman_{service.replace('-', '_')}.config")
-    found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Common) and c is not Common]
-    (only,) = found
-    return only
 
 
 def settings_tables() -> str:

@@ -8,6 +8,7 @@ import click
 
 from leadsman_cli.alerts_on_call import events, notify, show
 from leadsman_cli.archive import archive
+from leadsman_cli.config_command import config
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
 from leadsman_cli.doctor_command import doctor
@@ -16,6 +17,7 @@ from leadsman_cli.rules import rules
 from leadsman_cli.rules_test import test_rules
 from leadsman_cli.scan import scan
 from leadsman_cli.state import state
+from leadsman_cli.tail import tail
 from leadsman_cli.tail_file import tail_file
 from leadsman_cli.topics import topics
 from leadsman_cli.verify import verify
@@ -41,6 +43,8 @@ cli.add_command(dlq)
 cli.add_command(verify)
 cli.add_command(replay)
 cli.add_command(archive)
+cli.add_command(tail)
+cli.add_command(config)
 rules.add_command(test_rules)
 
 

@@ -67,6 +67,29 @@ class TopicReader:
         finally:
             client.close()
 
+    def follow(self, topic: str, since_ms: int | None = None) -> Iterator[Message | None]:
+        """Every record from `since_ms`, or from the end as it is now, for ever; None while nothing comes.
+
+        Partitions that are added later are not followed. Raises TopicUnreadableError.
+        """
+        client = self._client()
+        try:
+            spans = self._spans(client, topic, since_ms)
+            starts = {p: span.end if since_ms is None else span.start for p, span in spans.items()}
+            client.assign([TopicPartition(topic, p, start) for p, start in starts.items()])
+            while True:
+                messages = client.consume(BATCH, timeout=0.2)
+                for message in messages:
+                    error = message.error()
+                    if error is None:
+                        yield message
+                    elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                        raise TopicUnreadableError(f"{topic}: {error}")
+                if not messages:
+                    yield None
+        finally:
+            client.close()
+
     def read_ranges(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
         """The records of some offsets, partition -> (start, end), as far as they are there.
 

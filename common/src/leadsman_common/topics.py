@@ -137,6 +137,52 @@ def create(
     return created
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A topic as it is on the broker: its partitions, the replicas of the first, and its settings."""
+
+    partitions: int
+    replicas: int
+    config: dict[str, str]
+
+
+def found(
+    bootstrap: str, names: Iterable[str], client: Mapping[str, str] | None = None, *, timeout_s: float = 30.0
+) -> dict[str, Found]:
+    """What the broker has of these topics, by full name; one that is not there is left out. Raises KafkaException."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **for_librdkafka(client or {}, bootstrap)})
+    present = admin.list_topics(timeout=timeout_s).topics
+    there = [full for full in names if full in present]
+    resources = [ConfigResource(ResourceType.TOPIC, full) for full in there]
+    answers = admin.describe_configs(resources, request_timeout=timeout_s) if resources else {}
+    configs = {
+        resource.name: {key: entry.value for key, entry in future.result(timeout=timeout_s).items()}
+        for resource, future in answers.items()
+    }
+    return {
+        full: Found(
+            len(present[full].partitions),
+            min((len(p.replicas) for p in present[full].partitions.values()), default=0),
+            configs[full],
+        )
+        for full in there
+    }
+
+
+def unlike(topic: Topic, there: Found | None, env: Mapping[str, str]) -> list[str]:
+    """How a topic on the broker differs from what its file and the environment say, a line each."""
+    if there is None:
+        return ["it is not there"]
+    told = []
+    if there.partitions < topic.partitions:
+        told.append(f"{there.partitions} partitions, not {topic.partitions}")
+    for key, wanted in topic.config(env).items():
+        has = there.config.get(key, "")
+        if sorted(has.split(",")) != sorted(wanted.split(",")):
+            told.append(f"{key} is {has}, not {wanted}")
+    return told
+
+
 def delete(bootstrap: str, names: Iterable[str], *, timeout_s: float = 30.0) -> None:
     """Delete these topics; one that does not exist is no error."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
