@@ -38,7 +38,8 @@ MODIFIERS = {
 MAX_VALUES = 6
 MAX_TEXT = 60
 INTRO = """\
-Each rule is a file of [`rules/kubernetes/`](../rules/kubernetes) or [`rules/correlations/`](../rules/correlations).
+Each rule is a file of [`rules/kubernetes/`](../rules/kubernetes), of [`rules/cloud/`](../rules/cloud), which look at
+calls of the cloud's own API, or of [`rules/correlations/`](../rules/correlations).
 [writing-rules.md](writing-rules.md) says how to write one, `leadsman coverage` what each can see under your audit
 policy, `leadsman scan --explain RULE FILE` why it fired or did not.
 
@@ -158,8 +159,8 @@ def _rule(
     document: Document, rules: RuleSet, filters: Sequence[Document], names: dict[str, str], blind: Sequence[str]
 ) -> list[str]:
     own = document.get("leadsman") or {}
-    folder = "kubernetes" if "detection" in document else "correlations"
-    file = f"rules/{folder}/{document['name']}.yml"
+    (path,) = RULES.rglob(f"{document['name']}.yml")
+    file = str(path.relative_to(REPO))
     parts = [
         f"## {document['name']}",
         f"**{document['title']}.** {_line(document['description'])} ([{file}](../{file}))",

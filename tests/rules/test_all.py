@@ -44,6 +44,23 @@ CANNOT = {
     ("signal-guardduty-actor-acts", "gke"): "GuardDuty watches EKS alone",
     ("signal-scc-actor-acts", "native"): "Security Command Center watches GKE alone",
     ("signal-scc-actor-acts", "eks"): "Security Command Center watches GKE alone",
+    **{
+        (slug, cloud): "only EKS lets people in by a call that names the cluster and the identity"
+        for slug in ("cluster-access-given", "cluster-admin-given", "cluster-access-used")
+        for cloud in ("native", "gke")
+    },
+    ("aws-auth-access-used", "gke"): "aws-auth is EKS's, and its log has the body and the IAM identity",
+    ("credential-in-two-places", "gke"): "GKE logs neither the credential nor the pod",
+    ("control-plane-logging-off", "native"): "a log that is switched off by a file on the node",
+    ("control-plane-logging-off", "gke"): "GKE's audit log cannot be switched off for one cluster",
+    ("account-logging-off", "native"): "no account",
+    ("account-logging-off", "eks"): "EKS's logs are each cluster's own",
+    ("logging-off-then-action", "native"): "a log that is switched off by a file on the node",
+    ("logging-off-then-action", "gke"): "GKE's audit log cannot be switched off for one cluster",
+    ("account-logging-off-then-action", "native"): "no account",
+    ("account-logging-off-then-action", "eks"): "EKS's logs are each cluster's own",
+    ("cloud-pivot", "native"): "no cloud",
+    ("cloud-pivot", "gke"): "calls on Google Cloud do not carry the key that was issued",
 }
 # what an exception may hang on (DETECTIONS 1.9), by the fields that say it
 KEYS = {

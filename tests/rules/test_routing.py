@@ -11,9 +11,11 @@ DONE = Flag.EFFECTIVE
 EVERYDAY = [
     ("list pods", DONE | Flag.CONTROL_PLANE),
     ("watch pods", DONE | Flag.NODE),
-    ("get configmaps", DONE),
+    ("get configmaps", DONE | Flag.SERVICE_ACCOUNT),
     ("get /", DONE | Flag.SERVICE_ACCOUNT),
-    ("get pods/log", DONE),
+    ("get pods/log", DONE | Flag.SERVICE_ACCOUNT),
+    ("update leases.coordination.k8s.io", DONE | Flag.SERVICE_ACCOUNT),
+    ("watch pods", DONE | Flag.SERVICE_ACCOUNT),
     ("update leases.coordination.k8s.io", DONE | Flag.NODE),
     ("patch nodes/status", DONE | Flag.NODE),
     ("patch pods/status", DONE | Flag.NODE),
@@ -28,14 +30,29 @@ EVERYDAY = [
     ("update endpointslices.discovery.k8s.io", DONE | Flag.CONTROL_PLANE),
     ("list pods", Flag.FORBIDDEN | Flag.FAILED | Flag.NODE),
 ]
+# who comes for the first time, or comes back, with which credential and from where: of people every request is looked
+# at, of workloads what they seldom do
+CREDENTIALS = {"credential-used-inside", "credential-used-outside", "pod-token-used-inside", "pod-token-used-outside"}
+PERSON = CREDENTIALS | {
+    "cloud-principal-first-used", "cloud-masters-first-used", "certificate-first-used", "system-certificate-first-used",
+    "name-first-used", "system-name-first-used", "identity-returned",
+}  # fmt: skip
+WORKLOAD = CREDENTIALS | {"account-token-used", "account-used", "address-first-used", "identity-returned"}
 # what people and workloads do all day, and only few rules look at
 COUNTED = [
-    ("get nodes/proxy", DONE | Flag.SERVICE_ACCOUNT, {"kubelet-reached"}),  # metrics, told by what stands behind it
-    ("get secrets", DONE | Flag.SERVICE_ACCOUNT, {"secret-read", "sensitive-action"}),
-    ("list pods", DONE, {"kinds-listed"}),
-    ("create selfsubjectaccessreviews.authorization.k8s.io", DONE, {"access-review"}),
+    ("get configmaps", DONE, PERSON),
+    ("get pods/log", DONE, PERSON),
+    ("list pods", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"kinds-listed"}),
+    (
+        "get nodes/proxy",
+        DONE | Flag.SERVICE_ACCOUNT,
+        {"kubelet-reached", "kubelet-commanded"},
+    ),  # metrics, told by what stands behind it
+    ("get secrets", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"secret-read", "sensitive-action"}),
+    ("list pods", DONE, PERSON | WORKLOAD | {"kinds-listed"}),
+    ("create selfsubjectaccessreviews.authorization.k8s.io", DONE, PERSON | WORKLOAD | {"access-review"}),
     ("list pods", Flag.FORBIDDEN | Flag.FAILED, {"request-refused"}),
-    ("delete pods", DONE, {"workload-deleted"}),
+    ("delete pods", DONE, PERSON | WORKLOAD | {"workload-deleted"}),
 ]
 
 

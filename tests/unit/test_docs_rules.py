@@ -43,6 +43,9 @@ def test_every_rule_is_proven_on_three_clouds(made):
     # what a cloud cannot show at all: a cut LogEntry of GKE, what the sensors of another cloud see, what GKE leaves out
     assert found == {
         "record-cut-off", "signal-guardduty-actor-acts", "signal-scc-actor-acts", "signal-then-pod-acts",
+        "cluster-access-given", "cluster-admin-given", "cluster-access-used", "aws-auth-access-used",
+        "credential-in-two-places", "control-plane-logging-off", "account-logging-off", "logging-off-then-action",
+        "account-logging-off-then-action", "cloud-pivot",
     }  # fmt: skip
 
 

@@ -136,6 +136,9 @@ def test_as_a_modifier_of_a_rule_about_change(tmp_path, make_event, record):
         ("first_seen: {fields: [actor.shoe]}", "no such field: actor.shoe"),
         ("first_seen: {window: soon}", "soon"),
         ("first_seen: {window: 1s}", "a minute"),
+        ("first_seen: {fields: [actor.name], every: 1m, window: 1d}", "fields alone"),
+        ("first_seen: {fields: [actor.name], every: 0s}", "greater than zero"),
+        ("first_seen: {fields: [actor.name], again: often}", "true or false"),
         ("first_seen: {field: [actor.name]}", "says fields"),
         ("first_seen: {fields: []}", "list of fields"),
         ("first_seen: {fields: [actor.name]}, changed: true", "do not go together"),
@@ -145,3 +148,63 @@ def test_bad_input(tmp_path, own, reason):
     (tmp_path / "new.yml").write_text(RULE.format(own=own, level="low"))
     (problem,) = load([tmp_path]).problems
     assert reason in problem.reason
+
+
+# --- what feeds a correlation -----------------------------------------------------------------------------------
+
+FEEDING = """\
+title: fed
+name: fed
+logsource: {{product: kubernetes}}
+leadsman: {{alert: false, {own}}}
+detection: {{it: {{objectRef.resource: a}}, condition: it}}
+---
+title: told
+name: told
+correlation: {{type: event_count, rules: [fed], group-by: [{by}], timespan: 1h, condition: {{gte: {least}}}}}
+"""
+
+
+@pytest.fixture
+def feeding(tmp_path):
+    def make(own, by="actor.name", least=1):
+        (tmp_path / "fed.yml").write_text(FEEDING.format(own=own, by=by, least=least))
+        rules = load([tmp_path])
+        assert not rules.problems, [str(p) for p in rules.problems]
+        return Detector(rules)
+
+    return make
+
+
+EVERY = "first_seen: {fields: [actor.name], every: 1m}"
+
+
+@pytest.mark.parametrize(("minutes", "least"), [(3, 3), (2, 3)])
+def test_one_event_a_minute_feeds_a_correlation(feeding, minutes, least):
+    made = feeding(EVERY, least=least)
+    events = [Happening(n * 60_000 + s * 1000, "a", name=f"n{n}.{s}") for n in range(minutes) for s in (1, 2, 30)]
+    raised, exchanges = run(made, *events)
+    assert len({alert["id"] for alert in raised}) == (minutes >= least)
+    assert sum(1 for asked in exchanges if asked) == minutes  # the others cost the state nothing
+
+
+def test_of_several_values_those_that_are_new_feed_it(feeding):
+    made = feeding("first_seen: {fields: [actor.groups], learning: 0}", by="actor.groups")
+    before = Happening(0, "a", groups=("x", "y"))
+    after = Happening(2 * HOUR, "a", name="m", groups=("x", "y", "z"))
+    raised, _ = run(made, before, after)
+    assert sorted(alert["joins"] for alert in raised) == [["actor.groups=x"], ["actor.groups=y"], ["actor.groups=z"]]
+
+
+AGAIN = "first_seen: {fields: [actor.name], window: 30d, learning: 0, again: true}"
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [([0, 31], True), ([31, 0], True), ([31], False), ([0, 29], False), ([0, 15, 31], False)],
+    ids=["back", "in any order", "never seen before", "not gone for long", "seen between"],
+)
+def test_who_came_back(feeding, days, told):
+    state = MemoryState()
+    raised, _ = run(feeding(AGAIN), *[Happening(day * DAY, "a", name=f"n{day}") for day in days], state=state)
+    assert bool(raised) is told

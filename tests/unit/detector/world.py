@@ -34,6 +34,7 @@ class Happening:
     cluster: int = 0
     effective: bool = True
     serial: int = 0  # tells apart what is otherwise the same
+    groups: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -53,7 +54,7 @@ def event_of(one: Happening) -> AuditEvent:
         verb="get",
         objectRef=defaults("ObjectRef", resource=one.kind, namespace="shop", name=one.name),
         cluster=defaults("Cluster", id=cluster, provider="aws", account="111122223333"),
-        actor=defaults("Actor", name=one.actor),
+        actor=defaults("Actor", name=one.actor, groups=list(one.groups)),
         outcome=defaults("Outcome", effective=one.effective, http=200 if one.effective else 403),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise, product
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from leadsman_detector.compare import text_of
@@ -14,6 +15,7 @@ from leadsman_detector.sigma_correlations import is_closed
 
 MAX_GROUPS = 64  # that one event is put into, by fields with several values
 MAX_THRESHOLD = 10_000
+NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 Route: TypeAlias = tuple[str, ...]  # from a rule of the correlation down to the Sigma rule that the event met
 
 
@@ -23,12 +25,20 @@ class Reader:
     def __init__(self, form: Correlation, correlations: Mapping[str, Correlation]) -> None:
         self._form = form
         self._correlations = correlations
-        self._getters: dict[Route, tuple[list[Getter], list[Getter]]] = {}
+        self._getters: dict[Route, tuple[list[tuple[str, Getter]], list[Getter]]] = {}
 
-    def read(self, event: Any, route: Route) -> tuple[list[list[str]], list[str]]:
-        """The groups and the values of an event; none of either where a field is missing."""
+    def read(
+        self, event: Any, route: Route, only: Mapping[str, frozenset[str]] = NOTHING
+    ) -> tuple[list[list[str]], list[str]]:
+        """The groups and the values of an event; none of either where a field is missing.
+
+        `only` has, of some fields, the values that count.
+        """
         group_by, counted = self.getters(route)
-        keys = [list(key) for key in islice(product(*(_texts(get(event)) for get in group_by)), MAX_GROUPS)]
+        texts = (
+            [text for text in _texts(get(event)) if path not in only or text in only[path]] for path, get in group_by
+        )
+        keys = [list(key) for key in islice(product(*texts), MAX_GROUPS)]
         if self._form.type == "value_count":
             values = ["\x1f".join(v) for v in islice(product(*(_texts(get(event)) for get in counted)), MAX_GROUPS)]
         elif counted:
@@ -37,11 +47,14 @@ class Reader:
             values = [""] if self._form.type == "event_count" else [route[0]]
         return keys, values
 
-    def getters(self, route: Route) -> tuple[list[Getter], list[Getter]]:
+    def getters(self, route: Route) -> tuple[list[tuple[str, Getter]], list[Getter]]:
         """How to read group-by and the counted fields from an event that came this way. Raises UnknownField."""
         if route not in self._getters:
-            group_by = [getter(self._field(name, route)) for name in self._form.group_by]
-            self._getters[route] = group_by, [getter(self._field(name, route)) for name in self._form.fields]
+            paths = [self._field(name, route) for name in self._form.group_by]
+            self._getters[route] = (
+                [(path, getter(path)) for path in paths],
+                [getter(self._field(name, route)) for name in self._form.fields],
+            )
         return self._getters[route]
 
     def _field(self, name: str, route: Route) -> str:

@@ -147,11 +147,11 @@ class Windowed:
         if match.attempt and not (minds_outcome or match.rule.name in self.form.attempts):
             return
         route = (match.rule.name,)
-        keys, values = self.reader.read(match.event, route)
+        keys, values = self.reader.read(match.event, route, match.only)
         if not keys or not values:
             return
         member = msgspec.structs.replace(
-            member_of(match, where), part=match.rule.name, ups=self.ups_of(match.event, route)
+            member_of(match, where), part=match.rule.name, ups=self.ups_of(match.event, route, match.only)
         )
         yield from self.arriving(member, keys, values)
 
@@ -161,14 +161,14 @@ class Windowed:
             for value in values:
                 yield Arrival(self, tuple(key), msgspec.structs.replace(member, value=value))
 
-    def ups_of(self, event: AuditEvent, route: Route) -> list[Up]:
+    def ups_of(self, event: AuditEvent, route: Route, only: Mapping[str, frozenset[str]]) -> list[Up]:
         """How an event that came this way would stand in the correlations above."""
         ups = []
         for above in self.above:
             way = (self.name, *route)
-            keys, values = above.reader.read(event, way)
+            keys, values = above.reader.read(event, way, only)
             if keys and values:
-                ups.append(Up(above.name, keys, values, above.ups_of(event, way)))
+                ups.append(Up(above.name, keys, values, above.ups_of(event, way, only)))
         return ups
 
     # --- the state -------------------------------------------------------------------------------------------

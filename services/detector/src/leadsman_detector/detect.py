@@ -12,6 +12,7 @@ scan for files).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from leadsman_common.alerts import Alert, alert_id, level_rank
@@ -100,7 +101,8 @@ class Detector:
         self._by_name = {r.rule.name: r for r in rules.rules}
         self._firsts = {r.rule.name: r.first_seen for r in rules.rules if r.first_seen is not None}
         self._first_modifiers = {r.rule.name: r.first_seen_modifiers for r in rules.rules if r.first_seen_modifiers}
-        self._watches = [*self._firsts.values(), *(w for ms in self._first_modifiers.values() for w, _ in ms)]
+        watches = [*self._firsts.values(), *(w for ms in self._first_modifiers.values() for w, _ in ms)]
+        self._watches = [watch for watch in watches if watch.learns]
         self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
@@ -248,8 +250,8 @@ class Detector:
             if self._remembered_sightings.before(watch.key(cluster, one, at_ms), at_ms):
                 continue
             plan.requests += watch.puts(cluster, one, at_ms)
-            first, second, third = (plan.ask(span) for span in watch.ranges(cluster, one, at_ms, late_ms))
-            asked.append(Asked(one, (first, second, third)))
+            ranges = watch.ranges(cluster, one, at_ms, late_ms)
+            asked.append(Asked(one, tuple(plan.ask(span) for span in ranges)))
         return tuple(asked)
 
     def _watch(self, plan: Plan, event: AuditEvent) -> None:
@@ -496,8 +498,10 @@ class Detector:
                 name, text = watch.told(values, answers)
                 alert["evidence"][0]["matched"].append({"field": name, "value": text, "changed": False})
                 yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms)
-        if any(verdict == "first" for _, verdict, _ in verdicts):
-            self._feed(following, match, sighting.where)
+        first = [values for values, verdict, _ in verdicts if verdict == "first"]
+        if first:  # the others of its values are nothing new
+            only = {path: frozenset(v[n] for v in first) for n, path in enumerate(watch.given.fields)}
+            self._feed(following, replace(match, only=only), sighting.where)
 
     def _verdicts(
         self, event: AuditEvent, watch: Watch, asked: Sequence[Asked], late_ms: int, replies: Sequence[StateReply]

@@ -3,6 +3,9 @@
 Sightings are kept by cell (a small part of the window): one member a cell, at the earliest time that the values were
 seen in it. An event is the first where it is the earliest of its cell and no cell of the window before has any. A
 worker remembers what it has seen, so that what repeats costs the state nothing.
+
+`every` has no window: an event is the first where it is the earliest of its cell. It makes what happens all day a few
+members of a correlation; one that comes late may be a second one of its cell.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ MAX_COMBINATIONS = 16  # of the values of one event
 MAX_OTHERS = 16  # other values that an alert tells of
 MAX_REMEMBERED = 100_000
 DAY_MS = 86_400_000
+EVER_TTL_MS = 400 * DAY_MS  # how long values are remembered that were not seen again
 Verdict: TypeAlias = Literal["no", "first", "later"]  # later: known once the sources have come far enough
 Values: TypeAlias = tuple[str, ...]
 Key: TypeAlias = tuple[str, str, str, int]
@@ -40,20 +44,26 @@ class Asked:
     """One combination of values that was asked about: the verdict is read from the replies at these places."""
 
     values: Values
-    places: tuple[int, int, int]
+    places: tuple[int, ...]
 
 
 class Watch:
-    """The first_seen of a rule, or of a modifier of it. Raises UnknownField."""
+    """The first_seen of a rule, or of a modifier of it. Raises UnknownField.
 
-    def __init__(self, rule: str, given: FirstSeen) -> None:
+    `tells`: an alert comes of it, which says what was seen before; else it only decides.
+    """
+
+    def __init__(self, rule: str, given: FirstSeen, *, tells: bool = True) -> None:
         self.given = given
+        self._tells = tells
+        self.learns = tells or given.learning_s > 0  # whether it matters since when the cluster is watched
         self._getters = [getter(path) for path in given.fields]
         self._owner = f"first_seen.{rule}"
-        self._shape = shape_of(given.fields, given.window_s, given.learning_s)
+        own = (given.again, given.every_s) if given.again or given.every_s else ()
+        self._shape = shape_of(given.fields, given.window_s, given.learning_s, *own)
         self._window_ms, self._learning_ms = given.window_s * 1000, given.learning_s * 1000
-        self._cell_ms = max(MIN_CELL_MS, self._window_ms // CELLS)
-        self._cells = -(-self._window_ms // self._cell_ms)
+        self._cell_ms = given.every_s * 1000 or max(MIN_CELL_MS, self._window_ms // CELLS)
+        self._cells = 0 if given.every_s else -(-self._window_ms // self._cell_ms)
         self.ttl_ms = self._window_ms + 2 * DAY_MS
 
     def values(self, event: AuditEvent) -> list[Values]:
@@ -79,24 +89,30 @@ class Watch:
         """A sighting, and that the last of the values was seen with the rest."""
         series, group = self._series(values)
         name = str(at_ms // self._cell_ms).encode()
-        others, beside = self._beside(values)
-        last = values[-1].encode("utf-8", "surrogatepass")
-        return [
-            Put(series, cluster, at_ms, name, self.ttl_ms, self._cells + 100, group, "earliest", name),
-            Put(others, cluster, at_ms, last, self.ttl_ms, MAX_OTHERS, beside, "last", last),
-        ]
+        puts = [Put(series, cluster, at_ms, name, self.ttl_ms, self._cells + 100, group, "earliest", name)]
+        if self._tells:
+            others, beside = self._beside(values)
+            last = values[-1].encode("utf-8", "surrogatepass")
+            puts.append(Put(others, cluster, at_ms, last, self.ttl_ms, MAX_OTHERS, beside, "last", last))
+        if self.given.again:
+            once = b"once"
+            puts.append(Put(self._ever(values), cluster, at_ms, once, EVER_TTL_MS, 1, group, "earliest", once))
+        return puts
 
     def ranges(self, cluster: str, values: Values, at_ms: int, late_ms: int) -> list[Range]:
-        """What to read: the sightings before, the other values seen with the rest, the beginning of the history."""
+        """What to read: the sightings before; older ones; since when it is watched; what else was seen."""
         cell = (at_ms - late_ms) // self._cell_ms - self._cells
         series, group = self._series(values)
-        others, beside = self._beside(values)
-        start, history = self._history()
-        return [
-            Range(series, cluster, cell * self._cell_ms, at_ms - 1, group),
-            Range(others, cluster, at_ms - self._window_ms, at_ms - 1, beside),
-            Range(start, cluster, -(1 << 53), 1 << 53, history),
-        ]
+        ranges = [Range(series, cluster, cell * self._cell_ms, at_ms - 1, group)]
+        if self.given.again:
+            ranges.append(Range(self._ever(values), cluster, -(1 << 53), at_ms - self._window_ms - 1, group))
+        if self.learns:
+            start, history = self._history()
+            ranges.append(Range(start, cluster, -(1 << 53), 1 << 53, history))
+        if self._tells:
+            others, beside = self._beside(values)
+            ranges.append(Range(others, cluster, at_ms - self._window_ms, at_ms - 1, beside))
+        return ranges
 
     def verdict(self, at_ms: int, late_ms: int, replies: Sequence[StateReply]) -> Verdict:
         """Whether nothing was seen before; `late_ms`: how much earlier an event may still come that changes it."""
@@ -104,6 +120,13 @@ class Watch:
         cell, epoch = at_ms // self._cell_ms, self._window_ms
         if any(cell - self._cells <= c <= cell for c in cells):
             return "no"
+        if self.given.every_s:
+            return "first"
+        if self.given.again and not members.of(replies[1]):
+            return "later" if late_ms else "no"
+        if not self.learns:
+            unsure = bool(cells) or (at_ms - late_ms) // epoch != at_ms // epoch
+            return "later" if unsure and late_ms else "first"
         learnt_ms = at_ms - self._start(replies) - self._learning_ms
         if learnt_ms < -late_ms:
             return "no"
@@ -120,7 +143,7 @@ class Watch:
 
     def told(self, values: Values, replies: Sequence[StateReply]) -> tuple[str, str]:
         """What the alert says: what is new, and what was seen before in its place."""
-        others = [o for m in members.of(replies[1]) if (o := m.decode("utf-8", "replace")) != values[-1]]
+        others = [o for m in members.of(replies[-1]) if (o := m.decode("utf-8", "replace")) != values[-1]]
         text = f"{', '.join(values)}: not seen in {_span(self.given.window_s)} before"
         text += f"; seen: {', '.join(reversed(others))}" if others else "; nothing else was seen in its place"
         return "first_seen " + ", ".join(
@@ -128,7 +151,7 @@ class Watch:
         ), f"{text}; watched since {iso_time(self._start(replies) * 1000)}"
 
     def _start(self, replies: Sequence[StateReply]) -> int:
-        return min((int(m) for m in members.of(replies[2])), default=1 << 53)
+        return min((int(m) for m in members.of(replies[2 if self.given.again else 1])), default=1 << 53)
 
     def _digest(self, values: Values) -> str:
         text = "\x1f".join(values).encode("utf-8", "surrogatepass")
@@ -137,6 +160,9 @@ class Watch:
     def _series(self, values: Values) -> tuple[str, str]:
         group = f"{self._owner}/{self._shape}.{self._digest(values)}"
         return f"{group}/seen", group
+
+    def _ever(self, values: Values) -> str:
+        return f"{self._series(values)[1]}/ever"
 
     def _beside(self, values: Values) -> tuple[str, str]:
         group = f"{self._owner}/{self._shape}.beside.{self._digest(values[:-1])}"

@@ -62,12 +62,15 @@ class LevelStep:
 class FirstSeen:
     """Holds where these values were not seen in the window before.
 
-    Not while the cluster has been watched for less than the learning period.
+    Not while the cluster has been watched for less than the learning period. `again`: only where they had been seen
+    before that window. With `every_s` there is no window: it holds for the first event of each such part of the time.
     """
 
     fields: tuple[str, ...]
     window_s: int
     learning_s: int
+    again: bool = False
+    every_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Requirement:
     """Requests that must be in the audit log, and at which level, for the rule to see `what` (requires.py).
 
     `kind`: sight, detail, aside or fallback. `user`: authenticated or unauthenticated. `rule`: in a correlation, the
-    rule whose coverage counts, in place of all the rest.
+    rule whose coverage counts, in place of all the rest. `log`: `cloud` where it is no matter of the audit policy.
     """
 
     what: str
@@ -104,6 +107,7 @@ class Requirement:
     level: str = "Metadata"
     user: str = "authenticated"
     rule: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -43,6 +43,7 @@ class Match:
     properties: dict[str, bool] = field(default_factory=dict)
     group: tuple[str, ...] = ()  # whose alert it shares; see repeats.py
     suppressed: Filter | None = None  # by which nobody is told
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a field's values those that count
 
     @property
     def attempt(self) -> bool:
@@ -67,7 +68,7 @@ class CompiledRule:
         self.modifiers = [
             (Condition(m.when, rule.each), m) for m in rule.modifiers if not isinstance(m.when, FirstSeen)
         ]
-        self.first_seen = Watch(rule.name, rule.first_seen) if rule.first_seen else None
+        self.first_seen = Watch(rule.name, rule.first_seen, tells=rule.alert) if rule.first_seen else None
         self.first_seen_modifiers = [
             (Watch(f"{rule.name}.{n}", m.when), m)
             for n, m in enumerate(rule.modifiers)

@@ -14,7 +14,8 @@ An entry names requests and the level they must be logged at:
 `as` says what it means when the requests are not logged so: a `sight` is one of the rule's ways to see (none left: the
 rule is blind; some left: degraded), a `detail` only degrades, an `aside` is only told, and a `fallback` serves where
 no sight does. `user: unauthenticated` asks about requests without credentials, `paths` names non-resource URLs, and in
-a correlation `rule` names one of its rules (whose own coverage counts) in place of verbs and resources.
+a correlation `rule` names one of its rules (whose own coverage counts) in place of verbs and resources. `log: cloud`
+stands alone: calls of the cloud's own API, of which no audit policy decides.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 KINDS = ("sight", "detail", "aside", "fallback")
 USERS = ("authenticated", "unauthenticated")
 VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "head", "post"})
-_KEYS = {"for", "verbs", "resources", "paths", "level", "as", "user", "rule"}
+LOGS = ("cloud",)
+_KEYS = {"for", "verbs", "resources", "paths", "level", "as", "user", "rule", "log"}
 _RESOURCE = re.compile(r"[a-z0-9]+(\.[a-z0-9.-]+)?(/[a-z]+)?")
 
 
@@ -67,6 +69,10 @@ def _read(entry: Any, lists: Mapping[str, Sequence[str]], rules: Sequence[str] |
         return Requirement(what, kind, rule=rule)
     if rules is not None:
         raise BadRequirement(f"leadsman.requires: {what}: a correlation names one of its rules")
+    if "log" in entry:
+        if asked or "level" in entry or "user" in entry:
+            raise BadRequirement(f"leadsman.requires: {what}: log stands alone")
+        return Requirement(what, kind, log=_one_of(entry, "log", LOGS, ""))
     resources = _expanded(_texts(entry, "resources"), lists)
     paths = _texts(entry, "paths")
     verbs = _texts(entry, "verbs")

@@ -56,7 +56,7 @@ CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
 }  # fmt: skip
 FIRST_SEEN = "first_seen"
-FIRST_SEEN_KEYS = ("fields", "window", "learning")
+FIRST_SEEN_KEYS = ("fields", "window", "learning", "again", "every")
 SCOPES = ("cluster", "account", "all")
 USUAL_INCIDENT_S = 3600
 MAX_DEPTH = 8  # of correlations of correlations
@@ -289,13 +289,21 @@ def _first_seen(given: Any) -> FirstSeen:
     fields = given.get("fields", ["actor.name", "objectRef.resource"])
     if not isinstance(fields, list) or not fields:
         raise BadRule("leadsman.first_seen: fields is a list of fields", "leadsman", "first_seen", "fields")
+    if "every" in given:
+        if set(given) != {"fields", "every"}:
+            raise BadRule("leadsman.first_seen: every goes with fields alone", "leadsman", "first_seen", "every")
+        every_s = seconds_of(given["every"], "leadsman", "first_seen", "every")
+        return FirstSeen(_texts(fields), every_s, 0, every_s=every_s)
     window_s, learning_s = (
         0 if str(given.get(key)) == "0" else seconds_of(given.get(key, "14d"), "leadsman", "first_seen", key)
         for key in ("window", "learning")
     )
     if window_s < 60:
         raise BadRule("leadsman.first_seen: a window of a minute or more", "leadsman", "first_seen", "window")
-    return FirstSeen(_texts(fields), window_s, learning_s)
+    again = given.get("again", False)
+    if not isinstance(again, bool):
+        raise BadRule("leadsman.first_seen: again is true or false", "leadsman", "first_seen", "again")
+    return FirstSeen(_texts(fields), window_s, learning_s, again)
 
 
 def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Document]) -> Filter:
