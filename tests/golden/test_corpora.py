@@ -4,45 +4,13 @@ import io
 import json
 from collections import Counter
 
-import yaml
+from corpora_files import FORMATS, NO_LOGS, files
 
 from leadsman_cli.readers import Identity, Unreadable, read
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
-
-# formats of the index: how `leadsman scan -f` is told; envelopes and logs of several kinds are known by their looks
-FORMATS = {
-    "k8s-audit": "k8s-audit",
-    "gke-logentry": "gke-logentry",
-    "eks-authenticator": "auto",
-    "eks-logevent": "auto",
-    "eks-api": "auto",
-    "eks-controllermanager": "auto",
-    "eks-scheduler": "auto",
-    "cloudwatch-envelope": "eks-cloudwatch",
-    "cloudwatch-insights": "auto",
-    "cloudtrail": "cloudtrail",
-    "pubsub-envelope": "auto",
-    "aks-record": "aks",
-    "aks-eventhub": "aks",
-    "azure-activity": "auto",
-}
-NO_LOGS = {"k8s-manifest", "gke-go-client"}
-
-
-def files(corpora):
-    """Format of the index, path and bytes of every file of logs."""
-    for entry in json.loads((corpora / "index.json").read_bytes()):
-        if entry["format"] in NO_LOGS:
-            continue
-        data = (corpora / entry["file"]).read_bytes()
-        if entry["file"].endswith(".yaml"):
-            data = json.dumps(yaml.safe_load(data), default=str).encode()
-        yield entry["format"], entry["file"], data
-    for path in sorted((corpora / "kube-apiserver").glob("*.ndjson")):
-        yield "k8s-audit", f"kube-apiserver/{path.name}", path.read_bytes()
 
 
 def outcome_of(item):

@@ -6,7 +6,7 @@ A person has read the list and agrees with each line. Each file is a scan of its
 import io
 
 import pytest
-from test_corpora import FORMATS, files
+from corpora_files import FORMATS, files
 
 from leadsman_cli.readers import Identity, read
 from leadsman_cli.rules import load_rules
