@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 import click
 
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-
-
-def moment_ms(text: str, now_ms: int) -> int:
-    """Milliseconds since 1970. Raises ValueError."""
-    if found := re.fullmatch(r"(\d{1,6})([smhdw])", text.strip()):
-        return now_ms - int(found[1]) * _UNITS_MS[found[2]]
-    moment = datetime.fromisoformat(text.strip())
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+from leadsman_common.since import span_ms
 
 
 class When(click.ParamType):
@@ -25,10 +16,10 @@ class When(click.ParamType):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """See moment_ms."""
+        """See span_ms."""
         if isinstance(value, int):
             return value
         try:
-            return moment_ms(str(value), int(datetime.now(UTC).timestamp() * 1000))
-        except ValueError:
-            self.fail(f"{value!r} is no time: 90m, 2d, or 2026-11-28T10:00:00Z", param, ctx)
+            return span_ms(str(value), time.time_ns() // 1_000_000)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)

@@ -16,13 +16,13 @@ from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError, secret_values
+from leadsman_common.since import span_ms
 from leadsman_common.stopping import on_signals
 from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.config import Settings
 from leadsman_ingest_aws.firehose import FirehoseEndpoint
 from leadsman_ingest_aws.inputs import Inputs
 from leadsman_ingest_aws.intake import SERVICE, Intake
-from leadsman_ingest_aws.since import span_ms
 
 
 def main() -> int:

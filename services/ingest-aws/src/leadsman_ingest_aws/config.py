@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from leadsman_common.http_settings import Listening
 from leadsman_common.settings import Common, SettingError, setting
+from leadsman_common.since import span_ms
 from leadsman_ingest_aws import places
 from leadsman_ingest_aws.envelope import MAX_PLAIN_BYTES
 from leadsman_ingest_aws.places import Place
-from leadsman_ingest_aws.since import span_ms
 
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from leadsman_common.since import span_ms
 from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.checkpoints import FileCheckpoints
 from leadsman_ingest_aws.config import Settings
@@ -21,7 +22,6 @@ from leadsman_ingest_aws.log_groups import LogGroupReader
 from leadsman_ingest_aws.objects import Objects
 from leadsman_ingest_aws.places import Place
 from leadsman_ingest_aws.seen import DynamoPages, FilePages, SeenPages
-from leadsman_ingest_aws.since import span_ms
 from leadsman_ingest_aws.sqs import QueueReader
 
 # a delivery to Kafka takes 25 s at most, an answer of AWS 60

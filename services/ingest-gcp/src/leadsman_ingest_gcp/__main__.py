@@ -1,24 +1,29 @@
 """ingest-gcp: `python -m leadsman_ingest_gcp` pulls LEADSMAN_PUBSUB_SUBSCRIPTIONS until SIGTERM, and takes pushes.
 
-Wiring only.
+`--since 30d` reads LEADSMAN_STORAGE_EXPORTS once, and ends; given again it goes on where it stopped. Wiring only.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from contextlib import ExitStack
 from typing import Any
 
 from google.cloud.pubsub_v1 import SubscriberClient
+from google.cloud.storage import Client
 
 from leadsman_common.http_server import HttpServer
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
-from leadsman_common.service import listening, run
+from leadsman_common.service import MISCONFIGURED, listening, run
+from leadsman_common.settings import SettingError
+from leadsman_common.since import span_ms
 from leadsman_common.stopping import on_signals
 from leadsman_common.topics import name
 from leadsman_ingest_gcp.config import SERVICE, Settings
+from leadsman_ingest_gcp.exports import Exports
 from leadsman_ingest_gcp.pull import Puller
 from leadsman_ingest_gcp.push import Push
 from leadsman_ingest_gcp.tokens import KeySet
@@ -29,10 +34,35 @@ _STUCK_S = 120
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; see leadsman_common.service for the exit code."""
-    return run(SERVICE, Settings, _run)
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}")
+    parser.add_argument(
+        "--since", default="", help="read LEADSMAN_STORAGE_EXPORTS from then to now, and end: 30d, 6h, a time"
+    )
+    since = parser.parse_args().since
+    if not since:
+        return run(SERVICE, Settings, _run)
+    try:
+        since_ms = span_ms(since, time.time_ns() // 1_000_000)
+    except ValueError as error:
+        sys.stderr.write(f"{SERVICE}: --since {since!r} {error}\n")
+        return MISCONFIGURED
+    return run(SERVICE, Settings, lambda settings, log: _read_exports(settings, log, since_ms))
+
+
+def _read_exports(settings: Settings, log: Any, since_ms: int) -> None:
+    if not settings.storage_exports:
+        raise SettingError("LEADSMAN_STORAGE_EXPORTS is not set: --since reads exports of Cloud Logging")
+    stop = on_signals()
+    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
+    exports = Exports(settings, Client(), producer, stop, log, since_ms)
+    alive = lambda: time.monotonic() - exports.last_turn < _STUCK_S  # noqa: E731
+    with listening(settings, log, ready=producer.ready, alive=alive):
+        exports.run()
 
 
 def _run(settings: Settings, log: Any) -> None:
+    if not settings.pubsub_subscriptions and not settings.listens:
+        raise SettingError("only LEADSMAN_STORAGE_EXPORTS is set: it is read with --since")
     stop = on_signals()
     with ExitStack() as stack:
         ready, alive = [], []

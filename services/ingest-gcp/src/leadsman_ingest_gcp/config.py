@@ -10,6 +10,7 @@ from leadsman_common.settings import Common, SettingError, setting
 from leadsman_ingest_gcp.tokens import Expected
 
 SERVICE = "ingest-gcp"
+_EXPORT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 
 
@@ -34,13 +35,17 @@ class Settings(Listening, Common):
     push_keys_url: str = setting(
         "where the keys are that sign the tokens, a JWK set", "https://www.googleapis.com/oauth2/v3/certs"
     )
+    storage_exports: tuple[str, ...] = setting(
+        "exports of Cloud Logging that --since reads, gs://BUCKET or gs://BUCKET/PREFIX each, comma-separated", ()
+    )
+    storage_done_file: str = setting("file that notes which objects of the exports are read; empty: none", "")
     max_bad_in_a_row: int = setting("bad messages in a row after which the service stops; 0: never", 1000)
     broken_s: float = setting("seconds to bear a broken Kafka or Pub/Sub before leaving the process", 300.0)
 
     def __post_init__(self) -> None:
         """Check what no type says."""
         problems = self.listening_problems()
-        if not self.pubsub_subscriptions and not self.listens:
+        if not self.pubsub_subscriptions and not self.listens and not self.storage_exports:
             problems.append(
                 "neither LEADSMAN_PUBSUB_SUBSCRIPTIONS, to pull, nor LEADSMAN_LISTEN_PORT, for pushes, is set"
             )
@@ -56,6 +61,11 @@ class Settings(Listening, Common):
             f"LEADSMAN_PUBSUB_SUBSCRIPTIONS: {path!r} is not projects/PROJECT/subscriptions/NAME"
             for path in self.pubsub_subscriptions
             if not _SUBSCRIPTION.fullmatch(path)
+        ]
+        problems += [
+            f"LEADSMAN_STORAGE_EXPORTS: {place!r} is not gs://BUCKET or gs://BUCKET/PREFIX"
+            for place in self.storage_exports
+            if not _EXPORT.fullmatch(place)
         ]
         if min(self.pull_messages, self.pull_bytes, self.batch_messages) < 1:
             problems.append("LEADSMAN_PULL_MESSAGES, _PULL_BYTES and LEADSMAN_BATCH_MESSAGES must be positive")

@@ -1,6 +1,6 @@
-"""A Pub/Sub message as a RawEvent: its data is one LogEntry of Cloud Logging, untouched.
+"""A Pub/Sub message, or a line of an export, as a RawEvent: it is one LogEntry of Cloud Logging, untouched.
 
-Pure, and first on the event's way from Google Cloud; `pull.py` calls it for each message. Cluster, project and
+Pure, and first on the event's way from Google Cloud; pull.py and exports.py call it for each. Cluster, project and
 location are inside the LogEntry, which ingest does not look into: the normalizer takes them from there.
 """
 

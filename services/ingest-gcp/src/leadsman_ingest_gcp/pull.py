@@ -22,13 +22,13 @@ from google.cloud.pubsub_v1.types import FlowControl
 
 from leadsman_common import metrics
 from leadsman_common.errors import InvalidEvent
-from leadsman_common.kafka import AckedProducer, BadRecordCap, DeadLetter, DeliveryFailed, Outgoing, dead_letter
+from leadsman_common.kafka import AckedProducer, BadRecordCap, DeliveryFailed, Outgoing
 from leadsman_common.patience import Patience
-from leadsman_common.raw import RawEvent
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_gcp.config import SERVICE, Settings
-from leadsman_ingest_gcp.envelope import FORMAT, MAX_VALUE_BYTES, split
+from leadsman_ingest_gcp.envelope import split
 from leadsman_ingest_gcp.intake import Intake, Taken
+from leadsman_ingest_gcp.letters import dead
 
 # longer than a flush takes at most
 _DRAIN_S = 45.0
@@ -198,17 +198,10 @@ class Puller:
             self._log.warning("bad message", reason=error.reason, subscription=subscription, message_id=message_id)
             self._cap.bad(error.reason)
             bad[subscription] += 1
-            return self._dead_letter(data, message_id, now_ms, error.reason)
+            return dead(self._topic, data, message_id, now_ms, error.reason, SERVICE)
         self._cap.good()
         good[subscription] += 1
         return Outgoing(self._topic, event.key(), event.value, event.headers())
-
-    def _dead_letter(self, data: bytes, message_id: str, now_ms: int, reason: str) -> Outgoing:
-        if len(data) > MAX_VALUE_BYTES:
-            reason = f"cut; {reason}"
-        raw = RawEvent(data[:MAX_VALUE_BYTES], FORMAT, provider="gcp", source_id=message_id, received_ms=now_ms)
-        # it never was on the raw topic, so it has no partition and offset there
-        return dead_letter(DeadLetter(self._topic, -1, -1, raw.key(), raw.value, raw.headers(), reason, SERVICE))
 
 
 def _never(message: Any) -> None:
