@@ -48,6 +48,7 @@ version=$(sed -n 's/^ARG APICURIO=//p' Dockerfile)
 if [ ! -f "deploy/compose/schema-registry/apicurio-registry-app-$version-all.tar.gz" ] && command -v mvn >/dev/null; then
     mvn -q -B dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$version:tar.gz:all" -DoutputDirectory=deploy/compose/schema-registry
 fi
+"${base[@]}" --profile '*' config -q
 "${base[@]}" --profile '*' build -q
 demo build -q demo
 say "up --wait, with the schema registry"
