@@ -33,6 +33,8 @@ REFUSED = {
     "notifier.secretKeys={slack_url}": "notifier.secretKeys is set and existingSecret is not",
     "notifier.existingSecret=s": "name the settings that it holds in secretKeys",
     "notifier.existingSecret=s,notifier.secretKeys={slack_url},notifier.notifyConfigMap=c": "stand in notify.yaml",
+    "notifier.notifyConfigMap=c,notifier.autoscaling.kind=keda": "notifier.channels is not set",
+    "notifier.channels={pager}": "notifier.channels is set and notifyConfigMap",
     "notifier.channelsSecret=s": "notifyConfigMap, whose notify.yaml names its files, is not",
     "notifier.settings.notify_config=x": "additional properties 'notify_config' not allowed",
     "notifer.replicas=1": "additional properties 'notifer' not allowed",
@@ -261,6 +263,13 @@ def test_channels_of_a_file():
     assert volumes["notify"] == {"configMap": {"name": "leadsman-notify"}}
     assert volumes["channels"] == {"secret": {"secretName": "leadsman-channels", "defaultMode": 0o440}}
     assert {"/etc/leadsman/notify", "/etc/leadsman/channels"} <= {m["mountPath"] for m in container["volumeMounts"]}
+
+
+def test_keda_asks_for_the_lag_of_each_channel_of_a_file():
+    values = "notifier.notifyConfigMap=c,notifier.channels={pager,soc},notifier.autoscaling.kind=keda"
+    (scaled,) = chart.of_kind("ScaledObject", chart.template(*MINIMAL, "--set", values))
+    asked = {trigger["metadata"]["consumerGroup"] for trigger in scaled["spec"]["triggers"]}
+    assert asked == {"leadsman-notifier-pager", "leadsman-notifier-soc"}
 
 
 def test_the_small_profile_fits_two_cores():

@@ -65,6 +65,8 @@
 {{- if and $values.ingestKafka.enabled (not $values.ingestKafka.sourcesConfigMap) }}{{ fail "ingestKafka.sourcesConfigMap is not set: a ConfigMap whose key sources.yaml names the topics to read" }}{{ end }}
 {{- with $values.notifier }}
 {{- if and .notifyConfigMap .secretKeys }}{{ fail "notifier.secretKeys: with notifyConfigMap the channels and their secrets stand in notify.yaml (url_file: /etc/leadsman/channels/KEY, of channelsSecret)" }}{{ end }}
+{{- if and .channels (not .notifyConfigMap) }}{{ fail "notifier.channels is set and notifyConfigMap, whose channels it names, is not" }}{{ end }}
+{{- if and .notifyConfigMap (not .channels) (eq (include "leadsman.section" (dict "root" $ "key" "notifier") | fromJson).autoscaling.kind "keda") }}{{ fail "notifier.channels is not set: the names of notify.yaml's channels, whose lag KEDA asks for" }}{{ end }}
 {{- if and .channelsSecret (not .notifyConfigMap) }}{{ fail "notifier.channelsSecret is set and notifyConfigMap, whose notify.yaml names its files, is not" }}{{ end }}
 {{- end }}
 {{- with $values.ingestGcp }}
