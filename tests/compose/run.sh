@@ -59,7 +59,8 @@ LEADSMAN_SCHEMA_REGISTRY_URL=http://schema-registry:8080/apis/ccompat/v7 "${base
 
 say "the demo"
 demo up --wait normalizer detector notifier ingest-aws
-demo run --rm demo --attach --no-live | tail -1 | tee /dev/stderr | grep -qE 'demo: eks=[1-9][0-9]* gke=[1-9][0-9]* correlated=[1-9]'
+said=$(demo run --rm demo --attach --no-live | tee >(cat >&2) | tail -1)
+[[ $said =~ demo:\ eks=[1-9][0-9]*\ gke=[1-9][0-9]*\ correlated=[1-9] ]]
 demo down -v -t 5 >/dev/null 2>&1
 
 say "a fresh stack with a notify.yaml and a receiver; $pace records a second"
