@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import chains
-import jsonschema
+import documented
 import pytest
 from hostile import STRINGS, hidden, mentions, poisoned
+from slack_sdk.models.blocks import Block
 
 from leadsman_notifier.channels import (
     CHANNELS,
@@ -137,217 +138,84 @@ def test_the_strings_are_live_where_nothing_is_done():
     assert len(mentions(raw)) > 10
 
 
-STRING = {"type": "string"}
-
-
-def text_of(most):
-    return {"type": "string", "minLength": 1, "maxLength": most}
-
-
-# the services' own documents, as far as they say what a request must be; their addresses are in the channels' files
-SCHEMAS = {
-    "pagerduty": {
-        "type": "object",
-        "required": ["routing_key", "event_action", "payload"],
-        "additionalProperties": False,
-        "properties": {
-            "routing_key": STRING,
-            "event_action": {"enum": ["trigger", "acknowledge", "resolve"]},
-            "dedup_key": text_of(255),
-            "client": STRING,
-            "client_url": STRING,
-            "images": {"type": "array"},
-            "links": {
-                "type": "array",
-                "items": {"type": "object", "required": ["href"], "properties": {"href": STRING, "text": STRING}},
-            },
-            "payload": {
-                "type": "object",
-                "required": ["summary", "source", "severity"],
-                "additionalProperties": False,
-                "properties": {
-                    "summary": text_of(1024),
-                    "source": text_of(255),
-                    "severity": {"enum": ["critical", "error", "warning", "info"]},
-                    "timestamp": {"type": "string", "pattern": r"^[\d-]{10}T[\d:]{8}(\.\d+)?(Z|[+-]\d\d:?\d\d)$"},
-                    "component": STRING,
-                    "group": STRING,
-                    "class": STRING,
-                    "custom_details": {"type": "object"},
-                },
-            },
-        },
-    },
-    "jira": {
-        "type": "object",
-        "required": ["message"],
-        "additionalProperties": False,
-        "properties": {
-            "message": text_of(130),
-            "alias": {"type": "string", "maxLength": 512},
-            "description": {"type": "string", "maxLength": 15000},
-            "responders": {"type": "array"},
-            "visibleTo": {"type": "array"},
-            "actions": {"type": "array", "maxItems": 10},
-            "tags": {"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 50}},
-            "details": {"type": "object", "additionalProperties": STRING},
-            "entity": {"type": "string", "maxLength": 512},
-            "source": {"type": "string", "maxLength": 100},
-            "priority": {"enum": ["P1", "P2", "P3", "P4", "P5"]},
-            "user": STRING,
-            "note": STRING,
-        },
-    },
-    "teams": {
-        "type": "object",
-        "required": ["type", "attachments"],
-        "properties": {
-            "type": {"const": "message"},
-            "attachments": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 1,
-                "items": {
-                    "type": "object",
-                    "required": ["contentType", "content"],
-                    "properties": {
-                        "contentType": {"const": "application/vnd.microsoft.card.adaptive"},
-                        "contentUrl": {"type": ["string", "null"]},
-                        "content": {
-                            "type": "object",
-                            "required": ["type", "version", "body"],
-                            "properties": {
-                                "type": {"const": "AdaptiveCard"},
-                                "version": {"enum": ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]},
-                                "body": {
-                                    "type": "array",
-                                    "items": {
-                                        "type": "object",
-                                        "additionalProperties": False,
-                                        "required": ["type", "inlines"],
-                                        "properties": {
-                                            "type": {"const": "RichTextBlock"},
-                                            "inlines": {
-                                                "type": "array",
-                                                "items": {
-                                                    "type": "object",
-                                                    "additionalProperties": False,
-                                                    "required": ["type", "text"],
-                                                    "properties": {
-                                                        "type": {"const": "TextRun"},
-                                                        "text": {"type": "string", "minLength": 1},
-                                                        "size": {"enum": ["Small", "Medium", "Large"]},
-                                                        "weight": {"enum": ["Lighter", "Default", "Bolder"]},
-                                                    },
-                                                },
-                                            },
-                                        },
-                                    },
-                                },
-                                "actions": {
-                                    "type": "array",
-                                    "items": {
-                                        "type": "object",
-                                        "required": ["type", "url"],
-                                        "properties": {"type": {"const": "Action.OpenUrl"}, "url": STRING},
-                                    },
-                                },
-                            },
-                        },
-                    },
-                },
-            },
-        },
-    },
-    "slack": {
-        "type": "object",
-        "required": ["text"],
-        "properties": {
-            "text": text_of(4000),
-            "blocks": {
-                "type": "array",
-                "maxItems": 50,
-                "items": {
-                    "oneOf": [
-                        {
-                            "type": "object",
-                            "required": ["type", "text"],
-                            "additionalProperties": False,
-                            "properties": {
-                                "type": {"const": "header"},
-                                "text": {
-                                    "type": "object",
-                                    "required": ["type", "text"],
-                                    "properties": {"type": {"const": "plain_text"}, "text": text_of(150)},
-                                },
-                            },
-                        },
-                        {
-                            "type": "object",
-                            "required": ["type"],
-                            "additionalProperties": False,
-                            "anyOf": [{"required": ["text"]}, {"required": ["fields"]}],
-                            "properties": {
-                                "type": {"const": "section"},
-                                "text": {"type": "object", "required": ["text"], "properties": {"text": text_of(3000)}},
-                                "fields": {
-                                    "type": "array",
-                                    "minItems": 1,
-                                    "maxItems": 10,
-                                    "items": {"type": "object", "properties": {"text": text_of(2000)}},
-                                },
-                            },
-                        },
-                        {
-                            "type": "object",
-                            "required": ["type", "elements"],
-                            "additionalProperties": False,
-                            "properties": {
-                                "type": {"const": "context"},
-                                "elements": {"type": "array", "minItems": 1, "maxItems": 10},
-                            },
-                        },
-                    ]
-                },
-            },
-        },
-    },
-    "falcosidekick": {
-        "type": "object",
-        "required": ["output", "priority", "rule", "time", "output_fields"],
-        "additionalProperties": False,
-        "properties": {
-            "uuid": {"type": "string", "pattern": "^[0-9a-f-]{36}$"},
-            "output": text_of(3000),
-            "priority": {
-                "enum": ["Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug"]
-            },
-            "rule": text_of(300),
-            "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$"},
-            "source": STRING,
-            "hostname": STRING,
-            "tags": {"type": "array", "items": STRING},
-            "output_fields": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
-        },
-    },
-}  # fmt: skip
 RENDER = {
-    "pagerduty": lambda m, s: pagerduty.render(m, s, "key"),
+    "pagerduty": lambda m, s: pagerduty.render(m, s, "k" * 32),
     "jira": jira.render,
     "teams": lambda _, s: teams.render(s),
     "slack": lambda _, s: slack.render(s),
-    "falcosidekick": falcosidekick.render,
 }
+WIDE = "\U00010400" * 20_000  # twelve bytes of JSON a character
 
 
-@pytest.mark.parametrize("text", [None, *STRINGS[::6], STRINGS[46]], ids=lambda t: "plain" if t is None else None)
-@pytest.mark.parametrize("channel", SCHEMAS)
+def sent(make_alert, text):
+    """An alert, and a digest as large as they come, of that text or of the example's own."""
+    alert = make_alert() if text is None else poisoned(make_alert(), text)
+    counts = [Count("high", text or f"rule-{n}", text or "k", 3) for n in range(60)]
+    for message in (single(alert), digest("c", [("a", 1)], counts, [alert] * 20, "storm")):
+        yield message, tell(message, {})
+
+
+@pytest.mark.parametrize("text", [None, *STRINGS, WIDE, ""], ids=lambda t: "plain" if t is None else None)
+@pytest.mark.parametrize("channel", documented.SCHEMAS)
 def test_the_payload_is_what_the_service_documents(make_alert, channel, text):
-    plain = make_alert()
-    for message in [single(plain)] if text is None else messages(make_alert, text):
-        payload = RENDER[channel](message, tell(message, {}))
-        jsonschema.validate(payload, SCHEMAS[channel])
-        assert len(json.dumps(payload)) < {"teams": 28_000, "pagerduty": 512_000}.get(channel, 10**6)
+    for message, story in sent(make_alert, text):
+        payload = RENDER[channel](message, story)
+        documented.SCHEMAS[channel].validate(payload)
+        assert len(json.dumps(payload)) < documented.MOST_BYTES.get(channel, 10**6)
+        if channel == "jira":
+            assert sum(len(k) + len(v) for k, v in payload["details"].items()) <= 8000
+
+
+@pytest.mark.parametrize("text", [None, *STRINGS, WIDE, ""], ids=lambda t: "plain" if t is None else None)
+def test_slacks_own_models_take_the_blocks(make_alert, text):
+    for _, story in sent(make_alert, text):
+        blocks = slack.render(story)["blocks"]
+        parsed = Block.parse_all(blocks)
+        assert len(parsed) == len(blocks)
+        for block in parsed:
+            block.validate_json()
+
+
+@pytest.mark.parametrize("text", [None, *STRINGS, WIDE, ""], ids=lambda t: "plain" if t is None else None)
+def test_falcosidekick_takes_the_event(make_alert, text):
+    for message, story in sent(make_alert, text):
+        event = documented.falco_event(json.dumps(falcosidekick.render(message, story)).encode())
+        assert event["source"] == "k8s_audit"
+
+
+@pytest.mark.parametrize("time", [0, 1, 1_790_000_000_000_000, 10**20, -(10**18)])
+def test_a_time_that_no_clock_shows_is_left_out(make_alert, time):
+    for message, story in sent(lambda: make_alert(time=time), None):
+        documented.falco_event(json.dumps(falcosidekick.render(message, story)).encode())
+        documented.SCHEMAS["pagerduty"].validate(RENDER["pagerduty"](message, story))
+        for one in alertmanager.render(message, story, NOW, 1):
+            assert one.get("startsAt", "1Z").endswith("Z")
+        assert re.match(rb"<\d+>1 (-|[\d-]{10}T\S+Z) host ", syslog.render(message, story, 13, "host"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"priority": "High"},
+        {"priority": 5},
+        {"rule": ""},
+        {"time": "99999us"},
+        {"time": ""},
+        {"time": "0001-01-01T00:00:00.000000Z"},
+        {"output_fields": {}},
+        {"output_fields": []},
+        {"output_fields": {"k8s.ns.name": 1}},
+        {"tags": "a"},
+        {"tags": [1]},
+        {"hostname": {}},
+    ],
+    ids=str,
+)
+def test_falcosidekick_would_refuse(make_alert, change):
+    message = single(make_alert())
+    event = {**falcosidekick.render(message, tell(message, {})), **change}
+    with pytest.raises(documented.NotTaken):
+        documented.falco_event(json.dumps(event).encode())
 
 
 def test_a_mail_brings_the_timeline_of_a_chain(make_alert):

@@ -62,6 +62,12 @@ def one_line(alert: Alert) -> str:
     )
 
 
+def instant(micros: int) -> str:
+    """A time for a field that must be RFC 3339; empty where there is none, or one that no calendar has."""
+    shown = iso_time(micros)
+    return shown if shown.endswith("Z") else ""
+
+
 def cluster_text(cluster: Cluster) -> str:
     """The cluster's id, or its name where there is no id."""
     return cluster["id"] or cluster["name"]

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from leadsman_common.alerts import iso_time
 from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, about
 from leadsman_notifier.http import HttpTarget, check_url
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import actor_text, cluster_text, lines_of, object_text
+from leadsman_notifier.render import actor_text, cluster_text, instant, lines_of, object_text
 from leadsman_notifier.story import Story
 
 
@@ -42,7 +41,7 @@ def render(message: Message, story: Story, now: datetime, keep_h: float) -> list
     start = ""
     if not message.is_digest:
         alert = message.alerts[0]
-        start = iso_time(alert["time"])
+        start = instant(alert["time"])
         labels = {
             "alertname": alert["rule"]["name"] or "Leadsman",
             "level": alert["level"],

@@ -10,13 +10,12 @@ import json
 import uuid
 from typing import Annotated, Any
 
-from leadsman_common.alerts import iso_time
 from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, about
 from leadsman_notifier.http import HttpTarget, check_url
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import actor_text, cluster_text
+from leadsman_notifier.render import actor_text, cluster_text, instant
 from leadsman_notifier.story import Story
 
 PRIORITY = {
@@ -64,8 +63,9 @@ def render(message: Message, story: Story) -> dict[str, Any]:
         "uuid": str(uuid.uuid5(_NAMESPACE, message.key.encode("utf-8", "replace").decode())),
         "output": clean(story.line, 2000),
         "priority": PRIORITY.get(message.level, "Critical"),
-        "rule": clean(first["rule"]["name"], 200) if first is not None and not message.is_digest else "leadsman-digest",
-        "time": (iso_time(first["time"]) if first else "") or "1970-01-01T00:00:00.000000Z",
+        "rule": (clean(first["rule"]["name"], 200) if first and not message.is_digest else "leadsman-digest")
+        or "leadsman",
+        "time": (instant(first["time"]) if first else "") or "1970-01-01T00:00:00.000000Z",
         "source": "k8s_audit",
         "hostname": clean(cluster_text(first["cluster"]), 253) if first else "",
         "tags": [clean(tag, 60) for tag in first["tags"][:20]] if first and not message.is_digest else [],

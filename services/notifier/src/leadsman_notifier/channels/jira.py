@@ -49,7 +49,8 @@ def render(message: Message, story: Story) -> dict[str, Any]:
     )
     links = "\n".join(f"{label}: {url}" for label, url in story.links)
     description = f"{text}\n{links}".strip()
-    return {
+    tags = [plain_text(tag, TAG_CHARS) for tag in (alert["tags"] if alert else []) if tag]
+    fields = {
         "message": plain_text(story.headline, MAX_MESSAGE),
         "alias": idempotency_key(alert["id"] if alert else message.key),
         "description": description if len(description) <= MAX_DESCRIPTION else description[: MAX_DESCRIPTION - 1] + "…",
@@ -57,8 +58,9 @@ def render(message: Message, story: Story) -> dict[str, Any]:
         "entity": plain_text(alert["objectRef"]["name"], 512) if alert else "",
         "source": "Leadsman",
         "priority": PRIORITY.get(message.level, "P1"),
-        "tags": [plain_text(tag, TAG_CHARS) for tag in (alert["tags"] if alert else [])[:MAX_TAGS]],
+        "tags": tags[:MAX_TAGS],
     }
+    return {name: value for name, value in fields.items() if value}
 
 
 class Jira:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from leadsman_common.alerts import iso_time
 from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, about
 from leadsman_notifier.http import HttpTarget, check_url, idempotency_key
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net
-from leadsman_notifier.render import lines_of
+from leadsman_notifier.render import instant, lines_of
 from leadsman_notifier.story import Story
 
 SEVERITY = {"critical": "critical", "high": "error", "medium": "warning", "low": "info", "informational": "info"}
@@ -56,7 +55,7 @@ def render(message: Message, story: Story, routing_key: str) -> dict[str, Any]:
         "class": clean(alert["rule"]["name"], 255) if alone and alert else "digest",
         "custom_details": {name: lines if len(lines) > 1 else lines[0] for name, lines in details.items()},
     }
-    if alone and alert and (at := iso_time(alert["time"])):
+    if alone and alert and (at := instant(alert["time"])):
         payload["timestamp"] = at
     payload["source"] = payload["source"] or "leadsman"
     return {

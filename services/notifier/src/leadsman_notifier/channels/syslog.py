@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 import httpx
 
-from leadsman_common.alerts import iso_time
 from leadsman_common.settings import SettingError
 from leadsman_common.visible import clean
 from leadsman_notifier.channel import ChannelConfig, Unavailable, about
 from leadsman_notifier.message import Message
 from leadsman_notifier.net import Net, NotAllowed
+from leadsman_notifier.render import instant
 from leadsman_notifier.story import Story
 
 SEVERITY = {"critical": 2, "high": 3, "medium": 4, "low": 5, "informational": 6}
@@ -51,7 +51,7 @@ class Config(ChannelConfig, frozen=True, kw_only=True, tag="syslog"):
 
 def render(message: Message, story: Story, facility: int, host: str, limit: int = MAX_BYTES) -> bytes:
     """The message, without a frame."""
-    time = iso_time(message.alerts[0]["time"]) if not message.is_digest else ""
+    time = instant(message.alerts[0]["time"]) if not message.is_digest else ""
     data = {"key": message.key, "level": message.level, "count": str(message.total)}
     elements = " ".join(f'{name}="{_quoted(value)}"' for name, value in data.items())
     priority = facility * 8 + SEVERITY.get(message.level, 2)
