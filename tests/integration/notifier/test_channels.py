@@ -16,6 +16,7 @@ from base64 import b64encode
 import pytest
 import yaml
 from aiosmtpd.controller import Controller
+from documented import falco_event
 from notifying import Receiver, alert, stop, until
 
 pytestmark = pytest.mark.integration
@@ -120,6 +121,7 @@ def test_alertmanager_mail_syslog_file_and_apprise_are_told(notifier, produce, a
             },
             "log": {"type": "syslog", "host": "127.0.0.1", "port": lines.server_address[1], "transport": "tcp"},
             "file": {"type": "file", "path": str(tmp_path / "alerts.jsonl")},
+            "falco": {"type": "falcosidekick", "url": receiver.url.replace("hook", "falco")},
             "tail": {"type": "apprise", "url": f"json://127.0.0.1:{receiver.port}/hook"},
         },
     )
@@ -128,7 +130,7 @@ def test_alertmanager_mail_syslog_file_and_apprise_are_told(notifier, produce, a
         process = notifier(notify_config=path)
         until(lambda: len(mailbox.mails) == 2)
         until(lambda: len(lines.messages) == 2)
-        until(lambda: len(receiver.requests) == 2)
+        until(lambda: len(receiver.requests) == 4)
         at = f"{alertmanager}/api/v2/alerts"
         known = until(lambda: len(got := json.load(urllib.request.urlopen(at, timeout=5))) == 2 and got)  # noqa: S310
         stop(process)
@@ -148,7 +150,14 @@ def test_alertmanager_mail_syslog_file_and_apprise_are_told(notifier, produce, a
     assert all(m.startswith("<10") and 'leadsman@32473 key="a' in m for m in lines.messages)
     kept = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
     assert {a["id"] for a in kept} == {"a1", "a2"}
-    assert {body["title"].split(":")[0] for _, _, body, _ in receiver.requests} == {"CRITICAL", "HIGH"}
+    posted = {path: [body for _, _, body, at in receiver.requests if at == path] for path in ("/hook", "/falco")}
+    assert {body["title"].split(":")[0] for body in posted["/hook"]} == {"CRITICAL", "HIGH"}
+    events = [falco_event(json.dumps(body).encode()) for body in posted["/falco"]]
+    assert {(e["output_fields"]["leadsman.alert_id"], e["priority"]) for e in events} == {
+        ("a1", "critical"),
+        ("a2", "error"),
+    }
+    assert {e["rule"] for e in events} == {"privileged-container"}
 
 
 class Verifier:

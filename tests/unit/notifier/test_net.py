@@ -1,6 +1,7 @@
 """Where channels may connect to: addresses in every spelling, names that resolve one way and then another."""
 
 import ipaddress
+import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,10 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
+from leadsman_common.schemas import schemas_dir
 from leadsman_common.settings import SettingError
 from leadsman_notifier.channel import Refused, Unavailable
+from leadsman_notifier.channels import apprise
 from leadsman_notifier.http import HttpTarget, check_url
+from leadsman_notifier.message import single
 from leadsman_notifier.net import Net, NotAllowed
+from leadsman_notifier.story import tell
+
+EXAMPLE = schemas_dir() / "examples" / "alerts" / "privileged-container.json"
 
 METADATA = [
     "169.254.169.254", "2852039166", "0251.0376.0251.0376", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "169.254.43518",
@@ -112,24 +119,37 @@ class Resolver:
 
 @pytest.fixture
 def server():
-    """(port, hosts that were asked for)."""
+    """(port, hosts that were asked for); some of its paths lead elsewhere."""
     seen = []
+    redirects = {
+        "/away": "http://127.0.0.1/",
+        "/loop": "/loop",
+        "/ping": "/pong",
+        "/pong": "/ping",
+        "/metadata": "http://169.254.169.254/latest/meta-data/",
+        "/decimal": "http://2852039166/",
+        "/file": "file:///etc/passwd",
+    }
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             seen.append(self.headers["Host"])
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status, where = (302, "http://127.0.0.1/") if self.path == "/away" else (200, "")
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, where = (302, redirects[self.path]) if self.path in redirects else (200, "")
             self.send_response(status)
             if where:
                 self.send_header("Location", where)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        do_GET = do_POST  # what a redirected POST becomes
+
         def log_message(self, *_):
             pass
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    redirects["/neighbour"] = f"http://127.0.0.2:{made.server_port}/x"
+    redirects["/inside"] = f"http://127.0.0.1:{made.server_port}/x"
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made.server_port, seen
     made.shutdown()
@@ -155,12 +175,48 @@ def test_a_name_that_turns_to_a_private_address_is_refused(monkeypatch, server):
     assert seen == []
 
 
-def test_a_redirect_is_not_followed(server):
+AWAY = ["away", "loop", "ping", "metadata", "decimal", "file", "inside", "neighbour"]
+
+
+@pytest.mark.parametrize("path", AWAY)
+def test_a_redirect_is_not_followed(server, path):
     port, seen = server
-    target = HttpTarget(f"http://127.0.0.1:{port}/away", 5, Net(["127.0.0.1"]))
+    target = HttpTarget(f"http://127.0.0.1:{port}/{path}", 5, Net(["127.0.0.1"]))
     with pytest.raises(Refused, match="redirects are not followed"):
         target.post(b"{}", "k")
     assert len(seen) == 1
+
+
+def told_by_apprise(url, allow):
+    """Send by Apprise, whose library follows redirects by itself."""
+    channel = apprise.Config(url=url).open(Net(allow))
+    message = single(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+    channel.send(message, tell(message, {}))
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("metadata", "an address of a metadata service"),
+        ("decimal", "an address of a metadata service"),
+        ("neighbour", "no public address"),
+        ("file", "InvalidSchema|could not"),
+        ("loop", "could not|TooManyRedirects"),
+        ("ping", "could not|TooManyRedirects"),
+    ],
+)
+def test_each_hop_of_a_redirect_that_a_library_follows_is_checked(server, path, says):
+    port, seen = server
+    with pytest.raises(Unavailable, match=says):
+        told_by_apprise(f"json://127.0.0.1:{port}/{path}", ["127.0.0.1"])
+    assert 1 <= len(seen) <= 31  # a loop ends
+    assert set(seen) == {f"127.0.0.1:{port}"}
+
+
+def test_a_redirect_to_an_address_that_is_allowed_is_followed_by_that_library(server):
+    port, seen = server
+    told_by_apprise(f"json://127.0.0.1:{port}/inside", ["127.0.0.1"])
+    assert len(seen) == 2
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch, server):
