@@ -10,6 +10,11 @@ import pytest
 from notifying import Receiver, alert, committed, dead_letters, kept, stop, until
 
 from leadsman_common.avro import alert_codec
+from leadsman_common.kafka import AckedProducer
+from leadsman_common.topic_reader import TopicReader
+from leadsman_notifier.deliveries import Deliveries
+from leadsman_notifier.message import Count, digest
+from leadsman_notifier.outbox import Member, Outbox, Parcel
 
 pytestmark = pytest.mark.integration
 
@@ -147,6 +152,37 @@ def test_kill_in_the_middle_loses_no_alert(notifier, receiver, produce):
     time.sleep(1)
     stop(last)
     assert len(receiver.requests) <= len(wanted) + 2  # one may repeat for each kill
+
+
+def resumed(deliveries, partitions):
+    """What a notifier that reads these partitions finds on its way: the ids, and whether the record is its own."""
+    outbox = Outbox("hook")
+    deliveries.restore(partitions, outbox)
+    found = outbox.next(1e9)
+    return ([m.id for m in found.members], found.announced, found.message) if found else None
+
+
+def test_a_digest_on_its_way_is_one_record_whatever_partitions_its_alerts_came_from(bootstrap, topics):
+    """Of several records a kill may leave some, and the others' alerts would be told again in another message."""
+    deliveries = Deliveries(bootstrap, {}, topics["deliveries"], "hook", AckedProducer(bootstrap))
+    members = [Member("a", 4, 1), Member("b", 4, 2), Member("c", 3, 1)]
+    message = digest("hook", [m[:2] for m in members], [Count("high", "r", "k", 3)], [alert("a")], "storm")
+    parcel = Parcel(message, members, [])
+    deliveries.sending(parcel)
+    (record,) = TopicReader(bootstrap).read(topics["deliveries"])
+    assert (record.partition(), record.key()) == (1, f"hook/sending/{message.key}".encode())
+    # whoever has the record's partition settles all of it; another worker sends the same message for its own alerts
+    assert resumed(deliveries, {0, 1, 2}) == resumed(deliveries, {1}) == (["a", "b", "c"], True, message)
+    assert resumed(deliveries, {2}) == (["b"], False, message)
+    assert resumed(deliveries, {0}) is None
+    deliveries.settled([parcel], told=True)
+    assert resumed(deliveries, {0, 1, 2}) is None
+    outbox = Outbox("hook")
+    deliveries.restore({0, 1, 2}, outbox)
+    assert [outbox.told.rank(m.id) for m in members] == [4, 4, 3]
+    outbox = Outbox("hook")
+    deliveries.restore({2}, outbox)
+    assert [outbox.told.rank(m.id) for m in members] == [-1, 4, -1]
 
 
 def test_slack_message_minimum_levels_and_what_nobody_is_told(notifier, receiver, produce):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadsman_common.schemas import schemas_dir
-from leadsman_notifier.message import decode, encode
+from leadsman_notifier.message import Count, decode, digest, encode
 from leadsman_notifier.outbox import Member, Outbox, Place
 
 EXAMPLE = json.loads((schemas_dir() / "examples" / "alerts" / "privileged-container.json").read_text(encoding="utf-8"))
@@ -242,3 +242,15 @@ def test_members_keep_their_partition(make_alert):
     send_all(box, 1000)
     parcel = box.next(1061)
     assert parcel.members == [Member("a1", 4, 1), Member("a2", 4, 2)]
+
+
+def test_a_digest_found_twice_is_one_message(make_alert):
+    outbox = Outbox("c", per_minute=20)
+    parcel = digest("c", [("a", 4), ("b", 4)], [Count("high", "r", "k", 2)], [make_alert()], "storm")
+    outbox.again(parcel, [Member("a", 4, 0)], announced=False)
+    outbox.again(parcel, [Member("a", 4, 0), Member("b", 4, 1)])
+    found = outbox.next(0)
+    assert ([m.id for m in found.members], found.announced) == (["a", "b"], True)
+    outbox.done(found, 0)
+    assert outbox.next(0) is None
+    assert outbox.told.rank("a") == outbox.told.rank("b") == 4

@@ -3,13 +3,15 @@
 It is compacted, and an alert's record lies in the partition that the alert has on its own topic.
 Two kinds of record. `told`: the channel took the alert. `sending`: a message is about to be sent; it is deleted with a
 null once the message was taken or given up, so one that is found at a start was on its way when its notifier died, and
-is sent again under the same key.
+is sent again under the same key. A digest has one such record however many partitions its alerts came from: of several
+a notifier that is killed might have written some, and the rest of its alerts would be told once more in another digest.
+It lies in the lowest of these partitions, whose worker deletes it, after all its alerts are written down as told.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import TypedDict
 
@@ -33,6 +35,7 @@ class DeliveryMember(TypedDict):
 
     id: str
     rank: int
+    partition: int
 
 
 class Delivery(TypedDict):
@@ -46,6 +49,11 @@ class Delivery(TypedDict):
     time_ms: int
     members: list[DeliveryMember]
     body: str
+
+
+def _home(members: Iterable[Member]) -> int:
+    """The partition of alerts beside which a message's record lies."""
+    return min(member.partition for member in members)
 
 
 @cache
@@ -69,22 +77,19 @@ class Deliveries:
     def sending(self, parcel: Parcel) -> None:
         """Write down that the message is about to be sent. Raises DeliveryFailed."""
         body = encode(parcel.message) if parcel.message.is_digest else ""
-        by_partition: dict[int, list[DeliveryMember]] = {}
-        for member in parcel.members:
-            by_partition.setdefault(member.partition, []).append({"id": member.id, "rank": member.rank})
-        self._producer.send(
-            self._record(
-                partition,
-                self._sending_key(parcel),
-                self._value("sending", message=parcel.message.key, members=members, body=body),
-            )
-            for partition, members in by_partition.items()
-        )
+        members: list[DeliveryMember] = [
+            {"id": member.id, "rank": member.rank, "partition": member.partition} for member in parcel.members
+        ]
+        value = self._value("sending", message=parcel.message.key, members=members, body=body)
+        self._producer.send([self._record(_home(parcel.members), self._sending_key(parcel), value)])
         parcel.announced = True
 
     def settled(self, parcels: Iterable[Parcel], *, told: bool) -> None:
         """Write down that the messages were taken (`told`) or given up, and take back what `sending` wrote."""
         out: list[Outgoing] = []
+        taken_back: list[
+            Outgoing
+        ] = []  # after the rest has arrived: only within a partition do records keep their order
         for parcel in parcels:
             if told:
                 out += (
@@ -96,61 +101,72 @@ class Deliveries:
                     for member in parcel.members
                 )
             if parcel.announced:
-                out += (
-                    self._record(partition, self._sending_key(parcel), None)
-                    for partition in {member.partition for member in parcel.members}
-                )
+                null = self._record(_home(parcel.members), self._sending_key(parcel), None)
+                (taken_back if len({m.partition for m in parcel.members}) > 1 else out).append(null)
         self._producer.send(out)
+        if taken_back:
+            self._producer.send(taken_back)
 
-    def restore(self, partition: int, outbox: Outbox) -> int:
-        """Read one partition to its end into the outbox; returns how many records were this channel's.
+    def restore(self, partitions: Collection[int], outbox: Outbox) -> int:
+        """Read what concerns these partitions of alerts into the outbox; returns how many records were this channel's.
 
-        Raises TopicUnreadableError: then nothing may be sent.
+        A digest's record may lie in any partition, so all are read. Raises TopicUnreadableError: then nothing may be
+        sent.
         """
-        sending: dict[bytes, Delivery] = {}
+        sending: dict[tuple[int, bytes], Delivery] = {}
         sent: dict[str, int] = {}
         read = 0
-        for key, value in self._read(self._partition_of(partition)):
+        mine = {self._partition_of(partition) for partition in partitions}
+        for at, key, value in self._read():
             kind = key.partition(b"/")[2].partition(b"/")[0]
-            if not key.startswith(self._channel.encode() + b"/"):
+            if not key.startswith(self._channel.encode() + b"/") or (kind != b"sending" and at not in mine):
                 continue
             read += 1
             if value is None:
-                sending.pop(key, None)
+                sending.pop((at, key), None)
                 continue
             try:
                 record = delivery_codec().decode(value)
             except InvalidEvent as error:
-                _log.error("delivery record not understood", partition=partition, reason=error.reason)
+                _log.error("delivery record not understood", partition=at, reason=error.reason)
                 continue
             if kind == b"sending":
-                sending[key] = record
+                sending[at, key] = record
             else:
                 outbox.told.add(record["alert_id"], record["rank"])
                 sent[record["message"]] = record["time_ms"]
         for time_ms in sorted(sent.values()):
             if time_ms / 1000 > time.time() - MINUTE_S:
                 outbox.limit.note(min(time_ms / 1000, time.time()))
-        for record in sending.values():
-            self._resume(record, partition, outbox)
+        for (at, _), record in sending.items():
+            self._resume(record, at, set(partitions), outbox)
         return read
 
-    def _resume(self, record: Delivery, partition: int, outbox: Outbox) -> None:
-        if not record["body"]:
-            for member in record["members"]:
-                outbox.begun(member["id"], member["rank"])
+    def _resume(self, record: Delivery, at: int, partitions: Collection[int], outbox: Outbox) -> None:
+        members = [Member(m["id"], m["rank"], at if m["partition"] < 0 else m["partition"]) for m in record["members"]]
+        ours = [member for member in members if member.partition in partitions]
+        if not ours:
             return
-        members = [Member(m["id"], m["rank"], partition) for m in record["members"]]
-        outbox.again(decode(record["body"]), members)
+        if not record["body"]:
+            for member in ours:
+                outbox.begun(member.id, member.rank)
+            return
+        # the worker that has the record settles it whole; another one sends the same message for its own alerts
+        at_home = _home(members) in partitions
+        outbox.again(decode(record["body"]), members if at_home else ours, announced=at_home)
 
-    def _read(self, partition: int) -> Iterable[tuple[bytes, bytes | None]]:
-        for message in self._reader.read_ranges(self._topic, {partition: (0, LAST_OFFSET)}):
-            yield message.key() or b"", message.value()
+    def _read(self) -> Iterable[tuple[int, bytes, bytes | None]]:
+        ranges = dict.fromkeys(range(self._count()), (0, LAST_OFFSET))
+        for message in self._reader.read_ranges(self._topic, ranges):
+            yield message.partition() or 0, message.key() or b"", message.value()
 
-    def _partition_of(self, partition: int) -> int:
+    def _count(self) -> int:
         if not self._partitions:
             self._partitions = self._producer.partitions(self._topic)
-        return partition % self._partitions
+        return self._partitions
+
+    def _partition_of(self, partition: int) -> int:
+        return partition % self._count()
 
     def _sending_key(self, parcel: Parcel) -> str:
         return f"{self._channel}/sending/{parcel.message.key}"

@@ -129,10 +129,17 @@ class Outbox:
         """An earlier notifier had begun to tell of that alert alone: tell of it alone again, under the same key."""
         self._begun[alert_id] = level_rank
 
-    def again(self, message: Message, members: Iterable[Member]) -> None:
-        """An earlier notifier had begun to send that digest: send it before anything else, as it was."""
-        parcel = Parcel(message, list(members), [], announced=True)
-        self._again.append(parcel)
+    def again(self, message: Message, members: Iterable[Member], *, announced: bool = True) -> None:
+        """An earlier notifier had begun to send that digest: send it before anything else, as it was.
+
+        `announced`: its record on the deliveries topic is this worker's to take back.
+        """
+        parcel = next((one for one in self._again if one.message.key == message.key), None)
+        if parcel is None:
+            parcel = Parcel(message, [], [])
+            self._again.append(parcel)
+        parcel.announced |= announced
+        parcel.members += [member for member in members if member not in parcel.members]
         self._promised |= {member.id: parcel for member in parcel.members}
 
     def share(self, owned: int, partitions: int) -> None:

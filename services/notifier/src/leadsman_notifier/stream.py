@@ -202,10 +202,10 @@ class ChannelStream:
     # --- partitions -------------------------------------------------------------------------------------------
 
     def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        for partition in partitions:
-            known = self._deliveries.restore(partition.partition, self._outbox)
-            self._log.info("partition", partition=partition.partition, deliveries=known)
-        self._owned |= {p.partition for p in partitions}
+        new = {p.partition for p in partitions}
+        if new:
+            self._log.info("partitions", partitions=sorted(new), deliveries=self._deliveries.restore(new, self._outbox))
+        self._owned |= new
         self._outbox.share(len(self._owned), self._producer.partitions(self._topic))
         client.incremental_assign(self._starts(client, partitions))
         self._paused = False
