@@ -139,21 +139,6 @@ def test_a_failing_sink_holds_up_no_other_and_is_given_up_after_the_bound(
     assert "gave alerts up" in next(a["title"] for a in printed if a["rule"]["name"] == "notifier-channel")
 
 
-def test_kill_in_the_middle_loses_no_alert(notifier, receiver, produce):
-    wanted = {f"a{n}" for n in range(300)}
-    produce(*(alert(i) for i in sorted(wanted)))
-    for seen in (40, 150):
-        process = notifier(webhook_url=receiver.url, kafka_options="session.timeout.ms=6000")
-        until(lambda seen=seen: len(receiver.requests) >= seen, 60)
-        process.kill()
-        process.wait()
-    last = notifier(webhook_url=receiver.url)
-    until(lambda: set(receiver.ids()) == wanted, 60)
-    time.sleep(1)
-    stop(last)
-    assert len(receiver.requests) <= len(wanted) + 2  # one may repeat for each kill
-
-
 def resumed(deliveries, partitions):
     """What a notifier that reads these partitions finds on its way: the ids, and whether the record is its own."""
     outbox = Outbox("hook")
