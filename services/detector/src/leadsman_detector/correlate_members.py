@@ -207,6 +207,8 @@ def encode(member: Member) -> bytes:
 
 def decode(found: Sequence[bytes]) -> list[Member]:
     """Members by time and id, each event once a part."""
+    if not found:
+        return []
     unique = {(m.id, m.part, m.value): m for m in members.read_all(_DECODER, found)}
     return ordered(unique.values())
 

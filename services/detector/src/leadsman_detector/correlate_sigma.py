@@ -72,6 +72,7 @@ class Arrival:
     correlation: Windowed
     key: tuple[str, ...]
     member: Member
+    group: str  # the state's name of it
 
     @property
     def cell(self) -> int:
@@ -157,9 +158,10 @@ class Windowed:
 
     def arriving(self, member: Member, keys: Sequence[Sequence[str]], values: Sequence[str]) -> Iterator[Arrival]:
         """A member in each of its groups, once a value."""
-        for key in keys:
+        for key in map(tuple, keys):
+            group = self.group(key)
             for value in values:
-                yield Arrival(self, tuple(key), msgspec.structs.replace(member, value=value))
+                yield Arrival(self, key, msgspec.structs.replace(member, value=value), group)
 
     def ups_of(self, event: AuditEvent, route: Route, only: Mapping[str, frozenset[str]]) -> list[Up]:
         """How an event that came this way would stand in the correlations above."""
@@ -205,14 +207,14 @@ class Windowed:
         keep: Literal["latest", "earliest", "last"],
         cap: int,
     ) -> Put:
-        group = self.group(arrival.key)
+        group = arrival.group
         ttl_ms = 3 * self.window_ms + LATENESS_MS + OUTAGE_MS
         at = arrival.member.time_ms
         return Put(f"{group}/{series}", arrival.cluster, at, data, ttl_ms, cap, group, keep, name)
 
     def ranges(self, arrival: Arrival) -> list[Range]:
         """What is read back: the cells that windows with this event can touch."""
-        group, cell = self.group(arrival.key), arrival.cell
+        group, cell = arrival.group, arrival.cell
         if self.kind == "count":
             names = [f"{cell - 1}", f"{cell}", f"{cell + 1}"]
         elif self.kind == "value":
@@ -274,7 +276,7 @@ class Windowed:
         if not window:
             return [], []
         last = ordered(window)[-1]
-        arrival = Arrival(self, over.key, last)
+        arrival = Arrival(self, over.key, last, self.group(over.key))
         told = [self._incident(arrival, over.cell, window, digest, now_us)] if self.form.alert else []
         return told, list(self._upwards(last))
 
@@ -287,7 +289,9 @@ class Windowed:
         until_ms = after.time_ms + absence.within_s * 1000
         if any(m.part in absence.rules and after.time_ms < m.time_ms <= until_ms for m in kept):
             return [], []
-        told = self._told(Arrival(self, over.key, after), (after.id,), [after], after, digest, now_us)
+        told = self._told(
+            Arrival(self, over.key, after, self.group(over.key)), (after.id,), [after], after, digest, now_us
+        )
         return [told] if self.form.alert else [], list(self._upwards(after))
 
     # --- out -------------------------------------------------------------------------------------------------

@@ -208,6 +208,8 @@ def hot_pair(
     Within a cell the first event of the one rule and the last of the other are a pair if any are; across the border it
     is the last one before and the first one after.
     """
+    if not firsts:
+        return []
     one, other = chain
     here = [*firsts, *lasts]
     for begin, end in (
@@ -222,6 +224,8 @@ def hot_pair(
 
 def hot_by_count(kept: Sequence[Member], before: Sequence[Member], window_ms: int, threshold: float) -> list[Member]:
     """The last hot window of a cell of which the latest are kept, and of the one before; empty where none is."""
+    if not kept or len(kept) + len(before) < threshold:
+        return []
     here = {(m.id, m.part) for m in kept}
     found: list[Member] = []
     for end, window in by_count([*before, *kept], window_ms, threshold):

@@ -177,6 +177,7 @@ class Plan:
     progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
     cells: dict[tuple[str, str, int], Arriving] = field(default_factory=dict)  # what is in `arriving`
+    put: dict[tuple[str, str, bytes], int] = field(default_factory=dict)  # where the Put of a name of a series stands
     decoded: int = 0
 
     @property
@@ -191,17 +192,32 @@ class Plan:
             self.requests.append(question)
         return self.asked[question]
 
+    def _put(self, put: Put) -> None:
+        """Add a Put; of those of one name only the one that the series would keep."""
+        key = (put.cluster, put.series, put.name)
+        place = self.put.setdefault(key, len(self.requests))
+        if place == len(self.requests):
+            self.requests.append(put)
+            return
+        before = self.requests[place]
+        if isinstance(before, Put) and (
+            (put.keep == "earliest" and put.time_ms < before.time_ms)
+            or (put.keep == "last" and put.time_ms > before.time_ms)
+        ):
+            self.requests[place] = put
+
     def arrive(self, arrival: Arrival) -> None:
         """Put an event into its group and have the cells around it looked at, each once a batch."""
         correlation = arrival.correlation
-        self.requests += correlation.puts(arrival)
+        for put in correlation.puts(arrival):
+            self._put(put)
         if correlation.closed:
             if (timer := correlation.timer(arrival)) is not None:
                 self.requests.append(timer)
             return
         if self.keeping and not correlation.above:
             return
-        cell = (arrival.cluster, correlation.group(arrival.key), arrival.cell)
+        cell = (arrival.cluster, arrival.group, arrival.cell)
         if (arriving := self.cells.get(cell)) is not None:
             arriving.arrivals.append(arrival)
             return
