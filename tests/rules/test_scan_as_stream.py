@@ -43,9 +43,8 @@ def rules():
 def stories(rules):
     """The cases of correlations, and of rules that look at what is known."""
     wanted = {c.name for c in rules.correlations} | {r.rule.name for r in rules.rules if r.known_paths}
-    # what has to learn first is told of days that go by: days late is later than the stream waits
-    firsts = {r.rule.name: r.rule.first_seen for r in rules.rules if r.rule.first_seen}
-    slow = {name for name, first in firsts.items() if first.learning_s or first.again}
+    # their cases tell of days that go by, and what comes days late is later than the stream waits for what is first
+    slow = {r.rule.name for r in rules.rules if r.rule.first_seen and not r.rule.first_seen.every_s}
     wanted -= {c.name for c in rules.correlations if slow & set(c.rules)}
     files, _ = read_all(Path(__file__).parent, rules)
     return [(file, case) for file in files if file.rule in wanted for case in file.cases]
