@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -108,13 +109,15 @@ def test_a_batch_that_raises_ends_its_spans_as_errors(collector):
     assert (seen.error, seen.attributes["error.type"]) == ("Kafka is away", "TimeoutError")
 
 
-def test_a_collector_that_is_away_holds_nobody_up():
-    spans = Spans("detector", "http://127.0.0.1:9", 0.0)
-    with spans.hop() as hop:
-        hop.process("audit.events", 0, 7, CAME, "g")
-    began = time.monotonic()
-    spans.close()
-    assert time.monotonic() - began < 10
+def test_a_collector_that_does_not_answer_holds_nobody_up(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        spans = Spans("detector", f"http://127.0.0.1:{mute.getsockname()[1]}", 0.0)
+        with spans.hop() as hop:
+            hop.process("audit.events", 0, 7, CAME, "g")
+        began = time.monotonic()
+        spans.close()
+        assert time.monotonic() - began < 20
 
 
 def message_of(offset, span):
