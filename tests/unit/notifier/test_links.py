@@ -1,6 +1,9 @@
 """Links into the clouds' own logs: where they lead, and that nothing of an event breaks out of them."""
 
+import base64
+import json
 import re
+import zlib
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -48,10 +51,50 @@ def test_explorer(make_alert):
     assert 'resource.labels.cluster_name="shop"' in query
 
 
+SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
+
+
+def unpacked(url):
+    """Scope, query and span of a link into Log Analytics."""
+    parts = urlsplit(url).fragment.split("/")
+    named = {name: unquote(parts[parts.index(name) + 1]) for name in ("scope", "q", "timespan")}
+    return json.loads(named["scope"]), zlib.decompress(base64.b64decode(named["q"])).decode(), named["timespan"]
+
+
+def test_log_analytics(make_alert):
+    alert = with_source(make_alert, "azure", "aks-audit", cluster__account=SUBSCRIPTION, cluster__name="Harbour")
+    alert["evidence"][-1] |= {"audit_id": "0f-1", "time": 1_790_000_000_000_000}
+    kind, url = log_link(alert)
+    assert kind == "Log Analytics"
+    assert urlsplit(url).netloc == "portal.azure.com"
+    scope, query, span = unpacked(url)
+    assert scope == {"resources": [{"resourceId": f"/subscriptions/{SUBSCRIPTION}"}]}
+    assert query.splitlines() == [
+        'union isfuzzy=true AKSAudit, AKSAuditAdmin, (AzureDiagnostics | where Category startswith "kube-audit")',
+        "| where TimeGenerated between (datetime(2026-09-21T14:08:20.000Z) .. datetime(2026-09-21T14:18:20.000Z))",
+        '| where _ResourceId endswith "/harbour"',
+        '| where * has "0f-1"',
+        "| sort by TimeGenerated asc",
+        "| take 100",
+    ]
+    assert span == "2026-09-21T14:08:20.000Z/2026-09-21T14:18:20.000Z"
+
+
+@pytest.mark.parametrize("text", STRINGS, ids=range(len(STRINGS)))
+def test_a_hostile_id_is_one_quoted_text_of_the_query(make_alert, text):
+    alert = with_source(make_alert, "azure", "aks-audit", cluster__account=SUBSCRIPTION)
+    alert["evidence"][-1]["audit_id"] = text
+    _, query, _ = unpacked(log_link(alert)[1])
+    (line,) = [line for line in query.split("\n") if line.startswith("| where * has ")]
+    assert json.loads(line.removeprefix("| where * has ")) == text
+    assert len(query.split("\n")) == 6
+
+
 @pytest.mark.parametrize(
     ("provider", "fmt", "changes"),
     [
-        ("azure", "aks-audit", {}),
+        ("azure", "aks-audit", {"cluster__account": "a/b"}),
+        ("azure", "aks-audit", {"cluster__account": SUBSCRIPTION, "cluster__name": "a b"}),
         ("aws", "cloudtrail", {}),
         ("aws", "eks-audit", {"cluster__region": "x.evil.example/"}),
         ("aws", "eks-audit", {"cluster__name": "../other"}),
@@ -65,9 +108,9 @@ def test_none_where_none_can_be_made(make_alert, provider, fmt, changes):
 
 
 @pytest.mark.parametrize("text", STRINGS, ids=range(len(STRINGS)))
-@pytest.mark.parametrize("fmt", ["eks-audit", "eks-authenticator", "gke-logentry"])
+@pytest.mark.parametrize("fmt", ["eks-audit", "eks-authenticator", "gke-logentry", "aks-audit"])
 def test_hostile_ids_stay_inside(make_alert, fmt, text):
-    good = make_alert()["cluster"] | {"account": "example-project"}
+    good = make_alert()["cluster"] | {"account": SUBSCRIPTION if fmt == "aks-audit" else "example-project"}
     alert = {**poisoned(make_alert(), text), "cluster": good}
     alert["evidence"] = [{**e, "time": 10**15, "source": {**e["source"], "format": fmt}} for e in alert["evidence"]]
     _, url = log_link(alert)

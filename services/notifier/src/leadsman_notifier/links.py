@@ -1,22 +1,26 @@
-"""Links to the original log of an item of evidence: CloudWatch Logs Insights, Logs Explorer. They outlive Kafka.
+"""Links to the original log of an item of evidence: Logs Insights, Logs Explorer, Log Analytics. They outlive Kafka.
 
-The consoles' addresses are no documented interface; the two forms are those that the consoles make themselves when a
-query is shared. All that comes from an event is percent-encoded, in the query as quoted text.
+The consoles' addresses are no documented interface; the forms are those that the consoles make themselves when a query
+is shared, and for Azure the one in Azure Monitor's own alerts (`linkToSearchResultsUI`,
+https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-payload-samples). All that comes from an event is
+percent-encoded, in the query as quoted text.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from leadsman_common.alerts import Alert, Evidence
 
-# AKS' Log Analytics has no such link: a query travels gzipped, with the id of a workspace that no record names
 _AROUND_US = 5 * 60 * 1_000_000
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{4,100}")
+_SUBSCRIPTION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
@@ -29,6 +33,8 @@ def log_link(alert: Alert) -> tuple[str, str]:
         return "CloudWatch Logs Insights", _insights(alert, item)
     if item["source"]["format"].startswith("gke"):
         return "Logs Explorer", _explorer(alert, item)
+    if item["source"]["format"].startswith("aks"):
+        return "Log Analytics", _analytics(alert, item)
     return "", ""
 
 
@@ -87,6 +93,32 @@ def _explorer(alert: Alert, item: Evidence) -> str:
     return (
         f"https://console.cloud.google.com/logs/query;query={query};timeRange={quote(f'{begin}/{end}', safe='')}"
         f"?project={quote(project, safe='')}"
+    )
+
+
+def _analytics(alert: Alert, item: Evidence) -> str:
+    """A query over every workspace that has the cluster's log, in either of its shapes.
+
+    No record names the workspace: the scope is the subscription, which the portal resolves to what one may read.
+    """
+    subscription, cluster = alert["cluster"]["account"], alert["cluster"]["name"]
+    if not (_SUBSCRIPTION.fullmatch(subscription) and _CLUSTER.fullmatch(cluster)):
+        return ""
+    begin, end = _iso(item["time"] - _AROUND_US), _iso(item["time"] + _AROUND_US)
+    lines = [
+        'union isfuzzy=true AKSAudit, AKSAuditAdmin, (AzureDiagnostics | where Category startswith "kube-audit")',
+        f"| where TimeGenerated between (datetime({begin}) .. datetime({end}))",
+        f"| where _ResourceId endswith {json.dumps(f'/{cluster.lower()}')}",
+    ]
+    if item["audit_id"]:
+        lines.append(f"| where * has {json.dumps(item['audit_id'])}")
+    query = "\n".join([*lines, "| sort by TimeGenerated asc", "| take 100"])
+    packed = base64.b64encode(zlib.compress(query.encode("utf-8", "replace"), 9)).decode()
+    scope = json.dumps({"resources": [{"resourceId": f"/subscriptions/{subscription}"}]}, separators=(",", ":"))
+    return (
+        "https://portal.azure.com/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/source/Alerts.EmailLinks"
+        f"/scope/{quote(scope, safe='')}/q/{quote(packed, safe='')}"
+        f"/prettify/1/timespan/{quote(f'{begin}/{end}', safe='')}"
     )
 
 

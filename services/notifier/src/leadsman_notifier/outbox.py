@@ -101,7 +101,7 @@ class Outbox:
         per_minute: int = 0,
         group_by: tuple[str, ...] = (),
         group_s: float = 60.0,
-        capacity: int = 20_000,
+        capacity: int = 10_000,
     ) -> None:
         """`capacity`: how many may wait before `full` asks the stream to read no further."""
         self.channel = channel
