@@ -112,6 +112,14 @@ imagePullSecrets:
 - name: LEADSMAN_TOPIC_PREFIX
   value: {{ .Values.topicPrefix | quote }}
 {{- end }}
+{{- if .Values.schemaRegistry.url }}
+- name: LEADSMAN_SCHEMA_REGISTRY_URL
+  value: {{ .Values.schemaRegistry.url | quote }}
+{{- end }}
+{{- if .Values.schemaRegistry.existingSecret }}
+- name: LEADSMAN_SCHEMA_REGISTRY_OPTIONS_FILE
+  value: /etc/leadsman/schema-registry/options
+{{- end }}
 {{- end }}
 
 {{- define "leadsman.kafkaMounts" -}}
@@ -124,6 +132,9 @@ imagePullSecrets:
 {{- if .Values.kafka.clientCertSecret }}
 - {name: kafka-cert, mountPath: /etc/leadsman/kafka-cert, readOnly: true}
 {{- end }}
+{{- if .Values.schemaRegistry.existingSecret }}
+- {name: schema-registry, mountPath: /etc/leadsman/schema-registry, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "leadsman.kafkaVolumes" -}}
@@ -133,6 +144,9 @@ imagePullSecrets:
 {{- include "leadsman.caVolume" (list "kafka-ca" .Values.kafka.ca) }}
 {{- with .Values.kafka.clientCertSecret }}
 {{ include "leadsman.secretVolume" (list "kafka-cert" .) }}
+{{- end }}
+{{- with .Values.schemaRegistry.existingSecret }}
+{{ include "leadsman.secretVolume" (list "schema-registry" .) }}
 {{- end }}
 {{- end }}
 
