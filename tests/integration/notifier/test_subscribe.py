@@ -54,16 +54,20 @@ def test_python(produce, bootstrap, topics, tmp_path):
     assert {(a["id"], a["level"]) for a in map(json.loads, lines)} == {("a1", "critical"), ("a2", "low")}
 
 
-@pytest.fixture(scope="module")
-def classpath(tmp_path_factory):
-    """What the page's Java programs need, by Maven."""
+def jars(pom, folder):
+    """The class path of a pom of tests/fixtures/subscribe, by Maven."""
     maven = shutil.which("mvn")
     assert maven, "Maven"
-    folder = tmp_path_factory.mktemp("java")
-    pom = REPO / "tests" / "fixtures" / "subscribe" / "pom.xml"
     goal = ["dependency:build-classpath", f"-Dmdep.outputFile={folder}/cp"]
-    subprocess.run([maven, "-q", "-B", "-ntp", "-f", pom, *goal], check=True, cwd=folder)
+    file = REPO / "tests" / "fixtures" / "subscribe" / pom
+    subprocess.run([maven, "-q", "-B", "-ntp", "-f", file, *goal], check=True, cwd=folder)
     return (folder / "cp").read_text()
+
+
+@pytest.fixture(scope="module")
+def classpath(tmp_path_factory):
+    """What the page's Java programs need."""
+    return jars("pom.xml", tmp_path_factory.mktemp("java"))
 
 
 def java(at, folder, classpath, *arguments):
@@ -136,3 +140,37 @@ def test_a_record_of_the_mirror_has_key_and_headers(notifier, produce, topics, b
     assert json.loads(value)["type_uid"] == 200401
     assert headers["content-type"] == b"application/json"
     assert headers["ce_type"] == b"io.leadsman.alert.v1.ocsf"
+
+
+@pytest.mark.long
+def test_kafka_connect(notifier, produce, bootstrap, topics, tmp_path):
+    """The page's connector on a standalone worker: the mirror as lines of a file."""
+    produce(alert("a1"), alert("a2", level="low"))
+    process = notifier(stdout_format="json")
+    connector = json.loads(block("json"))
+    assert connector["config"].keys() >= {"topics", "file"}
+    lines = tmp_path / "alerts.jsonl"
+    connector["config"] |= {"topics": topics["alerts.ocsf"], "file": str(lines)}
+    (tmp_path / "connector.json").write_text(json.dumps(connector), encoding="utf-8")
+    string = "org.apache.kafka.connect.storage.StringConverter"
+    worker = {
+        "bootstrap.servers": bootstrap,
+        "key.converter": string,
+        "value.converter": string,
+        "offset.storage.file.filename": tmp_path / "offsets",
+        "listeners": "http://127.0.0.1:0",
+        "consumer.auto.offset.reset": "earliest",
+    }
+    (tmp_path / "worker.properties").write_text("".join(f"{k}={v}\n" for k, v in worker.items()), encoding="utf-8")
+    command = [shutil.which("java"), "-Xmx256m", "-cp", jars("connect-pom.xml", tmp_path)]
+    command += ["org.apache.kafka.connect.cli.ConnectStandalone", "worker.properties", "connector.json"]
+    with (tmp_path / "connect.log").open("wb") as log:
+        connect = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        until(lambda: connect.poll() is not None or (lines.exists() and len(lines.read_text().splitlines()) == 2), 120)
+        assert connect.poll() is None, (tmp_path / "connect.log").read_text()[-3000:]
+    finally:
+        connect.terminate()
+        connect.wait(30)
+    stop(process)
+    assert {json.loads(line)["finding_info"]["uid"] for line in lines.read_text().splitlines()} == {"a1", "a2"}
