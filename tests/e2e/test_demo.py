@@ -63,7 +63,10 @@ def test_the_attacks_are_seen_on_both_clouds_and_nothing_is_left(folder):
     assert demo.returncode == 0, output
     found = LAST.fullmatch(output.splitlines()[-1])
     assert found, output
-    assert [int(n) for n in found.groups()] == [12, 7, 2], output
+    assert [int(n) >= least for n, least in zip(found.groups(), (13, 8, 4), strict=True)] == [True] * 3, output
+    # the cloud's own log and the cluster's, on both clouds
+    assert output.count("eks:UpdateClusterConfig") == 1, output
+    assert output.count("ClusterManager.UpdateCluster") == 1, output
     assert "held by reason" in output
     assert "held by binding" in output
     assert "dead letters 0" in output
@@ -74,11 +77,15 @@ def test_the_attacks_are_seen_on_both_clouds_and_nothing_is_left(folder):
 def test_a_log_of_the_readers_own_goes_the_same_way(folder, tmp_path):
     log = tmp_path / "two-clouds.ndjson"
     attacks = [(DEMO / "records" / f"{cloud}-attack.ndjson").read_text() for cloud in ("eks", "gke")]
+    attacks.append((DEMO / "records" / "eks-cloudtrail.ndjson").read_text())
     log.write_text("".join(attacks) + "neither JSON nor an event\n")
     demo = start(folder, "--from", str(log))
     output, _ = demo.communicate(timeout=200)
     assert demo.returncode == 0, output
-    assert output.splitlines()[-1] == "demo: eks=12 gke=7 correlated=2", output
+    found = LAST.fullmatch(output.splitlines()[-1])
+    assert found, output
+    # the trail's cluster is the one that its records name, the other log's the file's
+    assert [int(n) >= least for n, least in zip(found.groups(), (12, 8, 3), strict=True)] == [True] * 3, output
     # kept for a person to look at, not dropped
     assert "dead letters 1" in output
     assert processes_in(folder) == []

@@ -39,6 +39,7 @@ TWELVE = {
 # what a cloud's log cannot show at all: the rule is silent there, and a case says so
 CANNOT = {
     ("record-cut-off", "gke"): "a cut LogEntry cannot be read: it is a dead letter",
+    ("opened-then-anonymous", "native"): "no cloud",
     ("signal-then-pod-acts", "gke"): "no entry names the pod of a token",
     ("signal-guardduty-actor-acts", "native"): "GuardDuty watches EKS alone",
     ("signal-guardduty-actor-acts", "gke"): "GuardDuty watches EKS alone",

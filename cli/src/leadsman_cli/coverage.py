@@ -79,7 +79,8 @@ def judge(rule: Rule, audit: Audit, named: Sequence[Special] = ()) -> Coverage:
 
 def _look(requirement: Requirement, audit: Audit, named: Sequence[Special]) -> _Found:
     if requirement.log:
-        return _Found(requirement, 1, {}, noise=(f"{requirement.what}: in the cloud's own log, if it is collected",))
+        where = "in the cloud's own log" if requirement.log == "cloud" else "from the sensors themselves"
+        return _Found(requirement, 1, {}, noise=(f"{requirement.what}: {where}, if it is collected",))
     nobody = requirement.user == "unauthenticated"
     base = NOBODY if nobody else SOMEBODY
     missing: dict[str, list[Pair]] = {}

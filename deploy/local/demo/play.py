@@ -72,7 +72,12 @@ def of_stories(stories: Iterable[Story], seconds: float) -> Iterator[Batch]:
 def _of_story(story: Story, seconds: float) -> Iterator[Batch]:
     for first in range(0, len(story.records), BATCH):
         at = seconds * first / max(1, len(story.records))
-        yield Batch(story.cloud, story.records[first : first + BATCH], at, story.cluster, story.account)
+        together = story.records[first : first + BATCH]
+        calls = [record for record in together if _is_trail(record)]
+        if calls:  # the cloud's own log is the account's, not a cluster's
+            yield Batch(story.cloud, calls, at, "", story.account, f"{story.account}_CloudTrail_eu-west-1")
+        requests = [record for record in together if not _is_trail(record)]
+        yield Batch(story.cloud, requests, at, story.cluster, story.account)
 
 
 class _Marks(msgspec.Struct):
@@ -86,7 +91,7 @@ def of_files(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[Ba
     """Records of log files, as `leadsman scan` takes the files apart; times are left as they are.
 
     A LogEntry goes through Pub/Sub, everything else through CloudWatch Logs: under the cluster that its own envelope
-    names, else under the file's name. What is no record is added to `unreadable`.
+    names, else under the file's name; a trail's records under the trail's. What is no record is added to `unreadable`.
     """
     for path in files_below(tuple(paths)):
         held: dict[tuple[Cloud, str, str, str], list[bytes]] = {}
@@ -96,12 +101,11 @@ def of_files(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[Ba
                     unreadable.append(item)
                     continue
                 cloud: Cloud = "gcp" if item.format == "gke-logentry" or _is_log_entry(item.value) else "aws"
-                key = (
-                    cloud,
-                    item.cluster or path.name.partition(".")[0],
-                    item.account or "000000000000",
-                    item.log_stream,
-                )
+                account = item.account or "000000000000"
+                if _is_trail(item.value):
+                    key = cloud, "", account, f"{account}_CloudTrail_eu-west-1"
+                else:
+                    key = cloud, item.cluster or path.name.partition(".")[0], account, item.log_stream
                 batch = held.setdefault(key, [])
                 if len(batch) >= _FILE_BATCH or sum(map(len, batch)) + len(item.value) > _FILE_BATCH_BYTES:
                     yield _batch(key, held.pop(key))
@@ -113,6 +117,11 @@ def of_files(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[Ba
 def _batch(key: tuple[Cloud, str, str, str], messages: list[bytes]) -> Batch:
     cloud, cluster, account, log_stream = key
     return Batch(cloud, messages, 0.0, cluster, account, log_stream)
+
+
+def _is_trail(value: bytes) -> bool:
+    """Whether it is a record of CloudTrail."""
+    return b'"eventSource"' in value and b'"userIdentity"' in value
 
 
 def _is_log_entry(value: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The two built-in stories: an attack on an EKS cluster and one on a GKE cluster, among everyday noise.
 
-The attacks stand in records/*.ndjson, one record a line; noise.py makes the rest. What is played is those records
-with every time moved by the same amount, so that the last one happened just now; their order is kept.
+The attacks stand in records/*.ndjson, one record a line: what the clusters' logs say, and what the cloud's own does;
+noise.py makes the rest. What is played is those records with every time moved by the same amount, so that the last one
+happened just now; their order is kept.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ RECORDS = Path(__file__).resolve().parent / "records"
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 SPAN = timedelta(minutes=13)
 _SEED = 1883
+_TIMES = ("stageTimestamp", "timestamp", "eventTime")
 _TIME = re.compile(rb"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{6})?Z")
 
 
@@ -50,7 +53,7 @@ def built_in(now: datetime) -> list[Story]:
             "aws",
             "payments-prod",
             "111122223333",
-            _told("eks-attack.ndjson", noise.eks(rng, START, SPAN, 320), "stageTimestamp", now),
+            _told(("eks-attack", "eks-cloudtrail"), noise.eks(rng, START, SPAN, 320), now),
             frozenset(
                 {
                     "unauthenticated-request-allowed",
@@ -61,13 +64,13 @@ def built_in(now: datetime) -> list[Story]:
                     "crypto-mining-image",
                 }
             ),
-            frozenset({"exec-by-new-role"}),
+            frozenset({"exec-by-new-role", "opened-then-anonymous", "cluster-access-used"}),
         ),
         Story(
             "gcp",
             "analytics-prod",
             noise.PROJECT,
-            _told("gke-attack.ndjson", noise.gke(rng, START, SPAN, 220), "timestamp", now),
+            _told(("gke-attack",), noise.gke(rng, START, SPAN, 220), now),
             frozenset(
                 {
                     "cluster-role-exec",
@@ -78,17 +81,21 @@ def built_in(now: datetime) -> list[Story]:
                     "unauthenticated-request-allowed",
                 }
             ),
-            frozenset({"exec-by-new-role"}),
+            frozenset({"exec-by-new-role", "opened-then-anonymous"}),
         ),
     ]
 
 
-def _told(file: str, everyday: list[dict[str, Any]], by: str, now: datetime) -> list[bytes]:
-    attack = [json.loads(line) for line in (RECORDS / file).read_text(encoding="utf-8").splitlines()]
-    together = sorted([*attack, *everyday], key=lambda record: str(record[by]))
-    lines = [json.dumps(record, separators=(",", ":")).encode() for record in together]
-    last = datetime.fromisoformat(str(together[-1][by]))
-    return [shifted(line, now - last) for line in lines]
+def _told(files: Sequence[str], everyday: list[dict[str, Any]], now: datetime) -> list[bytes]:
+    lines = [line for file in files for line in (RECORDS / f"{file}.ndjson").read_text(encoding="utf-8").splitlines()]
+    together = sorted([*map(json.loads, lines), *everyday], key=_at)
+    moved = now - _at(together[-1])
+    return [shifted(json.dumps(record, separators=(",", ":")).encode(), moved) for record in together]
+
+
+def _at(record: dict[str, Any]) -> datetime:
+    """When it was written: a native event, a LogEntry, a record of CloudTrail."""
+    return datetime.fromisoformat(next(str(record[key]) for key in _TIMES if key in record))
 
 
 def shifted(record: bytes, by: timedelta) -> bytes:

@@ -62,7 +62,7 @@ class Kinesis:
         self._client.get_waiter("stream_exists").wait(StreamName=STREAM, WaiterConfig={"Delay": 1})
 
     def send(self, messages: Sequence[bytes], cluster: str = "", account: str = "", log_stream: str = "") -> None:
-        """Put one subscription document that holds these log events."""
+        """Put one subscription document that holds these log events; those of no cluster are a trail's."""
         log_stream = log_stream or f"kube-apiserver-audit-{hashlib.md5(cluster.encode()).hexdigest()}"  # noqa: S324 - a name
         now_ms = time.time_ns() // 1_000_000
         events = []
@@ -73,7 +73,7 @@ class Kinesis:
         document = {
             "messageType": "DATA_MESSAGE",
             "owner": account,
-            "logGroup": f"/aws/eks/{cluster}/cluster",
+            "logGroup": f"/aws/eks/{cluster}/cluster" if cluster else "aws-cloudtrail-logs",
             "logStream": log_stream,
             "subscriptionFilters": ["to-kinesis"],
             "logEvents": events,

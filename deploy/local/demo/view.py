@@ -121,7 +121,10 @@ def _chain(alert: Alert) -> list[Text]:
         branch = "┌" if at == 0 else "└" if at == len(items) - 1 else "├"
         said = f"{_clock(item['time'])}  {actor_text(item['actor']):<{width}}  {_did(item)}"
         lines.append(Text(f"{_INDENT}{branch} {said}", style="bold"))
-    held = [Text(f"{_INDENT}  held by {join}: {JOINS.get(join, '')}", style="italic") for join in alert["joins"]]
+    held = [
+        Text(f"{_INDENT}  held by {clean(join, 120)}" + (f": {JOINS[join]}" if join in JOINS else ""), style="italic")
+        for join in alert["joins"]
+    ]
     if "reason" in alert["joins"]:
         held.append(Text(f"{_INDENT}  {clean(items[-1]['reason'], 200)}", style="italic"))
     return [*lines, *held]

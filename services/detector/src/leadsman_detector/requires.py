@@ -15,7 +15,7 @@ An entry names requests and the level they must be logged at:
 rule is blind; some left: degraded), a `detail` only degrades, an `aside` is only told, and a `fallback` serves where
 no sight does. `user: unauthenticated` asks about requests without credentials, `paths` names non-resource URLs, and in
 a correlation `rule` names one of its rules (whose own coverage counts) in place of verbs and resources. `log: cloud`
-stands alone: calls of the cloud's own API, of which no audit policy decides.
+and `log: sensor` stand alone: calls of the cloud's own API, and what other sensors see; no audit policy decides of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 KINDS = ("sight", "detail", "aside", "fallback")
 USERS = ("authenticated", "unauthenticated")
 VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "head", "post"})
-LOGS = ("cloud",)
+LOGS = ("cloud", "sensor")
 _KEYS = {"for", "verbs", "resources", "paths", "level", "as", "user", "rule", "log"}
 _RESOURCE = re.compile(r"[a-z0-9]+(\.[a-z0-9.-]+)?(/[a-z]+)?")
 
