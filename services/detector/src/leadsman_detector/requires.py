@@ -15,7 +15,7 @@ An entry names requests and the level they must be logged at:
 rule is blind; some left: degraded), a `detail` only degrades, an `aside` is only told, and a `fallback` serves where
 no sight does. `user: unauthenticated` asks about requests without credentials, `paths` names non-resource URLs, and in
 a correlation `rule` names one of its rules (whose own coverage counts) in place of verbs and resources. `log: cloud`
-and `log: sensor` stand alone: calls of the cloud's own API, and what other sensors see; no audit policy decides of them.
+and `log: sensor` stand alone: calls of the cloud's own API, what other sensors see. No audit policy decides of them.
 """
 
 from __future__ import annotations
