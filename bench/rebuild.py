@@ -19,14 +19,13 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy" / "local"))
 
 import redis
-from confluent_kafka import TopicPartition
 from measure import machine, note
 from own_stack import own_stack
 from part_normalizer import events_of, raws
 from pipeline import Pipeline, World
 
 from leadsman_common.avro import audit_event_codec
-from leadsman_common.kafka import AckedProducer, Outgoing, consumer
+from leadsman_common.kafka import AckedProducer, Outgoing, commit_offsets, consumer
 from leadsman_detector.config import Settings
 from leadsman_detector.rebuild import Rebuild
 from leadsman_detector.state import Put
@@ -100,7 +99,7 @@ def commit(settings: Settings, pipeline: Pipeline) -> None:
     source = source_of(settings)
     client = consumer(source.bootstrap, source.group)
     ends = pipeline.ends("audit.events")
-    client.commit(offsets=[TopicPartition(p.topic, p.partition, end) for p, end in ends.items()], asynchronous=False)
+    commit_offsets(client, pipeline.names["audit.events"], {p.partition: end for p, end in ends.items()})
     client.close()
 
 

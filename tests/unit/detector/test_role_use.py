@@ -179,3 +179,40 @@ def test_redelivery_raises_the_same_alert_again_and_a_repeat_use_does_not(make_e
     first = arrive(events, state)
     assert arrive(events[-1:], state).keys() == first.keys()  # a worker died before its send: it must come again
     assert not arrive([use(make_event, record, at_s=T0 + 500)], state)
+
+
+@pytest.mark.parametrize("other", ["roles", "bindings"])
+def test_an_exec_costs_the_same_however_many_other_roles_there_are(make_event, record, other):
+    """Counted: what is asked of the state, and what it gives back."""
+    cost = {}
+    for number in (10, 300):
+        state, detector = MemoryState(), Detector(RULES)
+        for n in range(number):
+            if other == "roles":
+                event = role(make_event, record, at_s=T0 + n % 100, actor=f"maker-{n}")
+                event["facts"]["role"]["name"] = event["objectRef"]["name"] = f"debugger-{n}"
+            else:
+                subject = ("User", "", f"user-{n}")
+                event = binding(make_event, record, subject=subject, name=f"b-{n}", role_name=f"debugger-{n}")
+            arrive([event], state, detector)
+        plan, asked, answered = Plan(), 0, 0
+        detector.judge(plan, use(make_event, record), Where())
+        generator = detector.evaluate(plan)
+        try:
+            requests = next(generator)
+            while True:
+                replies = state.exchange_now(requests)
+                asked += len(requests)
+                answered += sum(len(reply) for reply in replies if isinstance(reply, list))
+                requests = generator.send(replies)
+        except StopIteration:
+            cost[number] = asked, answered
+    assert cost[10] == cost[300]
+
+
+def test_a_binding_of_many_subjects_is_found_by_each(make_event, record):
+    many = binding(make_event, record)
+    subjects = [record("SubjectFacts", kind="User", namespace="", name=f"user-{n}") for n in range(400)]
+    many["facts"]["binding"]["subjects"] = subjects
+    (alert,) = arrive([role(make_event, record), many, use(make_event, record, actor="user-399")]).values()
+    assert alert["joins"] == ["binding"]

@@ -2,7 +2,9 @@
 
 A correlation is a function of the set of events, not of their order: each arriving event is put into its series and
 the other series are read back around its time, so whichever part comes last completes the story. Series are kept by
-the state (state.py); the joining is plain Python and the same for Redis and memory.
+the state (state.py), one for each thing that a part can be found by (a role, a binding, a subject, a creator): what an
+event costs does not grow with the other roles of its cluster. From a role to its uses it is two looks: to its
+bindings, and to those whom they name. The joining is plain Python and the same for Redis and memory.
 
 role-use joins a `role` event (a role gained the power), an optional `binding` to it and a `use`, in three ways
 (DESIGN 5):
@@ -13,9 +15,10 @@ role-use joins a `role` event (a role gained the power), an optional `binding` t
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -33,7 +36,8 @@ RoleKey: TypeAlias = tuple[str, str, str]  # kind, namespace, name
 
 CREATOR_MS = 60 * 60 * 1000
 LATENESS_MS = 2 * 60 * 60 * 1000
-MAX_MEMBERS = 5_000  # of a series in a cluster; the state counts what falls out
+MAX_MEMBERS = 500  # of a series; the state counts what falls out
+MAX_THINGS = 500  # that one event is found by: subjects of a binding, groups of an actor
 LEVELS: Mapping[str, tuple[str, int]] = {"reason": ("critical", 0), "binding": ("critical", 0), "creator": ("high", 1)}
 
 
@@ -115,24 +119,85 @@ class RoleUse:
             evidence_of(match, where),
         )
 
-    def requests(self, member: Member) -> list[Put | Range]:
-        """Put the member into its series, then read the two others around its time."""
-        cluster, at, window = member.cluster["id"], member.time_ms, self._window_ms
-        put = Put(self._series(member.part), cluster, at, _encode(member), 2 * window + LATENESS_MS, MAX_MEMBERS)
+    def puts(self, member: Member) -> list[Put]:
+        """The member in each of its series."""
+        return [self._put(member, thing) for thing in self._found_by(member)]
+
+    def ranges(self, member: Member) -> list[Range]:
+        """What is looked at first: what names the same things as the member."""
+        if member.part == "role":
+            return self._looks(member, [("binding", _role(member.role)), *self._uses_of(member)])
+        if member.part == "binding":
+            return self._looks(member, [("role", _role(member.role)), *self._uses_of(member)])
+        named: list[tuple[Part, str]] = [("binding", thing) for thing in _subjects_of(member.actor)]
+        reason: list[tuple[Part, str]] = [("role", _role(member.role)), ("binding", _binding(member.binding))]
+        return self._looks(member, [*reason, ("role", _creator(member.actor)), *named])
+
+    def further(self, member: Member, found: Sequence[Member]) -> list[Range]:
+        """What is looked at next, by what was found: the uses of a role's bindings, the roles of a user's bindings."""
+        bindings = [m for m in found if m.part == "binding"]
+        if member.part == "role":
+            return self._looks(member, [place for binding in bindings for place in self._uses_of(binding)])
+        if member.part == "use":
+            return self._looks(member, [("role", _role(binding.role)) for binding in bindings])
+        return []
+
+    def read(self, replies: Sequence[StateReply]) -> list[Member]:
+        """The members that Ranges were answered with."""
+        return [m for reply in replies for m in members.read_all(_DECODER, members.of(reply))]
+
+    def _found_by(self, member: Member) -> list[str]:
+        """What a member is found by."""
+        if member.part == "role":
+            return [_role(member.role), _creator(member.actor)]
+        if member.part == "binding":
+            return [_role(member.role), _binding(member.binding), *map(_subject, member.subjects[:MAX_THINGS])]
+        reason = [_role(member.role), _binding(member.binding)] if member.role[2] or member.binding[2] else []
+        return [*reason, *_subjects_of(member.actor)]
+
+    def _uses_of(self, member: Member) -> list[tuple[Part, str]]:
+        """Where the uses stand that a role or a binding may have allowed."""
+        if member.part == "role":
+            named = [_role(member.role), _subject(("User", "", member.actor["name"]))]
+        else:
+            named = [_binding(member.binding), *map(_subject, member.subjects[:MAX_THINGS])]
+        return [("use", thing) for thing in named]
+
+    def _put(self, member: Member, thing: str) -> Put:
+        series, group = self._series(member.part, thing)
+        if member.part == "binding" and not thing.startswith(
+            "role "
+        ):  # found by one of its subjects, it need say no other
+            member = replace(member, subjects=[s for s in member.subjects if _subject(s) == thing])
+        ttl_ms = 2 * self._window_ms + LATENESS_MS
+        name = member.event_id.encode()
+        return Put(series, member.cluster["id"], member.time_ms, _encode(member), ttl_ms, MAX_MEMBERS, group, name=name)
+
+    def _looks(self, member: Member, places: Sequence[tuple[Part, str]]) -> list[Range]:
+        at, window = member.time_ms, self._window_ms
         spans: dict[Part, tuple[int, int]] = {
             "role": (at - 2 * window, at + window),
             "binding": (at - window, at + window),
             "use": (at, at + 2 * window),
         }
-        others = [Range(self._series(p), cluster, *spans[p]) for p in ("role", "binding", "use") if p != member.part]
-        return [put, *others]
+        found = []
+        for part, thing in dict.fromkeys(places):
+            series, group = self._series(part, thing)
+            found.append(Range(series, member.cluster["id"], *spans[part], group))
+        return found
 
-    def complete(self, member: Member, replies: Sequence[StateReply], digest: str, now_us: int) -> list[Found]:
-        """The stories that this member is part of. `replies` are those to `requests`."""
-        series: dict[Part, list[Member]] = {member.part: [member]}
-        others: list[Part] = [p for p in ("role", "binding", "use") if p != member.part]
-        for part, reply in zip(others, replies[1:], strict=True):
-            series[part] = members.read_all(_DECODER, members.of(reply))
+    def _series(self, part: Part, thing: str) -> tuple[str, str]:
+        digest = hashlib.blake2b(thing.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        group = f"{self.correlation.name}/{digest}"
+        return f"{group}/{part}", group
+
+    def complete(self, member: Member, found: Sequence[Member], digest: str, now_us: int) -> list[Found]:
+        """The stories that this member is part of, with all that was found."""
+        series: dict[Part, list[Member]] = {"role": [], "binding": [], "use": []}
+        for one in _united(found):
+            if one.part != member.part:
+                series[one.part].append(one)
+        series[member.part] = [member]
         best: dict[str, tuple[int, str, list[Member]]] = {}
         for role, binding, use, join in self._stories(series, member):
             if binding is None and member.part == "binding":
@@ -146,9 +211,6 @@ class RoleUse:
             Found(self._alert(key, join, chain, digest, now_us), rank, member.event_id)
             for key, (rank, join, chain) in best.items()
         ]
-
-    def _series(self, part: Part) -> str:
-        return f"{self.correlation.name}.{part}"
 
     def _stories(
         self, series: Mapping[Part, list[Member]], arrived: Member
@@ -222,6 +284,45 @@ def names(subjects: Sequence[tuple[str, str, str]], actor: Actor) -> bool:
         elif name == actor["name"]:
             return True
     return False
+
+
+def _role(role: RoleKey) -> str:
+    return "role " + "/".join(role)
+
+
+def _binding(binding: RoleKey) -> str:
+    return "binding " + "/".join(binding)
+
+
+def _subject(subject: tuple[str, str, str]) -> str:
+    kind, namespace, name = subject
+    return f"{kind} {namespace}/{name}" if kind == "ServiceAccount" else f"{kind if kind == 'Group' else 'User'} {name}"
+
+
+def _creator(actor: Actor) -> str:
+    return f"creator {actor['name']}"
+
+
+def _subjects_of(actor: Actor) -> list[str]:
+    """An actor as the subjects that `names` knows it by."""
+    found = [_subject(("User", "", actor["name"]))]
+    if actor["class"] == "service_account":
+        found.append(_subject(("ServiceAccount", actor["namespace"], actor["service_account"])))
+    return [*found, *(_subject(("Group", "", group)) for group in actor["groups"][:MAX_THINGS])]
+
+
+def _united(found: Sequence[Member]) -> list[Member]:
+    """Each event once, by time; a binding that was found by several of its subjects names them all."""
+    united: dict[tuple[str, str], Member] = {}
+    for one in found:
+        key = (one.part, one.event_id)
+        other = united.get(key)
+        if other is not None and one.part == "binding":
+            subjects = list(dict.fromkeys([*other.subjects, *one.subjects]))
+            united[key] = replace(one, subjects=subjects)
+        else:
+            united[key] = one
+    return sorted(united.values(), key=lambda m: (m.time_ms, m.event_id))
 
 
 def _of_reason(event: AuditEvent) -> tuple[RoleKey, RoleKey]:

@@ -328,8 +328,13 @@ class Detector:
     def _concluded(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What the replies to a plan's requests complete; what must be asked further goes into the following plan."""
         for part in plan.joining:
-            found = part.join.complete(part.member, replies[part.first : part.end], self.rules.digest, now_us)
-            yield from (Raised(f.alert, f.rank, f.holder) for f in found)
+            found = [*part.found, *part.join.read([replies[place] for place in part.places])]
+            if not part.last and (further := part.join.further(part.member, found)):
+                places = tuple(following.ask(span) for span in further)
+                following.joining.append(Joining(part.join, part.member, places, found, last=True))
+                continue
+            stories = part.join.complete(part.member, found, self.rules.digest, now_us)
+            yield from (Raised(f.alert, f.rank, f.holder) for f in stories)
         yield from self._written(plan, replies, following, now_us)
         for repeat in plan.repeating.values():
             counted, shown = members.of(replies[repeat.counted]), members.of(replies[repeat.told])
@@ -550,13 +555,10 @@ class Detector:
         for join in self._joins:
             member = join.member(match, where) if join.takes(match) else None
             if member is not None:
-                first = len(plan.requests)
-                requests = join.requests(member)
-                if self._keeping:
-                    plan.requests.append(requests[0])
-                    continue
-                plan.requests += requests
-                plan.joining.append(Joining(join, member, first, len(plan.requests)))
+                plan.requests += join.puts(member)
+                if not self._keeping:
+                    places = tuple(plan.ask(span) for span in join.ranges(member))
+                    plan.joining.append(Joining(join, member, places, [], last=False))
         for correlation in self._windowed.get(match.rule.name, ()):
             for arrival in correlation.arrivals(match, where, self._minds_outcome[match.rule.name]):
                 plan.arrive(arrival)

@@ -35,12 +35,13 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """A part of a correlation; its replies begin at `first`."""
+    """A part of a correlation, where the replies stand, and what was found before; `last`: there is no further look."""
 
     join: RoleUse
     member: Member
-    first: int
-    end: int
+    places: tuple[int, ...]
+    found: list[Member]
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
