@@ -227,6 +227,16 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch, server):
     assert len(seen) == 1
 
 
+def test_a_proxy_that_apprises_library_asks_must_be_allowed_itself(monkeypatch, server):
+    port, seen = server
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+    with pytest.raises(Unavailable, match="no public address"):
+        told_by_apprise("json://hooks.example/x", [])
+    assert seen == []
+    told_by_apprise("json://hooks.example/x", ["127.0.0.1"])
+    assert seen == ["hooks.example"]
+
+
 def test_an_allowed_name_may_be_private(monkeypatch, server):
     port, seen = server
     Resolver(monkeypatch, hooks_example=["127.0.0.1"])
