@@ -22,6 +22,8 @@ FILE = REPO / "schemas" / "asyncapi.yaml"
 AVRO = "application/vnd.apache.avro;version=1.9.0"
 HEAD = "# Made by docs/asyncapi.py of topics/*.yaml and avro/*.avsc. `make docs` rewrites it.\n"
 TEXT = {"type": "string"}
+SINGLE = "Avro's single-object encoding: C3 01 and the schema's fingerprint stand in front of the record."
+FRAMED = f"{SINGLE} Confluent's wire format (00 and the schema's id) where a schema registry is configured."
 CLOUD_EVENT = {
     "ce_specversion": {"type": "string", "const": "1.0"},
     "ce_id": {**TEXT, "description": "The alert's id, and its revision where it has grown."},
@@ -100,6 +102,7 @@ def _message(topic: Topic) -> dict[str, Any]:
         avsc = json.loads((REPO / "schemas" / topic.schema).read_bytes())
         message["title"] = avsc["name"]
         message["contentType"] = "application/avro"
+        message["description"] = FRAMED if topic.name.startswith("alerts") else SINGLE
         message["payload"] = {"schemaFormat": AVRO, "schema": {"$ref": f"./{topic.schema}"}}
     elif topic.name == "alerts.ocsf":
         message["contentType"] = "application/json"
