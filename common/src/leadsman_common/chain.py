@@ -87,6 +87,8 @@ def what_text(item: Evidence) -> tuple[str, str]:
     kind = f"{resource}/{subresource}" if subresource else resource
     if side_of(item) == "sensor":
         operation = operation.partition(":")[2].replace("-", " ")
+    elif "." in operation:  # container:google.container.v1.ClusterManager.UpdateCluster
+        operation = f"{operation.partition(':')[0]}:{operation.rpartition('.')[2]}"
     return operation or f"{verb} {kind}".strip(), item["object"]
 
 

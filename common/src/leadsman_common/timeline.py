@@ -31,7 +31,7 @@ WIDTH = 960
 _SHORT = 12  # up to so many events, each says what decided
 _LEFT, _LANE, _SIDE, _TOP = 190, 30, 48, 12
 _GAP_US = 60_000_000
-_SMALL, _TEXT, _TITLE = 6.7, 7.3, 8.8  # what a character takes at 11, 12 and 15 px, and a little more
+_SMALL, _TEXT, _TITLE = 6.7, 7.3, 9.2  # what a character takes at 11, 12 and 15 px, and a little more
 _ALL = 1000
 
 Piece: TypeAlias = tuple[str, str, float, int]  # class, text, width of a character, columns at most

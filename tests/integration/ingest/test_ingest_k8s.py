@@ -23,14 +23,14 @@ class Webhook:
         eventually("taking requests", lambda: service.lines("taking requests"))
         self.port = service.lines("taking requests")[-1]["port"]
 
-    def post(self, body, cluster="prod", token=TOKEN, context=None, timeout=30, **headers):
+    def post(self, body, cluster="prod", token=TOKEN, context=None, timeout=30, under="audit", **headers):
         """(status, Retry-After, text); raises ssl.SSLError where TLS refuses, OSError where nobody answers."""
         context = context or self.context
         kind = http.client.HTTPSConnection if context else http.client.HTTPConnection
         connection = kind("127.0.0.1", self.port, timeout=timeout, **({"context": context} if context else {}))
         given = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            connection.request("POST", f"/audit/{cluster}?timeout=30s", body, {**given, **headers})
+            connection.request("POST", f"/{under}/{cluster}?timeout=30s", body, {**given, **headers})
             answer = connection.getresponse()
             return answer.status, answer.headers["Retry-After"], answer.read().decode()
         finally:
@@ -70,15 +70,19 @@ def test_batches_lines_and_repeats(serve, records_of, corpora, eventually):
     assert webhook.post(recorded)[0] == 200
     assert webhook.post(gzip.compress(recorded), **{"Content-Encoding": "gzip"})[0] == 200  # the same again
     assert webhook.post(b'{"auditID":"l-1"}\n{"auditID":"l-2"}\nno JSON\n')[0] == 200
-    found = records_of("raw.k8s", 38)
-    assert len({record.value() for record in found}) == 20
-    assert len({dict(record.headers())["source-id"] for record in found}) == 20
+    seen = b'{"rule":"Terminal shell in container","priority":"Notice"}'
+    assert webhook.post(seen, under="signals/falco")[0] == 200
+    assert webhook.post(seen, under="signals/falco", cluster="stage")[0] == 401
+    found = records_of("raw.k8s", 39)
+    assert len({record.value() for record in found}) == 21
+    assert len({dict(record.headers())["source-id"] for record in found}) == 21
     assert {dict(record.headers())["cluster"] for record in found} == {b"prod"}
+    assert [record.value() for record in found if dict(record.headers())["format"] == b"falco"] == [seen]
     (dead,) = records_of("raw.k8s.dlq", 1)
     assert (dead.value(), dict(dead.headers())["dlq-reason"]) == (b"no JSON", b"no JSON object")
     eventually("readiness", webhook.service.ready)
     counts = webhook.service.metrics()
-    assert counts['leadsman_received_total{service="ingest-k8s",source="prod"}'] == 39
+    assert counts['leadsman_received_total{service="ingest-k8s",source="prod"}'] == 40
     assert webhook.service.stop() == 0
     assert TOKEN not in webhook.service.log.read_text()
 

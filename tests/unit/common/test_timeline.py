@@ -134,6 +134,7 @@ def test_facts_in_words():
         ("patch deployments.apps", "eks-audit", "patch deployments"),
         ("get /", "eks-audit", "get"),
         ("eks:CreateAccessEntry", "cloudtrail", "eks:CreateAccessEntry"),
+        ("container:google.container.v1.ClusterManager.UpdateCluster", "gke-logentry", "container:UpdateCluster"),
         ("falco:Terminal-shell-in-container", "falco", "Terminal shell in container"),
     ],
 )
