@@ -16,6 +16,7 @@ from rich.text import Text
 from watch import Arrived, Hops, Watch
 
 from leadsman_common.alerts import Alert, Evidence, iso_time
+from leadsman_common.chain import actor_text
 from leadsman_common.events import parse_action
 from leadsman_common.visible import clean
 
@@ -150,13 +151,6 @@ def _because(item: Evidence) -> str:
         if fact["field"].startswith("facts.") and name != "kind":
             facts.setdefault(fact["value"].partition("\n")[0], name)
     return ", ".join(f"{name}={clean(value, 70)}" for value, name in list(facts.items())[:_FACTS_SHOWN])
-
-
-def actor_text(name: str) -> str:
-    """An actor's name without what all of its kind share: an assumed role's ARN, a service account's prefix."""
-    short = name.partition(":assumed-role/")[2] or name
-    account = short.removeprefix("system:serviceaccount:")
-    return clean(short if account == short else f"serviceaccount {account.replace(':', '/')}", 60) or "nobody"
 
 
 def _clock(micros: int) -> str:
