@@ -100,6 +100,7 @@ class Detector:
         self._knowing_feeds = any(r.known_paths and r.rule.name in rules.fed for r in rules.rules)
         self._by_name = {r.rule.name: r for r in rules.rules}
         self._firsts = {r.rule.name: r.first_seen for r in rules.rules if r.first_seen is not None}
+        self._feeding = {name: w for name, w in self._firsts.items() if not self._by_name[name].rule.alert}
         self._first_modifiers = {r.rule.name: r.first_seen_modifiers for r in rules.rules if r.first_seen_modifiers}
         watches = [*self._firsts.values(), *(w for ms in self._first_modifiers.values() for w, _ in ms)]
         self._watches = [watch for watch in watches if watch.learns]
@@ -199,6 +200,8 @@ class Detector:
         plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
         if self._watching:
             self._watch(plan, event)
+        if self._feeding:
+            rules = [rule for rule in rules if not self._told_before(rule.rule.name, event)]
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
         question = self._question(event, asking)
         if not question.ranges:  # it is about nothing that anything could be known of
@@ -212,6 +215,15 @@ class Detector:
             plan.requests.append(put)
             if not self._keeping or self._knowing_feeds:
                 plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
+
+    def _told_before(self, rule: str, event: AuditEvent) -> bool:
+        """Whether this worker knows that an event is the first of nothing, so that its rule need not be tried."""
+        watch = self._feeding.get(rule)
+        if watch is None:
+            return False
+        cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
+        before = self._remembered_sightings.before
+        return all(before(watch.key(cluster, values, at_ms), at_ms) for values in watch.values(event))
 
     def _see(
         self, plan: Plan, event: AuditEvent, where: Where, matches: list[Match], changed: bool, now_us: int
