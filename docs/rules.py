@@ -35,6 +35,11 @@ MODIFIERS = {
     "contains": "contains", "startswith": "starts with", "endswith": "ends with", "re": "matches", "cidr": "is within",
     "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "fieldref": "is as the field",
 }  # fmt: skip
+# under the clouds' models of shared responsibility
+RESPONSIBLE = {
+    "you": "you; the setting is the customer's side of shared responsibility",
+    "provider": "the provider; report it there",
+}
 MAX_VALUES = 6
 MAX_TEXT = 60
 INTRO = """\
@@ -65,7 +70,9 @@ Other tools have rules about what no audit log tells, or what one log cannot tel
 - **Users and namespaces that are not allowed**: who may come is known to you alone. `first_seen` tells who is new; a
   list of yours and `not` make it a rule.
 - **ConfigMaps with credentials**: EKS and GKE log ConfigMaps without bodies, and so does deploy/audit-policy.yaml.
-- **Events deleted, on EKS**: its audit policy does not log requests for events.
+- **Events deleted, on EKS and GKE**: their audit policies do not log requests for events; elsewhere events-deleted tells.
+- **What is attached later to a role that service accounts take**: CloudTrail's records of attachments name no cluster, and
+  those that a pod's own session makes are in sensitive-cloud-calls.
 - **A stream that falls silent**: silence is no event. The metrics and `leadsman doctor` tell of it.
 - **Requests to a kubelet's own port, to etcd or to a container runtime**: they do not pass by the API server.
 - **What a process does in a container after it was entered**: the log ends with the command that opened the session.
@@ -175,6 +182,8 @@ def _rule(
     parts.append(_list("Exceptions", _exceptions(document, filters), "none ships with it."))
     parts.append(_list("Blind spots", [*own.get("blind_spots", ()), *blind], "none known."))
     parts.append(_list("False positives", document["falsepositives"], "none known."))
+    if own.get("responsible"):
+        parts.append(f"**Responsible:** {RESPONSIBLE[own['responsible']]}.")
     tags = [tag.removeprefix("attack.").upper() for tag in document["tags"] if re.match(r"attack\.t\d", tag)]
     links = [f"[{t} {names.get(t, '')}](https://attack.mitre.org/techniques/{t.replace('.', '/')}/)" for t in tags]
     parts.append(f"**ATT&CK:** {', '.join(links)}.")

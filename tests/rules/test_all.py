@@ -39,6 +39,9 @@ TWELVE = {
 # what a cloud's log cannot show at all: the rule is silent there, and a case says so
 CANNOT = {
     ("record-cut-off", "gke"): "a cut LogEntry cannot be read: it is a dead letter",
+    ("events-deleted", "eks"): "its audit policy leaves events out",
+    ("events-deleted", "gke"): "its audit policy leaves events out",
+    ("unlimited-account-used", "gke"): "no entry names the caller's groups",
     ("opened-then-anonymous", "native"): "no cloud",
     ("signal-then-pod-acts", "gke"): "no entry names the pod of a token",
     ("signal-guardduty-actor-acts", "native"): "GuardDuty watches EKS alone",
@@ -62,6 +65,26 @@ CANNOT = {
     ("account-logging-off-then-action", "eks"): "EKS's logs are each cluster's own",
     ("cloud-pivot", "native"): "no cloud",
     ("cloud-pivot", "gke"): "calls on Google Cloud do not carry the key that was issued",
+}
+# rules of calls that one cloud's API has, or some
+CALLS_OF = {
+    "admin-credential-taken": {"aks"},
+    "cloud-identity-linked": {"eks", "gke"},
+    "cluster-access-removed": {"eks", "aks"},
+    "cluster-issuer-changed": {"eks"},
+    "cluster-role-assigned": {"aks"},
+    "cluster-security-group-opened": {"eks"},
+    "command-through-cloud": {"aks"},
+    "control-plane-endpoint-opened": {"eks", "gke", "aks"},
+    "control-plane-logging-never-on": {"eks"},
+    "network-policy-off": {"gke"},
+    "weak-authentication-on": {"gke", "aks"},
+}
+CANNOT |= {
+    (slug, cloud): "its API has no such call"
+    for slug, clouds in CALLS_OF.items()
+    for cloud in USUAL
+    if cloud not in clouds
 }
 # what an exception may hang on (DETECTIONS 1.9), by the fields that say it
 KEYS = {
@@ -153,6 +176,15 @@ def test_it_has_cases_of_both_kinds_on_each_cloud(slug, cloud):
     if (slug, cloud) not in CANNOT:
         assert [level for level in wanted if level in LEVELS and level_at_least(level, loud)]
     assert [level for level in wanted if level in quiet]
+
+
+@pytest.mark.parametrize("slug", CALLS_OF)
+def test_a_rule_of_calls_fires_on_each_cloud_that_has_them(slug):
+    assert highest(slug) != "informational" or slug == "cluster-access-removed"
+    (rule,) = (d for d in RULE_LIKE.values() if d["name"] == slug)
+    assert rule["leadsman"]["responsible"] in ("you", "provider")
+    fires = {c for case in CASES[slug].cases for c in case.on() if case.wanted(c) != "none"}
+    assert fires == CALLS_OF[slug]
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -45,7 +45,11 @@ def test_every_rule_is_proven_on_three_clouds(made):
         "record-cut-off", "opened-then-anonymous", "signal-guardduty-actor-acts", "signal-scc-actor-acts",
         "signal-then-pod-acts", "cluster-access-given", "cluster-admin-given", "cluster-access-used",
         "aws-auth-access-used", "credential-in-two-places", "control-plane-logging-off", "account-logging-off",
-        "logging-off-then-action", "account-logging-off-then-action", "cloud-pivot",
+        "logging-off-then-action", "account-logging-off-then-action", "cloud-pivot", "events-deleted",
+        "unlimited-account-used", "admin-credential-taken", "cloud-identity-linked", "cluster-access-removed",
+        "cluster-issuer-changed", "cluster-role-assigned", "cluster-security-group-opened", "command-through-cloud",
+        "control-plane-endpoint-opened", "control-plane-logging-never-on", "network-policy-off",
+        "weak-authentication-on",
     }  # fmt: skip
 
 

@@ -258,11 +258,11 @@ ONLY_READS = {
     "secrets-listed",
 }  # fmt: skip
 BY_CLOUD: dict[str, tuple[set[str], set[str]]] = {  # degraded, blind
-    "eks": ({"ingress-without-tls", "service-exposed"}, set()),
-    "gke": (BODIES | READS, ONLY_READS),
-    "gke-data-access": (BODIES, set()),
-    "aks": (BODIES, set()),
-    "aks-admin": (BODIES | READS, ONLY_READS),
+    "eks": ({"ingress-without-tls", "service-exposed"}, {"events-deleted"}),
+    "gke": (BODIES | READS, ONLY_READS | {"secret-read-by-tool", "events-deleted"}),
+    "gke-data-access": (BODIES, {"events-deleted"}),
+    "aks": (BODIES | {"events-deleted"}, set()),
+    "aks-admin": (BODIES | READS | {"command-in-pod", "events-deleted"}, ONLY_READS | {"secret-read-by-tool"}),
 }
 
 

@@ -50,6 +50,7 @@ from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, no
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {
     "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
+    "responsible",
 }  # fmt: skip
 REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
