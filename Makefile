@@ -58,7 +58,7 @@ golden: setup ## rewrite the golden files; read the diff
 	$(BIN)/pytest -q tests/golden tests/rules/test_proofs.py --golden-write
 
 docs: setup ## rewrite the generated pages of docs/, the chart's made parts and the dashboard; read the diff
-	@for page in docs/tables docs/events docs/rules docs/costs deploy/helm/generate deploy/grafana/generate docs/asyncapi; do $(BIN)/python $$page.py || exit 1; done
+	@for page in docs/tables docs/events docs/rules docs/coming-from docs/costs deploy/helm/generate deploy/grafana/generate docs/asyncapi; do $(BIN)/python $$page.py || exit 1; done
 
 up: setup ## Kafka and Redis on loopback, topics created
 	@$(BIN)/python deploy/local/stack.py up

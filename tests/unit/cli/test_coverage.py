@@ -279,7 +279,9 @@ def test_what_each_cloud_hides_by_default(capfd, name):
 
 
 def test_under_the_policy_of_the_corpora_every_rule_can_fire(capfd, corpora):
-    assert set(statuses(capfd, corpora / "kube-apiserver" / "audit-policy.yaml").values()) == {"can fire"}
+    found = statuses(capfd, corpora / "kube-apiserver" / "audit-policy.yaml")
+    assert found.pop("events-deleted") == "blind"  # it leaves requests for events out
+    assert set(found.values()) == {"can fire"}
 
 
 def test_the_table_says_why_and_what_helps(capfd):
