@@ -23,7 +23,8 @@ each) or why none does. One rule here holds on every cloud, where others have on
 work: they are informational here, or no alert at all.
 
 Not in the tables are rules about processes in containers and on nodes (Falco's syscall rules, Elastic Defend, Datadog
-Workload Protection): what such a sensor sees enters as a signal and joins with requests ([sources/signals.md](sources/signals.md)).
+Workload Protection): what such a sensor sees enters as a signal and joins with requests
+([sources/signals.md](sources/signals.md)).
 Rules in Sigma's format, SigmaHQ's for Kubernetes among them, load as they are ([writing-rules.md](writing-rules.md)).
 """
 
@@ -37,7 +38,8 @@ def _set(given: dict[str, Any]) -> str:
     at = f" at `{given['commit'][:12]}`, of {given['date']}" if "commit" in given else f", as read on {given['date']}"
     rows = "\n".join(_row(rule) for rule in given["rules"])
     note = f"\n{given['note']}\n" if "note" in given else ""
-    return f"## {given['name']}\n\n[The source]({given['source']}){at}.\n{note}\n| theirs | ours | |\n|---|---|---|\n{rows}\n"
+    head = f"## {given['name']}\n\n[The source]({given['source']}){at}.\n{note}"
+    return f"{head}\n| theirs | ours | |\n|---|---|---|\n{rows}\n"
 
 
 def _row(rule: dict[str, Any]) -> str:

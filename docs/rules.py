@@ -70,8 +70,8 @@ Other tools have rules about what no audit log tells, or what one log cannot tel
 - **Users and namespaces that are not allowed**: who may come is known to you alone. `first_seen` tells who is new; a
   list of yours and `not` make it a rule.
 - **ConfigMaps with credentials**: EKS and GKE log ConfigMaps without bodies, and so does deploy/audit-policy.yaml.
-- **Events deleted, on EKS and GKE**: their audit policies do not log requests for events; elsewhere events-deleted tells.
-- **What is attached later to a role that service accounts take**: CloudTrail's records of attachments name no cluster, and
+- **Events deleted, on EKS and GKE**: their audit policies leave events out; elsewhere events-deleted tells.
+- **What is attached later to a role that service accounts take**: CloudTrail's records of that name no cluster;
   those that a pod's own session makes are in sensitive-cloud-calls.
 - **A stream that falls silent**: silence is no event. The metrics and `leadsman doctor` tell of it.
 - **Requests to a kubelet's own port, to etcd or to a container runtime**: they do not pass by the API server.
