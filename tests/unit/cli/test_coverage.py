@@ -261,8 +261,8 @@ BY_CLOUD: dict[str, tuple[set[str], set[str]]] = {  # degraded, blind
     "eks": ({"ingress-without-tls", "service-exposed"}, {"events-deleted"}),
     "gke": (BODIES | READS, ONLY_READS | {"secret-read-by-tool", "events-deleted"}),
     "gke-data-access": (BODIES, {"events-deleted"}),
-    "aks": (BODIES | {"events-deleted"}, set()),
-    "aks-admin": (BODIES | READS | {"command-in-pod", "events-deleted"}, ONLY_READS | {"secret-read-by-tool"}),
+    "aks": (BODIES, {"events-deleted"}),
+    "aks-admin": (BODIES | READS | {"command-in-pod", "secret-read-by-tool"}, ONLY_READS | {"events-deleted"}),
 }
 
 
