@@ -133,6 +133,38 @@ def test_no_ack_before_kafka_has_it(gcp, run_service, records_of, eventually, pa
     assert service.stop() == 0
 
 
+def test_scaled_up_and_down_under_load(gcp, run_service, records_of, eventually):
+    """1, 3, 2 workers of one subscription; one leaves in order, one is killed, nothing is lost, each has had work."""
+    gcp = gcp()
+    env = {**gcp.env, "LEADSMAN_PULL_MESSAGES": "20"}
+    wanted = []
+
+    def publish(count):
+        batch = [entry(len(wanted) + at) for at in range(count)]
+        gcp.publish(batch)
+        wanted.extend(batch)
+
+    def stored(worker):
+        return sum(n for name, n in worker.metrics().items() if name.startswith("leadsman_produced_total"))
+
+    workers = [run_service("leadsman_ingest_gcp", env)]
+    publish(40)
+    eventually("the first worker", lambda: workers[0].ready() and stored(workers[0]), 60)
+    workers += [run_service("leadsman_ingest_gcp", env) for _ in range(2)]
+    eventually("three workers", lambda: all(worker.ready() for worker in workers), 60)
+    deadline = time.monotonic() + 120
+    while not all(stored(worker) for worker in workers):
+        publish(30)
+        assert time.monotonic() < deadline
+    publish(30)
+    assert workers[2].stop() == 0
+    publish(30)
+    workers[1].kill()
+    publish(30)
+    eventually("all", lambda: values(records_of("raw.gcp")) == {*wanted}, 120)
+    assert workers[0].stop() == 0
+
+
 def test_a_subscription_that_appears_later_is_pulled(gcp, run_service, records_of, eventually):
     gcp = gcp()
     absent = gcp.subscriptions[0].replace("audit-0", "later")

@@ -227,3 +227,61 @@ def test_one_worker_three_and_two_under_load(serve, records_of):
         thread.join()
     assert len(sent) > 100
     assert ids(records_of("raw.k8s", len(sent))) >= set(sent)
+
+
+@pytest.mark.timeout(600)
+def test_scaled_up_and_down_under_load(serve, records_of):
+    """1, 3, 2 workers behind senders that try again elsewhere; one leaves in order, one is killed, nothing is lost."""
+    workers = [serve()]
+    gone = threading.Event()
+    answered = set()
+    posted = [0] * 3
+
+    def send(first):
+        """A sender: each batch until somebody stored it, with another worker each time."""
+        at = first
+        while not gone.is_set():
+            for turn in range(1000):
+                there = list(workers)
+                to = there[(at + turn) % len(there)]
+                try:
+                    status = to.post(batch(at), timeout=5)[0]
+                except OSError:
+                    status = 0
+                if status == 200:
+                    answered.add(f"a-{at}")
+                    posted[to.number] += 1
+                    break
+                time.sleep(0.05)
+            at += 4
+
+    workers[0].number = 0
+    senders = [threading.Thread(target=send, args=(first,), daemon=True) for first in range(4)]
+    for sender in senders:
+        sender.start()
+
+    def until(holds):
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, posted
+            time.sleep(0.05)
+
+    until(lambda: posted[0] > 20)
+    for number in (1, 2):
+        worker = serve()
+        worker.number = number
+        workers.append(worker)
+    until(lambda: min(posted) > 20)
+    third = workers.pop()
+    assert third.service.stop() == 0
+    before = sum(posted)
+    until(lambda: sum(posted) > before + 40)
+    second = workers.pop()
+    second.service.kill()
+    before = posted[0]
+    until(lambda: posted[0] > before + 20)
+    gone.set()
+    for sender in senders:
+        sender.join(30)
+    assert ids(records_of("raw.k8s", len(answered))) >= answered  # more: stored, and killed before it could say so
+    assert workers[0].service.stop() == 0
