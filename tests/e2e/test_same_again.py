@@ -44,21 +44,23 @@ TOPICS = {
 
 
 def of_cases(tests_rules):
-    """The records of every case that correlates, on three clouds, as one log."""
+    """The records of every case that correlates, on three clouds, as one log; each in a world of its own."""
     rules = load_rules(())
     wanted = {c.name for c in rules.correlations} | {r.rule.name for r in rules.rules if r.known_paths}
-    for file in read_all(tests_rules, rules)[0]:
-        for case, cloud in itertools.product(file.cases if file.rule in wanted else (), ("native", "eks", "gke")):
-            for cluster, enveloped in arrivals_of(file, case, cloud) if cloud in case.on() else ():
-                identity = Identity(cluster=cluster) if cloud == "native" else Identity()
-                yield from read("case", io.BytesIO(enveloped.data), "auto", identity, lambda _size: None)
+    cases = [(file, case) for file in read_all(tests_rules, rules)[0] if file.rule in wanted for case in file.cases]
+    for number, ((file, case), cloud) in enumerate(itertools.product(cases, ("native", "eks", "gke"))):
+        for cluster, enveloped in arrivals_of(file, case, cloud) if cloud in case.on() else ():
+            log = enveloped.data.replace(b"harbour", b"harbour%d" % number).replace(b"shipyard", b"shipyard%d" % number)
+            log = log.replace(b"111122223333", b"1%011d" % number)
+            identity = Identity(cluster=f"{cluster}{number}") if cloud == "native" else Identity()
+            yield from read("case", io.BytesIO(log), "auto", identity, lambda _size: None)
 
 
 def of_files(folder):
-    """The records of all files below a folder."""
-    for path in files_below((folder,)):
+    """The records of all files below a folder; what names no cluster is from one of the file's own."""
+    for number, path in enumerate(files_below((folder,))):
         with path.open("rb") as stream:
-            yield from read(str(path), stream, "auto", Identity(cluster="corpora"), lambda _size: None)
+            yield from read(str(path), stream, "auto", Identity(cluster=f"corpora{number}"), lambda _size: None)
 
 
 def of_demo(stories):
@@ -149,6 +151,19 @@ def differing(first, second, *, places):
     return told
 
 
+def waiting():
+    """The rules whose verdict waits until nothing earlier can come, and the correlations of them.
+
+    A log that ends leaves them waiting in the stream, and one that tells many stories of the same hour over and over
+    is not in order at all. tests/unit/detector holds them to the same promise, with what comes after.
+    """
+    rules = load_rules(())
+    found = {r.rule.name for r in rules.rules if r.first_seen is not None}
+    while more := {c.name for c in rules.correlations if c.name not in found and found & set(c.rules)}:
+        found |= more
+    return found
+
+
 @pytest.fixture(scope="module")
 def raws():
     """Give one log of all there is: our own cases, the demo's, and the corpora where they are."""
@@ -165,10 +180,14 @@ def raws():
     "shape", [pytest.param(shape, marks=() if shape == SHORT else pytest.mark.long, id=str(shape)) for shape in GRID]
 )
 def test_the_same_again(local, run_dir, stack, redis_url, raws, shape):
-    live, again = run(local, run_dir, stack, redis_url, raws, shape)
-    scan = scanned(raws)
+    aside = waiting()
+    live, again, scan = (
+        {key: alert for key, alert in found.items() if alert["rule"]["name"] not in aside}
+        for found in (*run(local, run_dir, stack, redis_url, raws, shape), scanned(raws))
+    )
     assert len(live) > 150
-    assert live.keys() == again.keys() == scan.keys()
+    told = [line for other in (again, scan) for line in differing(live, other, places=False) if line.startswith("only")]
+    assert not told, "\n".join(told)
     # the cases' stories are told many times over, by the same people at the same time: which of them is in the
     # evidence is not said, but that of a story that stands alone is
     live, again, scan = (
