@@ -11,6 +11,8 @@ from leadsman_cli.rules import load_rules
 
 TEXT = (Path(__file__).parents[2] / "deploy" / "audit-policy.yaml").read_text(encoding="utf-8")
 POLICY, WARNINGS = parse_policy(TEXT)
+# who aws-auth lets in: EKS's ConfigMap, and EKS has a policy of its own
+AWS_AUTH = ("aws-auth-access-used", "aws-auth-role-mapped", "aws-auth-user-mapped")
 
 
 def test_a_server_would_take_it_without_a_word():
@@ -21,7 +23,7 @@ def test_every_rule_can_fire():
     loaded = load_rules(())
     judged = cover([r.rule for r in loaded.rules], loaded.correlations, Audit(POLICY))
     assert len(judged) > 12
-    assert {c.name: c.why for c in judged if c.status != "can fire"} == {}
+    assert {c.name: c.why for c in judged if c.status != "can fire" and c.name not in AWS_AUTH} == {}
 
 
 def test_without_the_rule_of_writes_it_would_not_do():

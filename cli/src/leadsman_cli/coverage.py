@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from leadsman_cli.audited import NOBODY, SOMEBODY, Audit, Special, request, seen, specials
-from leadsman_detector.form import Correlation, Requirement, Rule
+from leadsman_detector.form import AllOf, Correlation, Expression, NoneOf, Requirement, Rule
 from leadsman_detector.requires import KINDS
 
 Status = Literal["can fire", "degraded", "blind", "unknown"]
@@ -134,18 +134,21 @@ def _status(results: Sequence[_Found]) -> tuple[Status, tuple[str, ...], tuple[s
 
 
 def _combine(correlation: Correlation, found: Mapping[str, Coverage]) -> Coverage:
-    """The worst of its parts; a part that is only a detail degrades and does no more."""
+    """By its condition, or the worst of its parts; a part that is only a detail degrades and does no more."""
     kinds = {r.rule: r.kind for r in correlation.requires}
-    worst, why = 0, []
+    ranks: dict[str, int] = {}
+    why = []
     for name in correlation.rules:
         part = found.get(name)
         status: Status = part.status if part else "unknown"
         rank = ORDER.index(status)
+        ranks[name] = min(rank, 1) if kinds.get(name) == "detail" else rank
         if not rank:
             continue
         what = next((r.what for r in correlation.requires if r.rule == name), "")
         why.append(f"{name} is {status}" + (f": {what}" if what else ""))
-        worst = max(worst, min(rank, 1) if kinds.get(name) == "detail" else rank)
+    condition = correlation.condition
+    worst = max(ranks.values(), default=0) if condition is None else _rank(condition, ranks)
     return Coverage(
         correlation.name,
         correlation.title,
@@ -154,6 +157,18 @@ def _combine(correlation: Correlation, found: Mapping[str, Coverage]) -> Coverag
         tuple(why),
         tags=correlation.tags,
     )
+
+
+def _rank(condition: Expression, ranks: Mapping[str, int]) -> int:
+    """Of a condition over rules: one way out of several that is lost leaves the others."""
+    if isinstance(condition, str):
+        return ranks.get(condition, 0)
+    if isinstance(condition, NoneOf):
+        return min(_rank(condition.part, ranks), 1)
+    parts = [_rank(part, ranks) for part in condition.parts]
+    if isinstance(condition, AllOf) or min(parts) == max(parts):
+        return max(parts)
+    return max(min(parts), 1)
 
 
 def _requests(pairs: Sequence[Pair]) -> str:
