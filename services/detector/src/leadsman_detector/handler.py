@@ -76,7 +76,7 @@ class BatchHandler:
         wire: Wire[Alert],
         cap: BadRecordCap,
         *,
-        earliest: Callable[[int], int],
+        bounds: Callable[[int], tuple[int, int]],
         reader: Reader,
         name: str,
         group: str = "",
@@ -86,9 +86,9 @@ class BatchHandler:
     ) -> None:
         """Set up.
 
-        `new_rules` gives rules to be put in force from this batch on, asked before each; `earliest` tells the first
-        offset that a partition of audit.events still has; `reader` tells how far the whole group is; `name` is this
-        worker's, unlike any other's.
+        `new_rules` gives rules to be put in force from this batch on, asked before each; `bounds` tells the first
+        offset that a partition of audit.events still has and the one that is committed; `reader` tells how far the
+        whole group is; `name` is this worker's, unlike any other's.
         """
         self._detector = detector
         self._new_rules = new_rules
@@ -97,7 +97,7 @@ class BatchHandler:
         self._topics = topics
         self._wire = wire
         self._cap = cap
-        self._earliest = earliest
+        self._bounds = bounds
         self._clock_us = clock_us
         self._positions = Positions()
         self._reader = reader
@@ -148,7 +148,7 @@ class BatchHandler:
             if not await self._guard.check(untold):
                 return {}
         except StateGap as gap:
-            self._missed(gap.partition, gap.stored, await asyncio.to_thread(self._earliest, gap.partition))
+            self._missed(gap.partition, gap.stored, *await asyncio.to_thread(self._bounds, gap.partition))
             return self._positions.again() if self._guard.good else {}
         self._positions.handled(untold, told=True)
         again = self._positions.again()
@@ -243,10 +243,10 @@ class BatchHandler:
                     return await self._guard.exchange(requests, spans)
             except StateGap as gap:
                 partition, stored = gap.partition, gap.stored
-            earliest = await asyncio.to_thread(self._earliest, partition)
+            earliest, committed = await asyncio.to_thread(self._bounds, partition)
             first = next(span.first for span in spans if span.partition == partition)
             if first > earliest:
-                self._missed(partition, stored, earliest)
+                self._missed(partition, stored, earliest, committed)
                 raise StateUnavailable
             GAPS.labels(SERVICE, self._topics.events).inc()
             _log.error(
@@ -258,11 +258,14 @@ class BatchHandler:
             )
             spans = [span._replace(take=True) if span.partition == partition else span for span in spans]
 
-    def _missed(self, partition: int, stored: int, earliest: int) -> None:
-        """Have a partition read again from where the state ends, or from its beginning."""
+    def _missed(self, partition: int, stored: int, earliest: int, committed: int) -> None:
+        """Have a partition read again from where the state ends, or from its beginning.
+
+        Never from behind what is committed: a rebuild puts records that nobody has judged yet.
+        """
         STATE_TROUBLES.labels("gap").inc()
         _log.info("the state has not seen these records", partition=partition, stored=stored, earliest=earliest)
-        self._positions.missed(partition, max(stored, earliest))
+        self._positions.missed(partition, max(min(stored, committed), earliest))
 
     def _count(self, records: Sequence[Record], dead: dict[int, str]) -> None:
         """Count bad records in a row, before any is written: past the cap the batch is left as it is."""

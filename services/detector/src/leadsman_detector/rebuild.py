@@ -201,14 +201,16 @@ def _read(client: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -
     client.unassign()
 
 
-def earliest_offset(source: Source, partition: int) -> int:
-    """The first offset that a partition of audit.events still has."""
+def bounds(source: Source, partition: int) -> tuple[int, int]:
+    """The first offset that a partition of audit.events still has, and the group's committed one (or that first)."""
+    at = TopicPartition(source.topic, partition)
     client = consumer(source.bootstrap, source.group, source.kafka_options)
     try:
-        low, _ = client.get_watermark_offsets(TopicPartition(source.topic, partition), timeout=TIMEOUT_S)
+        low, _ = client.get_watermark_offsets(at, timeout=TIMEOUT_S)
+        (committed,) = client.committed([at], timeout=TIMEOUT_S)
     finally:
         client.close()
-    return int(low)
+    return int(low), max(int(low), int(committed.offset))
 
 
 class GroupReader:

@@ -84,6 +84,9 @@ class FaustRunner:
         """The handler, with the partitions noted that it holds back."""
 
         async def handle(records: list[Record]) -> bool:
+            consumer = self._consumer()
+            if consumer is not None and consumer.rewinding(records[0].partition):
+                return False  # judged now, it would ask to be read again once more, and what comes anew were dropped
             done = await handler(records)
             if not done:
                 self._held.add(records[0].partition)

@@ -22,7 +22,7 @@ from leadsman_detector.detect import Detector
 from leadsman_detector.guard import Guard
 from leadsman_detector.handler import BatchHandler
 from leadsman_detector.match import RuleSet, load
-from leadsman_detector.rebuild import GroupReader, Rebuild, earliest_offset
+from leadsman_detector.rebuild import GroupReader, Rebuild, bounds
 from leadsman_detector.reload import RulesWatch
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.runner import Runner, Source
@@ -67,7 +67,7 @@ def make_handler(
         topics,
         wire or alert_wire(settings),
         BadRecordCap(settings.max_bad_in_a_row),
-        earliest=lambda partition: earliest_offset(source, partition),
+        bounds=lambda partition: bounds(source, partition),
         reader=GroupReader(source),
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         group=source.group,

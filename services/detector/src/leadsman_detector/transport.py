@@ -97,6 +97,10 @@ class Consumer(AIOKafkaConsumer):
         """Read partitions again from these offsets, before the next fetch: then none is under way."""
         self._again.update(offsets)
 
+    def rewinding(self, partition: int) -> bool:
+        """Whether a partition waits to be read again: what is still on its way of it will come anew."""
+        return any(tp.partition == partition for tp in self._again)
+
     async def _rewind(self) -> None:
         again, self._again = self._again, {}
         again = {tp: offset for tp, offset in again.items() if tp in self.assignment()}
