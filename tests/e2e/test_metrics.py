@@ -19,7 +19,7 @@ DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text
 RULES = REPO / "deploy" / "prometheus" / "leadsman.rules.yaml"
 PANELS = {p["title"]: p for p in DASHBOARD["panels"] if p["type"] != "row"}
 # what stays without a series while nothing goes wrong
-QUIET = {"Errors", "Filtered", "Refused", "Dead letters", "Records lost upstream", "Left in their queue"}
+QUIET = {"Errors", "Filtered", "Refused", "Dead letters", "Records lost upstream", "Left in their queue", "Suppressed"}
 QUIET_SERIES = "leadsman_(rules_reloads|state_troubles|state_rebuilds|state_groups_evicted|sink_)"
 HOPS = {"delivery", "ingest", "normalize", "detect", "notify"}
 # the ways in that the other tests do not need

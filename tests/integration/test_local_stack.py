@@ -179,7 +179,10 @@ def test_create_brings_settings_up_to_date_and_says_what_was_missing(up):
     assert declared.create(bootstrap, [topic], "other-", env={topic.retention_setting: "60000"}) == []
     resource = ConfigResource(ResourceType.TOPIC, "other-alerts")
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    assert admin.describe_configs([resource])[resource].result(timeout=10)["retention.ms"].value == "60000"
+    deadline = time.monotonic() + 30  # a change takes a moment until all of the broker knows it
+    while admin.describe_configs([resource])[resource].result(timeout=10)["retention.ms"].value != "60000":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     declared.delete(bootstrap, ["other-alerts", "never-was"])
 
 

@@ -23,7 +23,6 @@ EVERYDAY = [
     ("create pods/binding", DONE | Flag.CONTROL_PLANE),
     ("create events", DONE | Flag.CONTROL_PLANE),
     ("create tokenreviews.authentication.k8s.io", DONE | Flag.NODE),
-    ("get secrets", DONE | Flag.NODE),
     ("watch secrets", DONE | Flag.CONTROL_PLANE),
     ("create selfsubjectaccessreviews.authorization.k8s.io", DONE | Flag.CONTROL_PLANE),
     ("delete pods", DONE | Flag.CONTROL_PLANE),
@@ -48,11 +47,16 @@ COUNTED = [
         DONE | Flag.SERVICE_ACCOUNT,
         {"kubelet-reached", "kubelet-commanded"},
     ),  # metrics, told by what stands behind it
-    ("get secrets", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"secret-read", "sensitive-action"}),
+    ("get secrets", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"secret-read", "sensitive-action", "secret-read-by-tool"}),
     ("list pods", DONE, PERSON | WORKLOAD | {"kinds-listed"}),
-    ("create selfsubjectaccessreviews.authorization.k8s.io", DONE, PERSON | WORKLOAD | {"access-review"}),
+    (
+        "create selfsubjectaccessreviews.authorization.k8s.io",
+        DONE,
+        PERSON | WORKLOAD | {"access-review", "unlimited-account-used"},
+    ),
     ("list pods", Flag.FORBIDDEN | Flag.FAILED, {"request-refused"}),
-    ("delete pods", DONE, PERSON | WORKLOAD | {"workload-deleted"}),
+    ("get secrets", DONE | Flag.NODE, {"secret-read-by-tool"}),  # a kubelet's, told by the client's name
+    ("delete pods", DONE, PERSON | WORKLOAD | {"workload-deleted", "unlimited-account-used"}),
 ]
 
 

@@ -33,6 +33,9 @@ EXPECTABLE = (
     "gke-logentry",
     "aks-audit",
     "azure-activity",
+    "falco",
+    "guardduty",
+    "scc",
 )
 
 
