@@ -15,6 +15,7 @@ ACCOUNT, REGION = "111122223333", "eu-west-1"
 EKS, GKE = "harbour", "shipyard"
 CI = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/pipeline"
 GUEST = f"arn:aws:sts::{ACCOUNT}:assumed-role/guest/tomas.vogel"
+RELEASE = f"arn:aws:sts::{ACCOUNT}:assumed-role/release/pipeline-108"
 RUNNER = "system:serviceaccount:batch:runner"
 DEPLOYER = "deployer@example-shipyard.iam.gserviceaccount.com"
 MIRA = "mira.okafor@example.com"
@@ -29,6 +30,9 @@ EXPECTED = {
         ("unauthenticated-request-allowed", "critical", ANONYMOUS, "", ()),
         ("privileged-container", "critical", RUNNER, "node-debug", ()),
         ("sensitive-volume", "critical", RUNNER, "node-debug", ()),
+        ("secret-read-by-tool", "high", ANONYMOUS, "", ()),
+        ("command-in-pod", "informational", GUEST, "ledger-api-6c9f7d5b8-x2vkq", ()),
+        ("containers-patched", "informational", RELEASE, "checkout-16", ()),
     },
     "gke": {
         ("cluster-role-exec", "high", DEPLOYER, "support-tools", ()),
@@ -38,6 +42,8 @@ EXPECTED = {
         ("host-network-pod", "medium", MIRA, "net-probe", ()),
         ("unauthenticated-exec", "critical", ANONYMOUS, "loader-5", ()),
         ("unauthenticated-request-allowed", "critical", ANONYMOUS, "loader-5", ()),
+        ("command-in-pod", "informational", MIRA, "loader-7d4c9b6f55-pk8rw", ()),
+        ("command-in-pod", "informational", ANONYMOUS, "loader-5", ()),
     },
 }
 CLUSTERS = {"eks": f"aws/{ACCOUNT}/{REGION}/{EKS}", "gke": "gcp/example-shipyard/europe-west4/shipyard"}

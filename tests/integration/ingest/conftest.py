@@ -98,7 +98,7 @@ def read_all(bootstrap, topic):
 def records_of(bootstrap, topics) -> Callable[..., list]:
     """Give records_of(name, at_least): the records of a topic, once there are that many."""
 
-    def records(name, at_least=0, timeout_s=30):
+    def records(name, at_least=0, timeout_s=90):
         deadline = time.monotonic() + timeout_s
         while True:
             try:
