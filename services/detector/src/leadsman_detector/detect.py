@@ -389,9 +389,9 @@ class Detector:
     def _written(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What versions of objects have changed, and the reports of what stood there before."""
         for writing in plan.writing:
-            stories, stood = self._judged(writing, replies, writing.version.time // 1000)
+            stories, _, again = self._judged(writing, replies, writing.version.time // 1000)
             yield from self._told(writing, stories, now_us)
-            if stood and self._baseline is not None:
+            if again and self._baseline is not None:
                 start_ms = self._baseline.start(members.of(replies[writing.start]))
                 following.requests += self._baseline.puts(writing, start_ms)
         for reporting in plan.reporting:
@@ -401,8 +401,8 @@ class Detector:
 
     def _judged(
         self, writing: Writing, replies: Sequence[StateReply], at_ms: int = 1 << 60
-    ) -> tuple[list[history.Story], history.Stood]:
-        """What a version changes, and what of it stood there before the cluster was watched; see Baseline.until_ms."""
+    ) -> tuple[list[history.Story], history.Stood, bool]:
+        """What history.told says of a version; see Baseline.until_ms."""
         own, children = members.of(replies[writing.own]), members.of(replies[writing.children])
         until_us = 0
         if self._baseline is not None:
@@ -427,7 +427,7 @@ class Detector:
     def _reviewed(self, reviewing: Reviewing, replies: Sequence[StateReply], now_us: int) -> Iterator[Raised]:
         standing: list[Alert] = []
         for writing in reviewing.writings:
-            stories, stood = self._judged(writing, replies)
+            stories, stood, _ = self._judged(writing, replies)
             yield from self._told(writing, stories, now_us)
             standing += (writing.version.alerts[rule] for rule in stood)
         if standing:

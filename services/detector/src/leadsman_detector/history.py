@@ -219,45 +219,50 @@ def child_story(
     properties: Properties,
     arrived: Version,
     until_us: int = 0,
-) -> tuple[Story | None, bool]:
+) -> tuple[Story | None, bool, bool]:
     """What a child adds: None where its owner introduced, or another child showed more than, all of it.
 
     Children that show the same claim the same key, so one of them speaks. In a cluster's first hours an owner of which
-    nothing is known was there before, and so was what its children show.
+    nothing is known was there before, and so was what its children show: the second says so. The third says that the
+    verdict hangs on what of the owner stood there before, which may come to be seen otherwise.
     """
     every = list(shown(versions, rule_id, arrived.digest, until_us))
     found = [s for s in every if s.new]
     own = {p for s in every for p in s.new | s.stood}
     new = set(properties) - own
+    hangs = any(p in s.stood for s in every for p in properties)
     if not new:
-        return None, False
+        return None, False, hangs
     if arrived.time < until_us and all(s.version.partial for s in every):
-        return None, True
+        return None, True, False
     if any(set(other.get(rule_id, ())) - own > new for other in others):
-        return None, False
+        return None, False, hangs
     told_by = [*(s.version.alerts[rule_id] for s in found), arrived.alerts[rule_id]]
-    return Story(_told(told_by), _key(("child", *sorted(new)))), False
+    return Story(_told(told_by), _key(("child", *sorted(new)))), False, False
 
 
 def told(
     own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes, until_us: int = 0
-) -> tuple[list[Story], Stood]:
+) -> tuple[list[Story], Stood, bool]:
     """The stories that a version has changed, or what a child shows where `child` is its member.
 
-    And the rules of which it shows what stood there before the cluster was watched, which is until `until_us`.
+    Then the rules of which it shows what stood there before the cluster was watched, which is until `until_us`; and
+    whether it must be judged again once that is sure.
     """
     versions = {v.event_id: v for v in members.read_all(_VERSION, own)}
     if not child:
         versions[arrived.event_id] = arrived  # later ones of its own batch may have taken its place
         rules = sorted({rule for v in versions.values() for rule in v.found if v.digest == arrived.digest})
-        judged = {rule: story(list(versions.values()), rule, arrived, until_us) for rule in rules}
+        judged = {rule: (*story(list(versions.values()), rule, arrived, until_us), False) for rule in rules}
     else:
         others = [shows for m in children if m != child and (shows := members.read(_CHILD, m)) is not None]
         judged = {
             rule: child_story(list(versions.values()), others, rule, shows, arrived, until_us)
             for rule, shows in arrived.found.items()
         }
-    return [s for s, _ in judged.values() if s is not None], [rule for rule, (_, stood) in judged.items() if stood]
+    stories = [s for s, _, _ in judged.values() if s is not None]
+    stood = [rule for rule, (_, before, _) in judged.items() if before]
+    return stories, stood, bool(stood) or any(hangs for _, _, hangs in judged.values())
 
 
 def encode(version: Version) -> bytes:
