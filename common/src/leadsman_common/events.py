@@ -9,7 +9,7 @@ import enum
 import hashlib
 import ipaddress
 from functools import lru_cache
-from typing import NamedTuple, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 
 class User(TypedDict):
@@ -627,6 +627,31 @@ class Action(NamedTuple):
     apiGroup: str = ""
     subresource: str = ""
     operation: str = ""
+
+
+NO_REF: Final[ObjectRef] = {
+    "resource": "",
+    "namespace": "",
+    "name": "",
+    "uid": "",
+    "apiGroup": "",
+    "apiVersion": "",
+    "resourceVersion": "",
+    "subresource": "",
+}
+NO_ACTOR: Final[Actor] = {
+    "name": "",
+    "class": "unknown",
+    "authenticated": "",
+    "impersonating": False,
+    "unauthenticated": False,
+    "groups": [],
+    "namespace": "",
+    "service_account": "",
+    "pod": "",
+    "node": "",
+    "credential_id": "",
+}
 
 
 def action_of(verb: str, resource: str, api_group: str = "", subresource: str = "") -> str:

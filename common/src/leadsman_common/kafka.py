@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from leadsman_common import metrics, traces
 from leadsman_common.errors import TooManyBadRecords
 from leadsman_common.kafka_tokens import for_librdkafka
+from leadsman_common.patience import Patience
 from leadsman_common.raw import MAX_VALUE_BYTES, Bad
 
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -211,6 +212,28 @@ def dead_raw(raw_topic: str, bad: Bad, stage: str) -> Outgoing:
     return dead_letter(
         DeadLetter(raw_topic, -1, -1, raw.key(), raw.value[:MAX_VALUE_BYTES], raw.headers(), reason, stage)
     )
+
+
+def insist(
+    send: Callable[[Sequence[Outgoing]], None],
+    records: Sequence[Outgoing],
+    patience: Patience,
+    log: Any,
+    /,
+    **said: Any,
+) -> None:
+    """Have Kafka acknowledge records, trying again while it is away. `said`: what the log tells of them.
+
+    Raises what Kafka said once patience is at its end.
+    """
+    while True:
+        try:
+            send(records)
+            break
+        except (DeliveryFailed, KafkaException) as error:
+            log.warning("Kafka did not acknowledge; trying again", error=str(error), **said)
+            patience.failed(error)
+    patience.succeeded()
 
 
 class BadRecordCap:

@@ -20,12 +20,12 @@ from leadsman_common import metrics
 from leadsman_common.kafka import (
     AckedProducer,
     BadRecordCap,
-    DeliveryFailed,
     Header,
     Outgoing,
     consume_loop,
     consumer,
     dead_raw,
+    insist,
 )
 from leadsman_common.kafka_sources import Record, Source, source_of, split
 from leadsman_common.kafka_tokens import for_librdkafka
@@ -146,14 +146,7 @@ class Relay:
         now_ms = time.time_ns() // 1_000_000
         received, produced, bad = Counter[str](), Counter[str](), Counter[str]()
         records = [one for message in messages for one in self._outgoing(message, now_ms, received, produced, bad)]
-        while True:
-            try:
-                self._producer.send(records)
-                break
-            except (DeliveryFailed, KafkaException) as error:
-                self._log.warning("Kafka did not acknowledge; trying again", error=str(error), records=len(records))
-                self._patience.failed(error)
-        self._patience.succeeded()
+        insist(self._producer.send, records, self._patience, self._log, records=len(records))
         for topic, count in received.items():
             metrics.RECEIVED.labels(self._service, topic).inc(count)
             metrics.LAST_RECEIVED.labels(self._service, topic).set_to_current_time()

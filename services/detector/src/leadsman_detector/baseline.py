@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from leadsman_common.alerts import Alert, alert_id, level_rank
-from leadsman_common.events import Actor, ObjectRef
+from leadsman_common.events import NO_ACTOR, NO_REF
 from leadsman_detector import history
 from leadsman_detector.alert import Where
 from leadsman_detector.due import BASELINE, encode_due
@@ -34,29 +34,6 @@ MAX_EVIDENCE = 100
 _EVER = (-(1 << 53), 1 << 53)
 _START = "baseline/start"
 _FOUND = "baseline/found"
-_NOBODY: Actor = {
-    "name": "",
-    "class": "unknown",
-    "authenticated": "",
-    "impersonating": False,
-    "unauthenticated": False,
-    "groups": [],
-    "namespace": "",
-    "service_account": "",
-    "pod": "",
-    "node": "",
-    "credential_id": "",
-}
-_NOTHING: ObjectRef = {
-    "resource": "",
-    "namespace": "",
-    "name": "",
-    "uid": "",
-    "apiGroup": "",
-    "apiVersion": "",
-    "resourceVersion": "",
-    "subresource": "",
-}
 
 
 class Found(msgspec.Struct, array_like=True, frozen=True):
@@ -163,8 +140,8 @@ def report_of(standing: Sequence[Alert], digest: str, now_us: int) -> Alert:
         "time": max(alert["time"] for alert in kept),
         "detected_time": now_us,
         "cluster": cluster,
-        "actor": _NOBODY,
-        "objectRef": _NOTHING,
+        "actor": NO_ACTOR,
+        "objectRef": NO_REF,
         "tags": [],
         "references": [],
         "attempt": False,

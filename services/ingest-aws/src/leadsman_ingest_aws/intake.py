@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 from leadsman_common import metrics
 from leadsman_common.ingested import Ingested
-from leadsman_common.kafka import BadRecordCap, DeadLetter, DeliveryFailed, Outgoing, dead_letter
+from leadsman_common.kafka import BadRecordCap, DeadLetter, Outgoing, dead_letter, insist
 from leadsman_common.outbox import Outbox
 from leadsman_common.patience import Patience
 from leadsman_common.raw import RawEvent
@@ -87,14 +85,7 @@ class Intake:
             self.count(source, made)
 
     def _send(self, source: str, made: Made, patience: Patience) -> None:
-        while True:
-            try:
-                self.outbox.send(made.records)
-                break
-            except (DeliveryFailed, KafkaException) as error:
-                self._log.warning("Kafka did not acknowledge; trying again", source=source, error=str(error))
-                patience.failed(error)
-        patience.succeeded()
+        insist(self.outbox.send, made.records, patience, self._log, source=source)
 
     def count(self, source: str, made: Made) -> None:
         """Count what Kafka has acknowledged. In = out + filtered + dead-lettered."""

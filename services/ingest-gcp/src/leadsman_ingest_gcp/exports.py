@@ -12,18 +12,17 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from confluent_kafka import KafkaException
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud.storage import Blob, Client
 
 from leadsman_common import metrics
 from leadsman_common.errors import InvalidEvent
-from leadsman_common.kafka import AckedProducer, BadRecordCap, DeliveryFailed, Outgoing
+from leadsman_common.kafka import AckedProducer, BadRecordCap, Outgoing, insist
 from leadsman_common.patience import Patience
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_gcp.config import SERVICE, Settings
@@ -114,20 +113,16 @@ class Exports:
                 continue
             self._cap.good()
             records.append(Outgoing(self._topic, event.key(), event.value, event.headers()))
-        while True:
-            self.last_turn = time.monotonic()
-            try:
-                self._producer.send(records)
-                break
-            except (DeliveryFailed, KafkaException) as error:
-                self._log.warning("Kafka did not acknowledge; trying again", error=str(error), records=len(records))
-                self._patience.failed(error)
-        self._patience.succeeded()
+        insist(self._send, records, self._patience, self._log, records=len(records))
         bucket = place.partition("/")[0]
         metrics.RECEIVED.labels(SERVICE, bucket).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, bucket).set_to_current_time()
         metrics.PRODUCED.labels(SERVICE, self._topic).inc(len(records) - bad)
         metrics.DEAD_LETTERED.labels(SERVICE, self._topic + DEAD_LETTER_SUFFIX).inc(bad)
+
+    def _send(self, records: Sequence[Outgoing]) -> None:
+        self.last_turn = time.monotonic()
+        self._producer.send(records)
 
 
 def numbered(source: BinaryIO) -> Iterator[tuple[int, bytes]]:

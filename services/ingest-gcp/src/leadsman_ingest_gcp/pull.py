@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from typing import Any
 
-from confluent_kafka import KafkaException
 from google.api_core.exceptions import ResourceExhausted, TooManyRequests
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
@@ -22,7 +21,7 @@ from google.cloud.pubsub_v1.types import FlowControl
 
 from leadsman_common import metrics
 from leadsman_common.errors import InvalidEvent
-from leadsman_common.kafka import AckedProducer, BadRecordCap, DeliveryFailed, Outgoing
+from leadsman_common.kafka import AckedProducer, BadRecordCap, Outgoing, insist
 from leadsman_common.patience import Patience
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_gcp.config import SERVICE, Settings
@@ -175,14 +174,7 @@ class Puller:
         now_ms = time.time_ns() // 1_000_000
         good, bad = Counter[str](), Counter[str]()
         records = [self._outgoing(taken, now_ms, good, bad) for taken in batch]
-        while True:
-            try:
-                self._producer.send(records)
-                break
-            except (DeliveryFailed, KafkaException) as error:
-                self._log.warning("Kafka did not acknowledge; trying again", error=str(error), messages=len(batch))
-                self._patience.failed(error)
-        self._patience.succeeded()
+        insist(self._producer.send, records, self._patience, self._log, messages=len(batch))
         for subscription, count in (good + bad).items():
             metrics.RECEIVED.labels(SERVICE, subscription).inc(count)
             metrics.LAST_RECEIVED.labels(SERVICE, subscription).set_to_current_time()

@@ -39,16 +39,6 @@ _DRY_RUN, _TRUNCATED = int(Flag.DRY_RUN), int(Flag.TRUNCATED)
 _HAS_CONTROL_PLANE = int(Flag.HAS_CONTROL_PLANE)
 _OPENED = STREAMS | {"proxy"}
 NO_STATUS: Final[ResponseStatus] = shared(ResponseStatus(code=0, status="", reason="", message=""))
-NO_REF: Final[ObjectRef] = {
-    "resource": "",
-    "namespace": "",
-    "name": "",
-    "uid": "",
-    "apiGroup": "",
-    "apiVersion": "",
-    "resourceVersion": "",
-    "subresource": "",
-}
 DELETES = frozenset({"delete", "deletecollection"})
 # dryRun is honoured for the stored objects of these groups; exec, tokens and reviews act regardless (DETECTIONS 1.3)
 _ACTS_REGARDLESS = frozenset({"exec", "attach", "portforward", "proxy", "token", "eviction", "binding"})

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from leadsman_common.events import (
+    NO_REF,
     Actor,
     AuditEvent,
     Cloud,
@@ -27,7 +28,7 @@ from leadsman_common.raw import RawEvent
 from leadsman_normalizer import actor as actors
 from leadsman_normalizer import outcome as outcomes
 from leadsman_normalizer import redact
-from leadsman_normalizer.assemble import NO_REF, NO_STATUS, endpoint, source_of
+from leadsman_normalizer.assemble import NO_STATUS, endpoint, source_of
 from leadsman_normalizer.facts import empty, flags_of
 from leadsman_normalizer.lenient import note
 

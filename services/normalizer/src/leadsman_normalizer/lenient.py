@@ -51,6 +51,22 @@ def decode(cls: type[T], data: bytes, reasons: list[str]) -> T:
     return build(cls, tree, reasons)
 
 
+def decode_whole(cls: type[T], data: bytes, reasons: list[str], what: str) -> T:
+    """As `decode`, for a record of which a beginning is of no use: InvalidEvent where it is cut, too."""
+    try:
+        return decode(cls, data, reasons)
+    except Truncated as error:
+        raise InvalidEvent(f"truncated {what}: {error}") from error
+
+
+def load_whole(data: bytes, reasons: list[str], what: str) -> Any:
+    """As `load`, likewise."""
+    try:
+        return load(data, reasons)
+    except Truncated as error:
+        raise InvalidEvent(f"truncated {what}: {error}") from error
+
+
 @cache
 def decoder(cls: type[T]) -> msgspec.json.Decoder[T]:
     """The decoder of a Struct, built once."""

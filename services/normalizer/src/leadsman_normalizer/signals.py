@@ -12,10 +12,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from leadsman_common.events import AuditEvent, Cluster, ObjectRef, SignalFacts, User, event_id
+from leadsman_common.events import NO_REF, AuditEvent, Cluster, ObjectRef, SignalFacts, User, event_id
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.actor import actor_of
-from leadsman_normalizer.assemble import NO_REF
 from leadsman_normalizer.calls import NOBODY, Call, assemble_call, outcome_of
 from leadsman_normalizer.redact import mask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leadsman_common.alerts import Alert, alert_id
+from leadsman_common.events import NO_ACTOR, NO_REF
 
 RULE = "notifier-channel"
 RULE_ID = "5d3f5c0e-6a57-5d0c-9f6b-0c1f7a8f2f11"
@@ -25,14 +26,8 @@ def channel_alarm(channel: str, what: str, reason: str, now_us: int) -> Alert:
         "time": now_us,
         "detected_time": now_us,
         "cluster": {"id": "", "name": "", "provider": "", "account": "", "region": ""},
-        "actor": {
-            "name": "", "class": "", "authenticated": "", "impersonating": False, "unauthenticated": False,
-            "groups": [], "namespace": "", "service_account": "", "pod": "", "node": "", "credential_id": "",
-        },
-        "objectRef": {
-            "resource": "", "namespace": "", "name": "", "uid": "", "apiGroup": "", "apiVersion": "",
-            "resourceVersion": "", "subresource": "",
-        },
+        "actor": {**NO_ACTOR, "class": ""},
+        "objectRef": NO_REF,
         "tags": [],
         "references": [],
         "attempt": False,
@@ -41,4 +36,4 @@ def channel_alarm(channel: str, what: str, reason: str, now_us: int) -> Alert:
         "rules_digest": "",
         "evidence": [],
         "revision": 0,
-    }  # fmt: skip
+    }

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from leadsman_common.errors import InvalidEvent
-from leadsman_normalizer.lenient import NO_BODY, Truncated, decode
+from leadsman_normalizer.lenient import NO_BODY, decode_whole
 
 # what stands in every row; its case is the table's
 MARKS = (b'"AuditId"', b'"RequestUri"')
@@ -79,10 +78,7 @@ def event_of(row: Row) -> bytes:
 
 def read_row(value: bytes, reasons: list[str]) -> Row:
     """A row decoded. Raises InvalidEvent for what is none, a cut one too: columns come in any order."""
-    try:
-        return decode(Row, value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated AKSAudit row: {error}") from error
+    return decode_whole(Row, value, reasons, "AKSAudit row")
 
 
 def _value(data: bytes) -> bytes:

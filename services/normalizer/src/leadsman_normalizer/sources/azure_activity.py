@@ -16,7 +16,7 @@ from leadsman_normalizer.assemble import cluster, status_of
 from leadsman_normalizer.calls import Call, assemble_call, is_refusal, outcome_of, parameters_text
 from leadsman_normalizer.facts.azure_calls import azure_facts
 from leadsman_normalizer.facts.values import Tree, mapping
-from leadsman_normalizer.lenient import Truncated, load
+from leadsman_normalizer.lenient import Truncated, load, load_whole
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.sources.aks_audit import cluster_of_id
 from leadsman_normalizer.timestamps import micros
@@ -128,10 +128,7 @@ def normalize_activity(raw: RawEvent) -> AuditEvent | Dropped:
 
 
 def _record(value: bytes, reasons: list[str]) -> Tree:
-    try:
-        found = load(value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated Activity Log record: {error}") from error
+    found = load_whole(value, reasons, "Activity Log record")
     if not isinstance(found, dict):
         raise InvalidEvent("not a JSON object")
     return found

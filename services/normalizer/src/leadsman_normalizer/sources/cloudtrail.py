@@ -22,7 +22,7 @@ from leadsman_normalizer.actor import actor_of
 from leadsman_normalizer.assemble import cluster, status_of
 from leadsman_normalizer.calls import Call, assemble_call, outcome_of_error, parameters_text, tree_of
 from leadsman_normalizer.facts.aws_calls import aws_facts, cluster_name
-from leadsman_normalizer.lenient import NO_BODY, Truncated, decode
+from leadsman_normalizer.lenient import NO_BODY, decode_whole
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.timestamps import micros
 
@@ -99,10 +99,7 @@ _NO_IDENTITY = Identity()
 def normalize_cloudtrail(raw: RawEvent) -> AuditEvent | Dropped:
     """One record. Raises InvalidEvent where it is none."""
     reasons: list[str] = []
-    try:
-        record = decode(Record, raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated CloudTrail record: {error}") from error
+    record = decode_whole(Record, raw.value, reasons, "CloudTrail record")
     if not record.eventSource or not record.eventName:
         raise InvalidEvent("a CloudTrail record without eventSource or eventName")
     if record.eventType == "AwsCloudTrailInsight":

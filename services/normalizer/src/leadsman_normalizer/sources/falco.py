@@ -14,7 +14,7 @@ from leadsman_common.events import AuditEvent, Cluster, User
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.assemble import cluster, cluster_of
 from leadsman_normalizer.calls import NOBODY
-from leadsman_normalizer.lenient import Truncated, load, note
+from leadsman_normalizer.lenient import load_whole, note
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.signals import Signal, assemble_signal, text
 from leadsman_normalizer.timestamps import micros
@@ -37,10 +37,7 @@ LEVELS: Final = {
 def normalize_falco(raw: RawEvent) -> AuditEvent | Dropped:
     """One alert. Raises InvalidEvent where it is none."""
     reasons: list[str] = []
-    try:
-        alert = load(raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated Falco alert: {error}") from error
+    alert = load_whole(raw.value, reasons, "Falco alert")
     if not isinstance(alert, dict) or not text(alert.get("rule")) or not text(alert.get("priority")):
         raise InvalidEvent("a Falco alert without rule and priority")
     fields = alert.get("output_fields")

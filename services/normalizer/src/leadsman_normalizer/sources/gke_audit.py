@@ -24,7 +24,7 @@ from leadsman_normalizer.assemble import (
     status_of,
 )
 from leadsman_normalizer.calls import NOBODY
-from leadsman_normalizer.lenient import Truncated, decode, decoder, note
+from leadsman_normalizer.lenient import decode_whole, decoder, note
 from leadsman_normalizer.outcome import DECISION, REASON, gke
 from leadsman_normalizer.redact import mask
 from leadsman_normalizer.result import Dropped
@@ -68,10 +68,7 @@ _SYSTEM: Actor = {**_UNREADABLE, "class": "managed_cloud"}
 def normalize_gke(raw: RawEvent) -> AuditEvent | Dropped:
     """One LogEntry. Dropped where it is about no cluster; raises InvalidEvent where it is no audit entry."""
     reasons: list[str] = []
-    try:
-        entry = decode(LogEntry, raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated LogEntry: {error}") from error
+    entry = decode_whole(LogEntry, raw.value, reasons, "LogEntry")
     payload = entry.protoPayload
     if payload is None:
         if b'"textPayload"' in raw.value or b'"jsonPayload"' in raw.value:

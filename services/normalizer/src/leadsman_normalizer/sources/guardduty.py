@@ -14,7 +14,7 @@ from leadsman_common.events import AuditEvent, User
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.assemble import cluster
 from leadsman_normalizer.calls import NOBODY
-from leadsman_normalizer.lenient import Truncated, load
+from leadsman_normalizer.lenient import load_whole
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.signals import Signal, assemble_signal, first, inside, text
 from leadsman_normalizer.timestamps import micros
@@ -27,10 +27,7 @@ _LEVELS = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (1.0, "low"))
 def normalize_guardduty(raw: RawEvent) -> AuditEvent | Dropped:
     """One finding. Raises InvalidEvent where it is none."""
     reasons: list[str] = []
-    try:
-        tree = load(raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated GuardDuty finding: {error}") from error
+    tree = load_whole(raw.value, reasons, "GuardDuty finding")
     detail = inside(tree, "detail")
     finding = detail if isinstance(detail, dict) else tree
     if not isinstance(finding, dict) or not text(finding.get("type")) or not text(finding.get("id")):

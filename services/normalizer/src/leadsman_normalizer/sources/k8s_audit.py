@@ -11,13 +11,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from leadsman_common.errors import InvalidEvent
-from leadsman_common.events import Actor, AuditEvent, Cloud, ObjectRef, User, event_id
+from leadsman_common.events import NO_REF, Actor, AuditEvent, Cloud, ObjectRef, User, event_id
 from leadsman_common.raw import RawEvent
 from leadsman_common.shared import shared
 from leadsman_normalizer.actor import actor_of
 from leadsman_normalizer.assemble import (
     DELETES,
-    NO_REF,
     NO_STATUS,
     Request,
     assemble,

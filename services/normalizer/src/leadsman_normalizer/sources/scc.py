@@ -15,7 +15,7 @@ from leadsman_common.events import AuditEvent, Cluster
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.assemble import cluster
 from leadsman_normalizer.calls import NOBODY
-from leadsman_normalizer.lenient import Truncated, load
+from leadsman_normalizer.lenient import load_whole
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.signals import Signal, assemble_signal, first, inside, text
 from leadsman_normalizer.timestamps import micros
@@ -33,10 +33,7 @@ _POD = re.compile(r"/k8s/namespaces/([^/]+)/pods/([^/]+)")
 def normalize_scc(raw: RawEvent) -> AuditEvent | Dropped:
     """One finding. Raises InvalidEvent where it is none."""
     reasons: list[str] = []
-    try:
-        tree = load(raw.value, reasons)
-    except Truncated as error:
-        raise InvalidEvent(f"truncated Security Command Center notification: {error}") from error
+    tree = load_whole(raw.value, reasons, "Security Command Center notification")
     finding = inside(tree, "finding")
     finding = finding if isinstance(finding, dict) else tree
     if not isinstance(finding, dict) or not text(finding.get("category")) or not text(finding.get("name")):
