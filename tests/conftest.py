@@ -157,10 +157,7 @@ def moto_endpoint(run_dir: Path) -> str:
 @pytest.fixture(scope="session")
 def pubsub_emulator(run_dir: Path) -> str:
     """Give what PUBSUB_EMULATOR_HOST takes; skips where the stand-in cannot be built."""
-    address, reason = load_local("emulators").start_pstest(run_dir, tie_to_parent=True)
-    if address is None:
-        pytest.skip(reason)
-    return address
+    return _or_skip(*load_local("emulators").start_pstest(run_dir, tie_to_parent=True))
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +169,11 @@ def schema_registry(run_dir: Path) -> Any:
 @pytest.fixture(scope="session")
 def gcs_emulator(run_dir: Path) -> str:
     """Give what STORAGE_EMULATOR_HOST takes; skips where the stand-in cannot be built."""
-    address, reason = load_local("emulators").start_gcs(run_dir, tie_to_parent=True)
+    return _or_skip(*load_local("emulators").start_gcs(run_dir, tie_to_parent=True))
+
+
+def _or_skip(address: str | None, reason: str) -> str:
+    """The address of a stand-in, where it could be built."""
     if address is None:
         pytest.skip(reason)
     return address

@@ -17,9 +17,6 @@ from leadsman_normalizer.normalize import normalize
 
 pytestmark = pytest.mark.integration
 
-DAY_MS = 86_400_000
-START_MS = 1_793_610_000_000
-
 
 def event(number, **more):
     """One audit event: every tenth is an exec without credentials, on one of two clusters."""
@@ -50,7 +47,7 @@ def event(number, **more):
 
 @pytest.fixture
 def put(bootstrap, topics):
-    """Give what puts events on audit.events, a third on each partition, with times of Kafka's that go on by an hour."""
+    """Give what puts events on audit.events, a third on each partition."""
     producer = AckedProducer(bootstrap)
 
     def put(numbers):

@@ -18,11 +18,11 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 from gate import Gate
 from notifying import Receiver, alert, kept, stop, until
+from pod_made import RULE, event
 
 from leadsman_cli.__main__ import cli
 from leadsman_common.alert_stream import alert_record
-from leadsman_common.avro import alert_codec, audit_event_codec
-from leadsman_common.events import Flag
+from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.registry import Registry, RegistryRefused
 from leadsman_common.schemas import load_avsc
@@ -31,18 +31,6 @@ from leadsman_common.topic_reader import TopicReader
 from leadsman_common.wire import alert_wire
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-RULE = """\
-title: A pod was made
-id: 5f1c5a1e-0c7a-4c3b-9a44-0d3cbe7ad001
-name: pod-made
-status: test
-level: high
-logsource: {product: kubernetes, service: audit}
-detection:
-    made: {verb: create, objectRef.resource: pods}
-    condition: made
-"""
 
 
 @pytest.fixture
@@ -94,15 +82,6 @@ def test_schemas_are_registered_and_what_is_incompatible_is_refused(bootstrap, t
 
 
 # --- who writes ------------------------------------------------------------------------------------------------
-
-
-def event(name):
-    found = {f["name"]: f.get("default") for f in load_avsc("audit-event")["fields"]}
-    found["objectRef"] = {**found["objectRef"], "resource": "pods", "namespace": "shop", "name": name}
-    found["outcome"] = {**found["outcome"], "effective": True}
-    found["cluster"] = {**found["cluster"], "id": "aws/111122223333/eu-west-1/prod"}
-    found |= {"action": "create pods", "flags": int(Flag.EFFECTIVE), "id": name, "verb": "create"}
-    return audit_event_codec().encode({**found, "time": 1_700_000_000_000_000})
 
 
 def free_port():

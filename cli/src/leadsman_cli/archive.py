@@ -76,11 +76,8 @@ class Archiver:
         for name in map(parse_name, self._store.names()):
             if name is not None:
                 kept[name.partition] = max(name.last, kept.get(name.partition, -1))
-        spans = self._reader.spans(self._topic, since_ms)
-        ends = {p: span.end for p, span in spans.items()}
-        if until_ms is not None:
-            ends = {p: span.start for p, span in self._reader.spans(self._topic, until_ms).items()}
-        ranges = {p: (self._start(p, span, kept.get(p)), ends[p]) for p, span in sorted(spans.items())}
+        spans = self._reader.spans(self._topic, since_ms, until_ms)
+        ranges = {p: (self._start(p, span, kept.get(p)), span.end) for p, span in sorted(spans.items())}
         with progress("archive", sum(max(0, end - start) for start, end in ranges.values())) as advance:
             for partition, span in ranges.items():
                 self._partition(partition, span, advance)

@@ -29,7 +29,7 @@ from leadsman_common.alerts import LEVELS, iso_time
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_common.topic_reader import Span, TopicReader, TopicUnreadableError
+from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
 from leadsman_detector.alert import Where
 from leadsman_detector.match import RuleSet
@@ -186,9 +186,7 @@ def _topic(run: Replay, since: int | None, until: int | None) -> None:
     settings = kafka_settings()
     reader = TopicReader(settings.kafka_bootstrap, settings.kafka_options)
     topic = topic_name(EVENTS, settings.topic_prefix)
-    spans = reader.spans(topic, since)
-    if until is not None:
-        spans = {p: Span(spans[p].low, spans[p].start, end.start) for p, end in reader.spans(topic, until).items()}
+    spans = reader.spans(topic, since, until)
     ranges = {p: (span.start, span.end) for p, span in spans.items() if span.start < span.end}
     with progress("replay", sum(end - start for start, end in ranges.values())) as advance:
         run.messages(_advancing(reader.read_ranges(topic, ranges), advance))

@@ -47,14 +47,14 @@ class TopicReader:
         finally:
             client.close()
 
-    def spans(self, topic: str, since_ms: int | None = None) -> dict[int, Span]:
-        """What each partition holds now; `since_ms` (Kafka's timestamps) moves the start.
+    def spans(self, topic: str, since_ms: int | None = None, until_ms: int | None = None) -> dict[int, Span]:
+        """What each partition holds now; `since_ms` and `until_ms` (Kafka's timestamps) move the start and the end.
 
         Raises TopicUnreadableError.
         """
         client = self._client()
         try:
-            return self._spans(client, topic, since_ms)
+            return self._spans(client, topic, since_ms, until_ms)
         finally:
             client.close()
 
@@ -123,28 +123,34 @@ class TopicReader:
         group = f"leadsman-reader-{secrets.token_hex(4)}"  # assigned by hand: nobody else sees this group
         return consumer(self._bootstrap, group, {**self._options, "enable.partition.eof": "true"})
 
-    def _spans(self, client: Consumer, topic: str, since_ms: int | None) -> dict[int, Span]:
+    def _spans(
+        self, client: Consumer, topic: str, since_ms: int | None, until_ms: int | None = None
+    ) -> dict[int, Span]:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
-                return self._spans_now(client, topic, since_ms)
+                return self._spans_now(client, topic, since_ms, until_ms)
             except KafkaException as error:
                 # a topic that was just made, or a broker that just left, has no leader for a moment
                 if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                     raise TopicUnreadableError(f"{topic}: {error}") from error
                 time.sleep(0.5)
 
-    def _spans_now(self, client: Consumer, topic: str, since_ms: int | None) -> dict[int, Span]:
+    def _spans_now(self, client: Consumer, topic: str, since_ms: int | None, until_ms: int | None) -> dict[int, Span]:
         found = client.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)
         marks = {p: client.get_watermark_offsets(TopicPartition(topic, p), timeout=TIMEOUT_S) for p in found.partitions}
-        starts = {p: low for p, (low, _) in marks.items()}
-        if since_ms is not None:
-            asked = [TopicPartition(topic, p, since_ms) for p in marks]
-            for at in client.offsets_for_times(asked, timeout=TIMEOUT_S) if asked else []:
-                starts[at.partition] = at.offset if at.offset >= 0 else marks[at.partition][1]
-        return {p: Span(low, max(low, starts[p]), high) for p, (low, high) in marks.items()}
+        ends = {p: high for p, (_, high) in marks.items()}
+
+        def at(moment_ms: int) -> dict[int, int]:
+            asked = [TopicPartition(topic, p, moment_ms) for p in marks]
+            answers = client.offsets_for_times(asked, timeout=TIMEOUT_S) if asked else []
+            return {a.partition: a.offset if a.offset >= 0 else ends[a.partition] for a in answers}
+
+        starts = {p: low for p, (low, _) in marks.items()} if since_ms is None else at(since_ms)
+        until = ends if until_ms is None else at(until_ms)
+        return {p: Span(low, max(low, starts[p]), max(low, until[p])) for p, (low, _) in marks.items()}
 
     def _all(self, client: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
         left = {p: end for p, (_, end) in ranges.items()}
