@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import difflib
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import structlog
 
 REPO = Path(__file__).resolve().parents[1]
 # the one reason that may skip a test in CI: the folder lies outside the repository
@@ -56,6 +58,20 @@ def _fail_if_skipped(report: Any) -> Any:
         report.outcome = "failed"
         report.longrepr = f"a skipped test is a failure in CI; it was skipped because: {reason}"
     return report
+
+
+# --- logs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a service that ran in this process set up: its stderr was the test's, which is closed afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 # --- the local stack -------------------------------------------------------------------------------------------
