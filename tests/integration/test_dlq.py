@@ -82,7 +82,7 @@ def test_look_mend_send_again_and_drop(dlq, bootstrap, topics):
         (("redrive", "--value", __file__), "name it with --place"),
         (("redrive", "--set-header", "=x"), "NAME=VALUE"),
         (("drop", "--reason", " "), "--reason is empty"),
-        (("ls", "--since", "soon"), "is no time"),
+        (("ls", "--since", "soon"), "is neither a span"),
     ],
 )
 def test_what_is_refused(dlq, arguments, message):
