@@ -14,7 +14,14 @@ from leadsman_common.kafka import consumer
 TIMEOUT_S = 30.0
 IDLE_S = 60.0  # nothing came for so long though the end is not reached
 BATCH = 1_000
-_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    # of a topic that the broker has just shown
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+)
 
 
 class TopicUnreadableError(RuntimeError):
@@ -139,6 +146,8 @@ class TopicReader:
     def _spans_now(self, client: Consumer, topic: str, since_ms: int | None, until_ms: int | None) -> dict[int, Span]:
         found = client.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if found.error is not None:
+            if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicUnreadableError(f"{topic}: {found.error}")
             raise KafkaException(found.error)
         marks = {p: client.get_watermark_offsets(TopicPartition(topic, p), timeout=TIMEOUT_S) for p in found.partitions}
         ends = {p: high for p, (_, high) in marks.items()}
