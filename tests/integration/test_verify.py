@@ -50,7 +50,7 @@ sys.exit(main())
 
 
 @pytest.fixture
-def verify(bootstrap, topics, topic_prefix, monkeypatch, capsys):
+def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, capsys):
     """Put records on raw.k8s (every tenth not ours, every hundredth bad), and give a command and a starter."""
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for n in range(COUNT):
@@ -61,7 +61,11 @@ def verify(bootstrap, topics, topic_prefix, monkeypatch, capsys):
     assert producer.flush(60) == 0
     monkeypatch.setenv("LEADSMAN_KAFKA_BOOTSTRAP", bootstrap)
     monkeypatch.setenv("LEADSMAN_TOPIC_PREFIX", topic_prefix)
+    monkeypatch.setenv("LEADSMAN_REDIS_URL", redis_url)
+    monkeypatch.setenv("LEADSMAN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("LEADSMAN_HTTP_PORT", "0")
     monkeypatch.setenv("LEADSMAN_NORMALIZER_BATCH", "100")
+    monkeypatch.setenv("LEADSMAN_BATCH", "100")
     running = []
 
     def start(*command):
@@ -78,29 +82,44 @@ def verify(bootstrap, topics, topic_prefix, monkeypatch, capsys):
         process.wait(10)
 
 
-def until_done(reader, topics, topic_prefix):
-    group, topic = f"{topic_prefix}leadsman-normalizer", topics["raw.k8s"]
+def until_done(reader, topics, topic_prefix, *services):
+    """Wait until all is committed."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        if sum(max(0, offset) for offset in reader.committed(group, topic).values()) == COUNT:
+        lags = []
+        for service, base in services or [("normalizer", "raw.k8s")]:
+            committed = reader.committed(f"{topic_prefix}leadsman-{service}", topics[base])
+            lags.append(sum(s.end - max(0, committed[p]) for p, s in reader.spans(topics[base]).items()))
+        if not any(lags):
             return
         time.sleep(0.3)
-    pytest.fail("the normalizer did not come to the end")
+    pytest.fail("they did not come to the end")
+
+
+def kill_in_the_middle(start, service, done):
+    """Start it, and kill it when it has done more than before."""
+    seen = done()
+    process = start("-m", f"leadsman_{service}")
+    deadline = time.monotonic() + WAIT_S
+    while done() <= seen:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
 
 
 def test_it_adds_up_after_kills_and_a_lie_is_found(verify, bootstrap, topics, topic_prefix):
     start, run, reader = verify
+    group = f"{topic_prefix}leadsman-detector"
     for _ in range(3):  # killed in the middle, wherever that is
-        process = start("-m", "leadsman_normalizer")
-        seen = len(list(reader.read(topics["audit.events"])))
-        deadline = time.monotonic() + WAIT_S
-        while len(list(reader.read(topics["audit.events"]))) <= seen and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        kill_in_the_middle(start, "normalizer", lambda: sum(1 for _ in reader.read(topics["audit.events"])))
+    kill_in_the_middle(start, "detector", lambda: sum(reader.committed(group, topics["audit.events"]).values()))
     start("-m", "leadsman_normalizer")
-    until_done(reader, topics, topic_prefix)
+    start("-m", "leadsman_detector")
+    until_done(reader, topics, topic_prefix, ("normalizer", "raw.k8s"), ("detector", "audit.events"))
     code, report = run()
+    judged = [a for a in report["accounts"] if a["hop"] == "detector"]
+    assert sum(a["outcomes"].get("passed", 0) for a in judged) == sum(a["end"] - a["start"] for a in judged) > 2_000
     totals = [a["outcomes"] for a in report["accounts"] if a["hop"] == "normalizer" and a["topic"] == "raw.k8s"]
     assert (code, report["findings"]) == (0, [])
     assert sum(sum(t.values()) for t in totals) == COUNT

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from leadsman_common.ledger import DEAD, MADE, Book, kind_of
+from leadsman_common.ledger import DEAD, DELIVERED, MADE, UNDELIVERED, Book, kind_of
 
 _CHUNK = 1 << 16
 MAX_FINDINGS = 1_000  # of one partition
@@ -96,6 +96,27 @@ def untrue(book: Book, of: Account, start: int, produced: Marks, dead: Marks) ->
                 what = f"the ledger says {kind}, and something was produced"
             elif kind not in (MADE, DEAD) and offset in dead:
                 what = f"the ledger says {kind}, and a dead letter is there"
+            else:
+                continue
+            _add(found, Finding(of.hop, of.topic, of.partition, offset, offset + 1, what))
+            if len(found) > MAX_FINDINGS:
+                return found
+    return found
+
+
+def untold(book: Book, of: Account, start: int, told: Marks, kept: Marks) -> list[Finding]:
+    """Where the topics say otherwise than a channel's ledger, from `start` on, as far as they reach back.
+
+    `told` are the offsets of alerts that are written down as told, `kept` those of alerts that were given up.
+    """
+    found: list[Finding] = []
+    for noted in book.noted(max(start, of.start), of.end):
+        kind = kind_of(noted.outcome)
+        for offset in range(noted.start, noted.end):
+            if kind == DELIVERED and offset not in told:
+                what = "the ledger says delivered, and it is not written down as told"
+            elif kind == UNDELIVERED and offset not in kept:
+                what = "the ledger says undelivered, and it is not kept"
             else:
                 continue
             _add(found, Finding(of.hop, of.topic, of.partition, offset, offset + 1, what))

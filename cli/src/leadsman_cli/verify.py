@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import cast
 
 import click
 import msgspec
+from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
 
-from leadsman_cli.conservation import Account, Finding, Marks, account, unnoted, unsent, untrue
+from leadsman_cli.conservation import Account, Finding, Marks, account, unnoted, unsent, untold, untrue
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.when import When
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import Header
-from leadsman_common.ledger import DEAD, LEDGER, MADE, NOT_OURS, PASSED, Book, Page, read_page
+from leadsman_common.ledger import (
+    DEAD,
+    DELIVERED,
+    LEDGER,
+    MADE,
+    NOT_OURS,
+    PASSED,
+    SUPPRESSED,
+    UNDELIVERED,
+    Book,
+    Page,
+    read_page,
+)
 from leadsman_common.settings import Common
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 
 RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
 EVENTS, ALERTS = "audit.events", "alerts"
+ALERTS_UNDELIVERED, DELIVERIES = "alerts.undelivered", "deliveries"
+NOTIFIER = "notifier/"  # the hop of each channel
 PageKey = tuple[str, str, int]  # hop, topic, partition
 
 
@@ -52,8 +68,9 @@ def verify(since: int | None, no_recount: bool, group: str, output: str) -> int:
 
     Every record below a consumer group's committed offset must stand in the ledger with one outcome. Then the topics
     themselves are read as far back as they are kept: what the ledger calls produced must be there, what it calls
-    dead-lettered must be a dead letter, and alerts that came of events must be on their topic. Exit code 0: it adds up;
-    1: it does not, and each gap is named by topic, partition and offsets.
+    dead-lettered must be a dead letter, alerts that came of events must be on their topic, and for each channel an
+    alert is written down as told, suppressed, or kept as undelivered. Exit code 0: it adds up; 1: it does not, and each
+    gap is named by topic, partition and offsets.
     """
     try:
         report = Verifier(kafka_settings(), since, group).run(recount=not no_recount)
@@ -71,6 +88,7 @@ class Verifier:
         self._since_ms = since_ms
         self._reader = TopicReader(settings.kafka_bootstrap, settings.kafka_options)
         self._groups = {"normalizer": "leadsman-normalizer", "detector": detector_group}
+        self._began_ms: int | None = None  # what was handled before this, the ledger may have forgotten
         self._there = set(self._reader.topics())
         self._dead: dict[tuple[str, str], defaultdict[int, Marks]] = {}
         self.report = Report()
@@ -80,14 +98,20 @@ class Verifier:
         books = self._books()
         normalized = [self._accounts(books, "normalizer", topic) for topic in RAW]
         detected = self._accounts(books, "detector", EVENTS)
+        channels = sorted({hop.removeprefix(NOTIFIER) for hop, _, _ in books if hop.startswith(NOTIFIER)})
+        self._groups |= {NOTIFIER + channel: f"leadsman-notifier-{channel}" for channel in channels}
+        told = {channel: self._accounts(books, NOTIFIER + channel, ALERTS) for channel in channels}
         if recount:
             self._recount_events(books, [one for accounts in normalized for one in accounts])
             self._recount_alerts(books, detected)
+            self._recount_told(books, told)
         return self.report
 
     def _books(self) -> dict[PageKey, Book]:
         pages: defaultdict[PageKey, list[Page]] = defaultdict(list)
+        began_ms = None
         for message in self._reader.read(self._prefix + LEDGER):
+            began_ms = min(message.timestamp()[1], began_ms or message.timestamp()[1])
             try:
                 page = read_page(message.value() or b"")
             except InvalidEvent as error:
@@ -95,6 +119,11 @@ class Verifier:
                 self.report.notes.append(f"{at}: {error.reason}")
                 continue
             pages[page.hop, page.topic, page.partition].append(page)
+        if self._aged(LEDGER):
+            self._began_ms = began_ms
+            self.report.notes.append(
+                f"the ledger reaches back to {datetime.fromtimestamp((began_ms or 0) / 1000, UTC)}"
+            )
         latest = {key: {(p.start, p.writer): p for p in found} for key, found in pages.items()}
         return {key: Book(found.values()) for key, found in latest.items()}
 
@@ -103,7 +132,8 @@ class Verifier:
         topic = self._prefix + base
         if topic not in self._there:
             return []
-        spans = self._reader.spans(topic, self._since_ms)
+        since = [at_ms for at_ms in (self._since_ms, self._began_ms) if at_ms is not None]
+        spans = self._reader.spans(topic, max(since, default=None))
         committed = self._reader.committed(self._prefix + self._groups[hop], topic)
         accounts = []
         for partition, span in sorted(spans.items()):
@@ -132,7 +162,7 @@ class Verifier:
         topic = self._prefix + EVENTS
         produced: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
         codec = audit_event_codec()
-        aged = any(span.low > 0 for span in self._reader.spans(topic).values())
+        aged = self._aged(EVENTS)
         began_ms = None  # of raw records before this, the events may have aged out
         for message in self._reader.read(topic):
             if aged:
@@ -159,28 +189,59 @@ class Verifier:
             self.report.findings += untrue(book, found, 0, Marks(), dead)
             self.report.missing_alerts += unsent(book, found, there)
 
+    def _recount_told(self, books: dict[PageKey, Book], told: dict[str, list[Account]]) -> None:
+        """Hold what the channels noted against what is written down as told and what was given up."""
+        if not told:
+            return
+        marks: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
+        kept: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
+        written = {m.key() or b"" for m in self._reader.read(self._prefix + DELIVERIES) if m.value() is not None}
+        for message in self._reader.read(self._prefix + ALERTS):
+            for channel in told:
+                if f"{channel}/told/".encode() + (message.key() or b"") in written:
+                    marks[channel, message.partition() or 0].add(message.offset() or 0)
+        for message in self._reader.read(self._prefix + ALERTS_UNDELIVERED):
+            said = _texts(message)
+            if said.get("undelivered-offset", "").isdecimal():
+                place = said.get("undelivered-channel", ""), int(said["undelivered-partition"])
+                kept[place].add(int(said["undelivered-offset"]))
+        start = {} if self._since_ms is None else self._reader.spans(self._prefix + ALERTS, self._since_ms)
+        for channel, accounts in told.items():
+            for found in accounts:
+                book = books.get((found.hop, self._prefix + ALERTS, found.partition), Book([]))
+                at, begin = (channel, found.partition), start.get(found.partition)
+                self.report.findings += untold(book, found, begin.start if begin else 0, marks[at], kept[at])
+
+    def _aged(self, base: str) -> bool:
+        """Whether the first records of a topic are gone."""
+        return any(span.low > 0 for span in self._reader.spans(self._prefix + base).values())
+
     def _letters(self, base: str, stage: str) -> defaultdict[int, Marks]:
         """Which offsets of a topic have a dead letter of this stage, by partition."""
         if (base, stage) not in self._dead:
             marks: defaultdict[int, Marks] = defaultdict(Marks)
             for message in self._reader.read(f"{self._prefix}{base}.dlq"):
-                said = {
-                    name: str(data, "ascii", "replace")
-                    for name, data in cast("list[Header]", message.headers() or [])
-                    if data
-                }
+                said = _texts(message)
                 if said.get("dlq-stage") == stage and said.get("dlq-offset", "").isdecimal():
                     marks[int(said["dlq-partition"])].add(int(said["dlq-offset"]))
             self._dead[base, stage] = marks
         return self._dead[base, stage]
 
 
+def _texts(message: Message) -> dict[str, str]:
+    """A record's headers."""
+    headers = cast("list[Header]", message.headers() or [])
+    return {name: str(data, "utf-8", "replace") for name, data in headers if data}
+
+
 def _table(report: Report) -> None:
-    table = Table("hop", "topic", "partition", "offsets", "received", "produced", "filtered", "dead", "waiting")
+    table = Table(
+        *("hop", "topic", "partition", "offsets", "received", "went on", "filtered", "dead", "undelivered", "waiting")
+    )
     for one in report.accounts:
         kinds = one.by_kind
-        made = kinds[MADE] + kinds[PASSED]
-        numbers = [kinds.total(), made, kinds[NOT_OURS], kinds[DEAD], one.lag]
+        went_on, filtered = kinds[MADE] + kinds[PASSED] + kinds[DELIVERED], kinds[NOT_OURS] + kinds[SUPPRESSED]
+        numbers = [kinds.total(), went_on, filtered, kinds[DEAD], kinds[UNDELIVERED], one.lag]
         table.add_row(one.hop, one.topic, str(one.partition), f"{one.start}-{one.end}", *map(str, numbers))
     Console().print(table)
     for note in report.notes:

@@ -23,6 +23,7 @@ from leadsman_common.kafka import Outgoing
 PAGE = 1_000
 LEDGER = "ledger"
 MADE, PASSED, NOT_OURS, DEAD = "produced", "passed", "filtered", "dead"  # the kinds of outcomes
+DELIVERED, SUPPRESSED, UNDELIVERED = "delivered", "suppressed", "undelivered"  # of an alert, for each channel
 MAX_TEXT = 200
 
 Runs: TypeAlias = list[list[int]]  # [index of the text, how many records in a row]
@@ -31,7 +32,8 @@ Runs: TypeAlias = list[list[int]]  # [index of the text, how many records in a r
 class Page(msgspec.Struct, kw_only=True):
     """Consecutive offsets of one partition as one worker handled them. `made` are ids of alerts that came of them.
 
-    An outcome is `produced` or `passed`, or a kind and its reason: `filtered:REASON`, `dead:REASON`.
+    An outcome is `produced`, `passed` or `delivered`, or a kind and its reason: `filtered:REASON`, `dead:REASON`,
+    `suppressed:REASON`, `undelivered:REASON`.
     """
 
     hop: str
@@ -65,11 +67,11 @@ class _Open:
     index: dict[str, int] = field(default_factory=dict)
     changed: bool = True
 
-    def add(self, outcome: str, source: str) -> None:
+    def add(self, outcome: str, source: str, count: int = 1) -> None:
         page = self.page
-        _extend(page.outcomes, self._text(outcome))
-        _extend(page.sources, self._text(source))
-        self.next += 1
+        _extend(page.outcomes, self._text(outcome), count)
+        _extend(page.sources, self._text(source), count)
+        self.next += count
         self.changed = True
 
     def _text(self, text: str) -> int:
@@ -110,10 +112,22 @@ class Ledger:
         page.add(outcome, source)
         self._last = page
 
+    def note_run(self, topic: str, partition: int, start: int, count: int, outcome: str, source: str = "") -> None:
+        """Note what became of `count` records in a row."""
+        end = start + count
+        while start < end and self._on:
+            self.note(topic, partition, start, outcome, source)
+            page = self._open[topic, partition]
+            more = min(end, (start // PAGE + 1) * PAGE) - start - 1
+            if more:
+                page.add(outcome, source, more)
+            start += 1 + more
+
     def made(self, ids: Iterable[str]) -> None:
         """Note alerts that came of the records noted last."""
         if self._last is not None:
-            self._last.page.made += ids
+            made = self._last.page.made
+            made += set(ids).difference(made)
             self._last.changed = True
 
     def pages(self) -> list[Outgoing]:
@@ -128,8 +142,11 @@ class Ledger:
         return [Outgoing(self._topic, page.key, msgspec.json.encode(page)) for page in changed]
 
     def _turn(self, topic: str, partition: int, offset: int, before: _Open | None) -> _Open:
-        if before is not None and before.changed:
-            self._full.append(before.page)
+        if before is not None:
+            if before.changed:
+                self._full.append(before.page)
+            if offset < before.next:  # read again: a page that begins where an earlier one did must not replace it
+                self._writer = secrets.token_hex(4)
         page = Page(hop=self._hop, topic=topic, partition=partition, start=offset, writer=self._writer)
         turned = self._open[topic, partition] = _Open(page, offset)
         return turned
@@ -229,11 +246,11 @@ def _runs(page: Page) -> Iterator[Noted]:
             at, left = at + step, left - step
 
 
-def _extend(runs: Runs, text: int) -> None:
+def _extend(runs: Runs, text: int, count: int) -> None:
     if runs and runs[-1][0] == text:
-        runs[-1][1] += 1
+        runs[-1][1] += count
     else:
-        runs.append([text, 1])
+        runs.append([text, count])
 
 
 _DECODER: msgspec.json.Decoder[Page] = msgspec.json.Decoder(Page)

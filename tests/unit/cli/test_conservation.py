@@ -1,6 +1,8 @@
 """What must add up: books against what was found on the topics."""
 
-from leadsman_cli.conservation import Marks, account, unnoted, unsent, untrue
+import pytest
+
+from leadsman_cli.conservation import Marks, account, unnoted, unsent, untold, untrue
 from leadsman_common.ledger import Book, Ledger, read_page
 
 OUTCOMES = ["produced"] * 5 + ["filtered:no request"] * 3 + ["dead:malformed JSON"] * 2 + ["produced"] * 10
@@ -79,3 +81,22 @@ def test_alerts_that_are_not_there_are_named():
 
 def test_marks_are_a_set():
     assert [o for o in (0, 7, 8, 65_535, 65_536, 10**9) if o in marks(0, 8, 65_536, 10**9)] == [0, 8, 65_536, 10**9]
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "found"),
+    [
+        ((100, 102), (103,), []),
+        ((100,), (103,), [(102, 103, "the ledger says delivered")]),
+        ((100, 102), (), [(103, 104, "the ledger says undelivered")]),
+        # given up and then told after all, or suppressed and told before: no contradiction
+        ((100, 101, 102, 103), (103,), []),
+    ],
+    ids=["adds up", "not told", "not kept", "told besides"],
+)
+def test_what_became_of_alerts(told, kept, found):
+    noted = book(["delivered", "suppressed:repeated", "delivered", "undelivered:HTTP 400"])
+    of = account(noted, "notifier/pager", "alerts", 1, 100, 104, lag=0)
+    said = untold(noted, of, 0, marks(*told), marks(*kept))
+    assert [(f.start, f.end, f.what.partition(",")[0]) for f in said] == found
+    assert untold(noted, of, 104, marks(), marks()) == []

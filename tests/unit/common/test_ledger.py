@@ -21,6 +21,27 @@ def outcome_of(offset: int) -> str:
     return ("produced", "filtered:not a request", "produced", "produced", "dead:malformed JSON")[offset * 7 % 5]
 
 
+def runs_of(start: int, end: int):
+    """[start, end) cut where the outcome or the source changes, or at random places: all the same to the reader."""
+    while start < end:
+        last = start
+        while last < end and (outcome_of(last), last // 13) == (outcome_of(start), start // 13):
+            last += 1
+        yield start, last - start
+        start = last
+
+
+def work_in_runs(start: int, end: int, batch: int) -> list:
+    """The same as `work`, noted a run at a time."""
+    ledger = Ledger("normalizer")
+    written = []
+    for first in range(start, end, batch):
+        for at, count in runs_of(first, min(first + batch, end)):
+            ledger.note_run(TOPIC, 0, at, count, outcome_of(at), f"aws/{at // 13 % 3}")
+        written += ledger.pages()
+    return written
+
+
 def work(start: int, end: int, batch: int) -> list:
     """What a worker writes that handles [start, end) in batches."""
     ledger = Ledger("normalizer")
@@ -51,6 +72,31 @@ def test_each_offset_counts_once_or_is_a_gap(worked):
     assert by_source.keys() == {f"aws/{offset // 13 % 3}" for offset in handled}
 
 
+@settings(deadline=None, max_examples=60)
+@given(spans)
+def test_a_run_is_noted_as_its_records_are(worked):
+    start, size, batch = worked
+    book, same = (Book(kept(how(start, start + size, batch))) for how in (work, work_in_runs))
+    assert list(book.noted(0, 7_000)) == list(same.noted(0, 7_000))
+
+
+def test_a_run_longer_than_a_page_is_cut():
+    ledger = Ledger("detector")
+    ledger.note_run(TOPIC, 0, PAGE - 3, 2 * PAGE, "passed")
+    ledger.note_run(TOPIC, 0, 3 * PAGE - 3, 3, "passed")
+    pages = kept(ledger.pages())
+    assert [(p.start, p.end) for p in pages] == [(PAGE - 3, PAGE), (PAGE, 2 * PAGE), (2 * PAGE, 3 * PAGE)]
+
+
+def test_what_is_read_again_replaces_no_longer_page():
+    ledger = Ledger("detector")
+    ledger.note_run(TOPIC, 0, 0, 500, "passed")
+    written = ledger.pages()
+    ledger.note_run(TOPIC, 0, 0, 20, "passed")
+    book = Book(kept(written + ledger.pages()))
+    assert book.gaps(0, 500) == []
+
+
 def test_a_page_is_written_again_under_its_key_until_it_is_full():
     written = work(0, PAGE + 10, 100)
     assert len(written) == 11  # ten forms of the first page, one of the second
@@ -78,7 +124,10 @@ def test_alerts_stand_on_the_page_of_what_was_noted_last():
     ledger = Ledger("detector")
     ledger.note("audit.events", 2, 40, "passed")
     ledger.made(["a", "b"])
-    book = Book(kept(ledger.pages()))
+    ledger.made(["b"])
+    pages = kept(ledger.pages())
+    assert sorted(pages[0].made) == ["a", "b"]
+    book = Book(pages)
     assert book.made(0, 41) == {"a", "b"}
     assert book.made(41, 100) == set()
 

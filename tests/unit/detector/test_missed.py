@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from leadsman_common.kafka import BadRecordCap
+from leadsman_common.ledger import Ledger
 from leadsman_detector.handler import BatchHandler
 from leadsman_detector.state_redis import StateGap
 from leadsman_detector.state_topic import Topics
@@ -46,6 +47,7 @@ def test_where_it_begins_again(stored, earliest, committed, again):
         BadRecordCap(0),
         bounds=lambda _partition: (earliest, committed),
         reader=SimpleNamespace(all_handled=lambda _now: False),
+        ledger=Ledger("detector"),
         name="worker",
     )
     assert asyncio.run(handler.tick()) == {3: again}

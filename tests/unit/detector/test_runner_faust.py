@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leadsman_detector.runner import Source
+from leadsman_detector.runner import Source, nothing_before
 from leadsman_detector.runner_faust import FaustRunner, make_app
 
 
@@ -10,7 +10,7 @@ def test_asking_makes_no_consumer(tmp_path):
     """Health and watchdog ask while the app starts: a consumer made by them would be one that nobody starts."""
     source = Source(bootstrap="127.0.0.1:1", topic="t", group="g", data_dir=str(tmp_path))
     runner = FaustRunner(source)
-    app = make_app(source, handler=None, watchdog=None)
+    app = make_app(source, handler=None, watchdog=None, before_commit=nothing_before)
     app._started.set()
     app.rebalancing = False
     runner._app = app

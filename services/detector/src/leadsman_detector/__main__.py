@@ -47,7 +47,7 @@ def _run(settings: Settings, log: Any) -> None:
         if stop.is_set():
             return
         handler = make_handler(settings, rules, producer, watch, wire)
-        runner.run(handler, handler.tick)
+        runner.run(handler, handler.tick, handler.accounted)
 
 
 if __name__ == "__main__":

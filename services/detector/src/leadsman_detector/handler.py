@@ -19,6 +19,7 @@ from leadsman_common import metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
+from leadsman_common.ledger import DEAD, PASSED, Ledger
 from leadsman_common.metrics import (
     ALERTS,
     BATCH_SECONDS,
@@ -78,6 +79,7 @@ class BatchHandler:
         *,
         bounds: Callable[[int], tuple[int, int]],
         reader: Reader,
+        ledger: Ledger,
         name: str,
         group: str = "",
         rules_reload_s: float = 10.0,
@@ -101,6 +103,7 @@ class BatchHandler:
         self._clock_us = clock_us
         self._positions = Positions()
         self._reader = reader
+        self._ledger = ledger
         self._name = name
         self._group = group
         self._progress: dict[Place, int] = {}
@@ -133,6 +136,7 @@ class BatchHandler:
             self._count(records, dict(plan.dead))
             if alerts or dead or kept:
                 await self._send(alerts, dead, kept, taken)
+        self._note(records, dict(plan.dead), alerts)
         topic = records[0].topic
         RECEIVED.labels(SERVICE, topic).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
@@ -140,6 +144,23 @@ class BatchHandler:
         ROUTED.labels("decoded").inc(plan.decoded)
         ROUTED.labels("passed").inc(len(records) - plan.decoded - len(plan.dead))
         return True
+
+    async def accounted(self) -> None:
+        """See runner.BeforeCommit: have the ledger's pages of what was handled acknowledged by Kafka."""
+        if pages := self._ledger.pages():
+            await asyncio.to_thread(self._producer.send, pages)
+
+    def _note(self, records: Sequence[Record], dead: Mapping[int, str], alerts: Sequence[Alert]) -> None:
+        """Note in the ledger what became of a batch."""
+        first, last = records[0], records[-1]
+        if not dead and first.partition == last.partition and last.offset - first.offset == len(records) - 1:
+            self._ledger.note_run(first.topic, first.partition, first.offset, len(records), PASSED)
+        else:
+            for index, record in enumerate(records):
+                outcome = f"{DEAD}:{dead[index].partition(':')[0]}" if index in dead else PASSED
+                self._ledger.note(record.topic, record.partition, record.offset, outcome)
+        if alerts:
+            self._ledger.made(alert["id"] for alert in alerts)
 
     async def tick(self) -> Mapping[int, int]:
         """See runner.Tick: ask the state how it is, and give what must come again once it is well."""

@@ -37,6 +37,15 @@ async def no_tick() -> Mapping[int, int]:
     return {}
 
 
+# Returns when what must be safe before the offsets of handled batches are committed is. What it raises ends the process
+# with these offsets uncommitted.
+BeforeCommit: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def nothing_before() -> None:
+    """What came of a batch is safe when its handler returns."""
+
+
 EXIT_BROKEN = 70  # EX_SOFTWARE: what a handler's exception or a stall ends the process with
 
 
@@ -59,10 +68,11 @@ class Source:
 class Runner(Protocol):
     """Reads the topic until SIGTERM or SIGINT."""
 
-    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick, before_commit: BeforeCommit = nothing_before) -> None:
         """Hand every record over at least once, in the order of its partition.
 
-        Partitions that `tick` names are read again from there, if they are this runner's.
+        Partitions that `tick` names are read again from there, if they are this runner's. `before_commit` is awaited
+        before each commit.
 
         Returns after a signal, the batch in hand handled and committed. Raises, or leaves the process with
         EXIT_BROKEN, when the handler raises, Kafka stays unreachable, or nothing moves though records wait.

@@ -21,7 +21,17 @@ from leadsman_common.metrics import Lag
 from leadsman_common.settings import SettingError
 from leadsman_common.stopping import note
 from leadsman_detector.acks import Batch
-from leadsman_detector.runner import EXIT_BROKEN, TICK_S, Handler, Record, Source, Tick, no_tick
+from leadsman_detector.runner import (
+    EXIT_BROKEN,
+    TICK_S,
+    BeforeCommit,
+    Handler,
+    Record,
+    Source,
+    Tick,
+    no_tick,
+    nothing_before,
+)
 from leadsman_detector.transport import SCHEME, Consumer
 from leadsman_detector.watchdog import Watchdog
 
@@ -41,9 +51,9 @@ class FaustRunner:
         self._lag = Lag(source.group)
         self._held: set[int] = set()  # partitions of which nothing is committed until they are read again
 
-    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick, before_commit: BeforeCommit = nothing_before) -> None:
         """See Runner."""
-        asyncio.run(self._serve(handler, tick))
+        asyncio.run(self._serve(handler, tick, before_commit))
 
     def ready(self) -> bool:
         """See Runner."""
@@ -53,9 +63,9 @@ class FaustRunner:
         except ConsumerNotStarted:
             return False
 
-    async def _serve(self, handler: Handler, tick: Tick) -> None:
+    async def _serve(self, handler: Handler, tick: Tick, before_commit: BeforeCommit) -> None:
         watchdog = Watchdog(self.waiting, self._source.stall_s, self._source.stall_exit_s)
-        app = self._app = make_app(self._source, self._noting(handler), watchdog)
+        app = self._app = make_app(self._source, self._noting(handler), watchdog, before_commit)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -145,7 +155,7 @@ class FaustRunner:
         self._lag.tell(behind)
 
 
-def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
+def make_app(source: Source, handler: Handler, watchdog: Watchdog, before_commit: BeforeCommit) -> Any:
     """The app: at least once, no tables, no web, one agent that hands each batch to `handler`."""
     data = Path(source.data_dir)
     data.mkdir(parents=True, exist_ok=True)
@@ -171,6 +181,7 @@ def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
         producer_max_request_size=MAX_FETCH_BYTES,
     )
     app.source = source
+    app.before_commit = _or_broken(before_commit)
     topic = app.topic(source.topic, key_serializer="raw", value_serializer="raw")
 
     @app.agent(topic, name="detector")  # type: ignore[untyped-decorator, unused-ignore]
@@ -180,6 +191,18 @@ def make_app(source: Source, handler: Handler, watchdog: Watchdog) -> Any:
             watchdog.progress()
 
     return app
+
+
+def _or_broken(before_commit: BeforeCommit) -> BeforeCommit:
+    """The same, leaving the process where it raises: Faust would log that and commit at its next turn."""
+
+    async def before() -> None:
+        try:
+            await before_commit()
+        except Exception as error:  # noqa: BLE001 - as with the handler
+            _broken("what must be safe before a commit is not", error)
+
+    return before
 
 
 async def _handle(batch: Batch, handler: Handler) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from leadsman_common.kafka import Commits, consume_loop, consumer
 from leadsman_common.stopping import on_signals
-from leadsman_detector.runner import TICK_S, Handler, Record, Source, Tick, no_tick
+from leadsman_detector.runner import TICK_S, BeforeCommit, Handler, Record, Source, Tick, no_tick, nothing_before
 from leadsman_detector.watchdog import Watchdog
 
 LOOK_S = 0.5
@@ -33,7 +33,7 @@ class PlainRunner:
         self._held: set[int] = set()  # partitions of which nothing is committed until they are read again
         self._read: dict[int, int] = {}  # partition without a position -> high watermark up to which all is committed
 
-    def run(self, handler: Handler, tick: Tick = no_tick) -> None:
+    def run(self, handler: Handler, tick: Tick = no_tick, before_commit: BeforeCommit = nothing_before) -> None:
         """See Runner."""
         source = self._source
         stop = on_signals()
@@ -70,6 +70,7 @@ class PlainRunner:
                 watchdog.progress()
                 if not done:
                     self._held.update(m.partition() or 0 for m in messages)
+                loop.run(before_commit())  # the loop commits after each batch
                 return [m for m in messages if m.partition() not in self._held]
 
             watchdog.start()

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from leadsman_common.alerts import Alert
 from leadsman_common.kafka import AckedProducer, BadRecordCap
+from leadsman_common.ledger import Ledger
 from leadsman_common.metrics import STATE_REBUILDS
 from leadsman_common.settings import SettingError
 from leadsman_common.topics import name as topic_name
@@ -20,7 +21,7 @@ from leadsman_common.wire import Wire, alert_wire
 from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
 from leadsman_detector.guard import Guard
-from leadsman_detector.handler import BatchHandler
+from leadsman_detector.handler import SERVICE, BatchHandler
 from leadsman_detector.match import RuleSet, load
 from leadsman_detector.rebuild import GroupReader, Rebuild, bounds
 from leadsman_detector.reload import RulesWatch
@@ -69,6 +70,7 @@ def make_handler(
         BadRecordCap(settings.max_bad_in_a_row),
         bounds=lambda partition: bounds(source, partition),
         reader=GroupReader(source),
+        ledger=Ledger(SERVICE, settings.topic_prefix, on=settings.ledger),
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         group=source.group,
         rules_reload_s=settings.rules_reload_s,

@@ -18,7 +18,7 @@ from faust.transport.drivers.aiokafka import Transport as AIOKafkaTransport
 from faust.types import TP, ConsumerMessage
 
 from leadsman_detector.acks import AckQueue, Batch
-from leadsman_detector.runner import Record, Source
+from leadsman_detector.runner import BeforeCommit, Record, Source
 
 SCHEME = "leadsman"
 TRANSPORTS.aliases[SCHEME] = "leadsman_detector.transport:Transport"
@@ -31,6 +31,12 @@ def source_of(app: Any) -> Source:
     """What the app reads: Faust's settings have no room for our own."""
     source: Source = app.source
     return source
+
+
+def before_commit_of(app: Any) -> BeforeCommit:
+    """What the app does before offsets are committed."""
+    before: BeforeCommit = app.before_commit
+    return before
 
 
 class BatchMessage(ConsumerMessage):
@@ -140,6 +146,11 @@ class Consumer(AIOKafkaConsumer):
         self._acked.pop(tp, None)
         self._acked_index.pop(tp, None)
         return self.queues[tp].end if tp in self.queues else None
+
+    async def _handle_attached(self, commit_offsets: Mapping[TP, int]) -> None:
+        """Have what belongs to these offsets safe: Faust asks for it between choosing and committing them."""
+        await before_commit_of(self.app)()
+        await super()._handle_attached(commit_offsets)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: Faust's gaps would let a commit pass batches that are not handled."""

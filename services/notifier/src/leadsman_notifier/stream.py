@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,11 +30,13 @@ from leadsman_common.kafka import (
     dead_message,
     fatal,
 )
+from leadsman_common.ledger import DEAD, DELIVERED, SUPPRESSED, UNDELIVERED, Ledger
 from leadsman_common.metrics import DEAD_LETTERED, DELIVERIES, MESSAGES, RECEIVED, SINK_FAILING, SINK_WAITING
 from leadsman_common.registry import RegistryAway, RegistryRefused
 from leadsman_common.topic_reader import TopicReader
 from leadsman_common.topics import name as topic_name
 from leadsman_common.wire import ASK_S, Wire
+from leadsman_notifier.accounts import Accounts
 from leadsman_notifier.alarms import channel_alarm, is_alarm
 from leadsman_notifier.channel import Channel, ChannelConfig, Refused, Unavailable
 from leadsman_notifier.config import Settings
@@ -115,6 +117,8 @@ class ChannelStream:
             name,
             producer,
         )
+        ledger = Ledger(f"{SERVICE}/{name}", settings.topic_prefix, on=settings.ledger)
+        self._accounts = Accounts(ledger, self._topic)
         self._tracks = self._make_tracks()
         # without a limit each alert is a message of its own, which has the same key when it is sent again
         self._announces = bool(config.limit_per_minute or config.group_by)
@@ -197,7 +201,14 @@ class ChannelStream:
             self._committed_s = now_s
             SINK_WAITING.labels(self.name).set(self._outbox.waiting)
             lag.tell(behind(client))
-            commit_offsets(client, self._topic, {p: o for p, o in self._outbox.commits().items() if p in self._owned})
+            self._commit_accounted(client, self._owned)
+
+    def _commit_accounted(self, client: Consumer, partitions: Collection[int]) -> None:
+        """Commit these partitions, once the ledger says what became of what is committed."""
+        offsets = {p: o for p, o in self._outbox.commits().items() if p in partitions}
+        if pages := self._accounts.pages(offsets):
+            self._producer.send(pages)
+        commit_offsets(client, self._topic, offsets)
 
     # --- partitions -------------------------------------------------------------------------------------------
 
@@ -222,10 +233,10 @@ class ChannelStream:
 
     def _revoked(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {p.partition for p in partitions}
-        offsets = {p: o for p, o in self._outbox.commits().items() if p in gone}
-        commit_offsets(client, self._topic, offsets)
+        self._commit_accounted(client, gone)
         for partition in gone:
             self._outbox.forget(partition)
+            self._accounts.forget(partition)
             if self._tracks is not None:
                 self._tracks.forget(partition)
         self._owned -= gone
@@ -244,6 +255,8 @@ class ChannelStream:
         except InvalidEvent as error:
             self._outbox.passed(place)
             self._bad(message, error.reason)
+            kind = DEAD if self._keeps_bad else SUPPRESSED
+            self._accounts.note([place], f"{kind}:undecodable")
             return
         self._cap.good()
         result = self._unwanted(alert)
@@ -256,6 +269,7 @@ class ChannelStream:
             if self._tracks is not None:
                 self._tracks.take(message)
         else:
+            self._accounts.note([place], f"{SUPPRESSED}:{result}")
             DELIVERIES.labels(self.name, result).inc()
 
     def _unwanted(self, alert: Alert) -> str:
@@ -310,6 +324,7 @@ class ChannelStream:
         if sent:
             self._deliveries.settled(sent, told=True)
             for parcel in sent:
+                self._accounts.note(parcel.places, DELIVERED)
                 DELIVERIES.labels(self.name, "delivered").inc(parcel.message.total)
                 MESSAGES.labels(self.name, "digest" if parcel.message.is_digest else "single").inc()
                 self._observe(parcel)
@@ -371,6 +386,7 @@ class ChannelStream:
         self._producer.send(self._undelivered(parcel, reason))
         self._deliveries.settled([parcel], told=False)
         self._outbox.dropped(parcel)
+        self._accounts.note(parcel.places, f"{UNDELIVERED}:{reason.partition(':')[0]}")
         if self._tracks is not None:
             self._tracks.settled(parcel, reason)
         DELIVERIES.labels(self.name, "undelivered").inc(parcel.message.total)
