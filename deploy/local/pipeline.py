@@ -34,7 +34,7 @@ TOPICS_DIR = Path(__file__).resolve().parents[2] / "schemas" / "topics"
 PROJECT = "local"
 # what each service reads, by its consumer group after the topic prefix
 GROUPS = {
-    "normalizer": ("leadsman-normalizer", ("raw.aws", "raw.gcp")),
+    "normalizer": ("leadsman-normalizer", ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")),
     "detector": ("leadsman-detector", ("audit.events",)),
     "notifier": ("leadsman-notifier-webhook", ("alerts",)),
 }
