@@ -25,7 +25,7 @@ from leadsman_common.alerts import to_json
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.raw import Bad, checked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 GRID = [*itertools.product((1, 3, 12), (1, 3), (1, 500))]
 SHORT = (3, 3, 500)
