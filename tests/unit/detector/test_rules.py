@@ -180,6 +180,9 @@ def test_most_actions_have_no_candidates():
     rules = load([Path(__file__).parents[3] / "rules"])
     quiet = ("get pods", "get configmaps", "watch nodes", "update leases.coordination.k8s.io", "get /")
     assert [len(rules.candidates(a, Flag.EFFECTIVE | Flag.NODE)) for a in quiet] == [0, 0, 0, 0, 0]
+    # what tells a node's version, the most of everyday noise
+    versioned = ("update leases.coordination.k8s.io", "patch nodes/status", "create events")
+    assert [len(rules.candidates(a, Flag.EFFECTIVE | Flag.NODE | Flag.HAS_CONTROL_PLANE)) for a in versioned] == [0] * 3
     assert rules.candidates("get /", Flag.EFFECTIVE | Flag.UNAUTHENTICATED)
 
 

@@ -51,6 +51,7 @@ _CLASS_FLAGS = {
 }
 _ACTION_FIELDS = ("verb", "objectRef.resource", "objectRef.apiGroup", "objectRef.subresource")
 ROUTED = {"action", "actor.class", "cloud.operation", *_ACTION_FIELDS, *_BOOL_FLAGS}
+GATED = {*ROUTED, "cloud.service"}  # of a request to a cluster it is known, of a call to the cloud it is not
 ALWAYS = And(())  # the gate of a rule of which routing tells nothing
 
 
@@ -64,6 +65,8 @@ def known_fields(action: str, flags: int, known: int = ALL_FLAGS) -> dict[str, l
     if operation or known & Flag.CLOUD_CALL:
         call = operation.partition(":")[2] if not known & flags & Flag.HAS_SIGNAL else ""
         fields["cloud.operation"] = [call] if call else []
+        if not operation:  # a request, whose cloud is the identity behind its user
+            fields["cloud.service"] = []
     for path, bit in _BOOL_FLAGS.items():
         if known & bit:
             fields[path] = [bool(flags & bit)]
@@ -110,7 +113,7 @@ def _gate(node: Node, *, wanted: bool) -> Node:
             return And(tuple(p for p in parts if p != ALWAYS))
         return ALWAYS if ALWAYS in parts else Or(tuple(parts))
     plain = Leaf(node.path, node.op, node.value, cased=node.cased)
-    if node.path in ROUTED and node.op != "fieldref":
+    if node.path in GATED and node.op != "fieldref":
         return plain if wanted else Not(plain)
     fact = ".".join(node.path.split(".", 2)[:2])
     if fact in _FACT_FLAGS and (node.op != "fieldref" and test_of(node)([])) is not wanted:
