@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import inspect
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ def test_the_versions_it_was_read_against():
     assert (version("faust-streaming"), version("aiokafka")) == ("0.15.3", "0.14.0")
 
 
-OURS = {"rewind", "rewinding", "_rewind"}
+OURS = {"rewind", "rewinding", "_rewind", "seek_back", "_seek_back"}
 
 
 def test_each_override_overrides_something():
@@ -104,3 +106,69 @@ def test_a_fetch_becomes_batches_in_order():
     assert [(b.first, b.last, len(b.records)) for b in batches] == [(3, 4, 2), (7, 8, 2), (9, 9, 1)]
     assert len(queue) == 3
     assert batches[0].records[0] == Record("t", 0, 3, b"k", b"", (), 1)
+
+
+class Kafka:
+    """A consumer thread's client: partitions at positions, None for one that has none yet."""
+
+    def __init__(self, **positions):
+        self.positions = {faust.types.TP("t", int(name[1:])): at for name, at in positions.items()}
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=self))
+
+    def state_value(self, tp):
+        if tp not in self.positions:
+            return None
+        return SimpleNamespace(has_valid_position=self.positions[tp] is not None, position=self.positions[tp])
+
+    def seek(self, tp, offset):
+        self.positions[tp] = offset
+
+
+def consumer_of(kafka):
+    """Give a consumer over this client, with nothing fetched."""
+    thread = object.__new__(transport.ConsumerThread)
+    thread._ensure_consumer = lambda: kafka
+
+    async def call(do, *arguments):
+        return await do(*arguments)
+
+    thread.call_thread = call
+    consumer = object.__new__(transport.Consumer)
+    consumer._thread, consumer._again, consumer._read_offset = thread, {}, {}
+    consumer.queues = collections.defaultdict(AckQueue)
+    return consumer
+
+
+def at(partition):
+    return faust.types.TP("t", partition)
+
+
+def test_of_two_rewinds_the_lower_one_is_carried_out():
+    """A batch in hand, judged without the state, asks for itself after all before it was asked for."""
+    consumer = consumer_of(kafka := Kafka(p0=500))
+    batches = list(transport.coalesce(consumer.queues[at(0)], fetched(*range(40, 50)), 5))
+    consumer.rewind({at(0): 45})
+    consumer.rewind({at(0): 400})
+    assert [consumer.rewinding(0, b.first) for b in batches] == [False, True]
+    assert not consumer.rewinding(1, 45)
+    asyncio.run(consumer._rewind())
+    assert (kafka.positions[at(0)], consumer._read_offset) == (45, {at(0): 45})
+    assert [b.dropped for b in batches] == [False, True]
+    assert not consumer.rewinding(0, 45)
+
+
+def test_a_rewind_goes_back_only():
+    """One that comes late would pass over what lies between, and the commits with it."""
+    consumer = consumer_of(kafka := Kafka(p0=60, p1=None))
+    consumer.rewind({at(0): 400, at(1): 400, at(2): 400})
+    asyncio.run(consumer._rewind())
+    assert kafka.positions == {at(0): 60, at(1): None}
+    assert consumer._read_offset == {}
+    assert not consumer.queues
+
+
+def test_a_partition_is_read_again_from_its_beginning():
+    consumer = consumer_of(kafka := Kafka(p0=60))
+    consumer.rewind({at(0): 0})
+    asyncio.run(consumer._rewind())
+    assert (kafka.positions, consumer._read_offset) == ({at(0): 0}, {at(0): None})

@@ -95,7 +95,7 @@ class FaustRunner:
 
         async def handle(records: list[Record]) -> bool:
             consumer = self._consumer()
-            if consumer is not None and consumer.rewinding(records[0].partition):
+            if consumer is not None and consumer.rewinding(records[0].partition, records[0].offset):
                 return False  # judged now, it would ask to be read again once more, and what comes anew were dropped
             done = await handler(records)
             if not done:

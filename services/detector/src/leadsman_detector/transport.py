@@ -80,6 +80,26 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer._fetch_min_bytes = FETCH_MIN_BYTES  # noqa: SLF001
         return consumer
 
+    async def seek_back(self, offsets: Mapping[TP, int]) -> Mapping[TP, int]:
+        """Seek partitions to offsets that they have passed; returns those of which that is so.
+
+        Never forward, which would pass over what lies between: a partition that is not there yet comes to it.
+        """
+        return cast("Mapping[TP, int]", await self.call_thread(self._seek_back, offsets))
+
+    async def _seek_back(self, offsets: Mapping[TP, int]) -> Mapping[TP, int]:
+        # nothing is awaited here, so no rebalance comes between the look and the seek
+        consumer = self._ensure_consumer()
+        subscription = consumer._subscription.subscription  # noqa: SLF001
+        assignment = subscription.assignment if subscription is not None else None
+        passed = {}
+        for tp, offset in offsets.items():
+            state = assignment.state_value(tp) if assignment is not None else None
+            if state is not None and state.has_valid_position and offset < state.position:
+                consumer.seek(tp, offset)
+                passed[tp] = offset
+        return passed
+
 
 class Consumer(AIOKafkaConsumer):
     """The consumer: coalesces what was fetched, and says what may be committed."""
@@ -89,6 +109,8 @@ class Consumer(AIOKafkaConsumer):
         self.queues: defaultdict[TP, AckQueue] = defaultdict(AckQueue)
         self.batch_size: int = source_of(self.app).batch
         self._again: dict[TP, int] = {}  # what is to be read again, and from where
+
+    _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -100,20 +122,23 @@ class Consumer(AIOKafkaConsumer):
         return {tp: list(coalesce(self.queues[tp], records, self.batch_size)) for tp, records in fetched.items()}
 
     def rewind(self, offsets: Mapping[TP, int]) -> None:
-        """Read partitions again from these offsets, before the next fetch: then none is under way."""
-        self._again.update(offsets)
+        """Read partitions again from these offsets, before the next fetch: then none is under way.
 
-    def rewinding(self, partition: int) -> bool:
-        """Whether a partition waits to be read again: what is still on its way of it will come anew."""
-        return any(tp.partition == partition for tp in self._again)
+        Where one waits for it already, from the lower offset: the higher one may be of a batch that was in hand when
+        the lower was named, and what lies between came of none.
+        """
+        for tp, offset in offsets.items():
+            self._again[tp] = min(offset, self._again.get(tp, offset))
+
+    def rewinding(self, partition: int, first: int) -> bool:
+        """Whether a batch that is still on its way will come anew, since its partition waits to be read again."""
+        return any(tp.partition == partition and first >= offset for tp, offset in self._again.items())
 
     async def _rewind(self) -> None:
         again, self._again = self._again, {}
-        again = {tp: offset for tp, offset in again.items() if tp in self.assignment()}
-        for tp, offset in again.items():
+        for tp, offset in (await self._thread.seek_back(again)).items():
             self.queues[tp].drop_from(offset)
-        if again:
-            await self.seek_wait(again)
+            self._read_offset[tp] = offset or None  # Faust drops what lies behind it
 
     def _to_message(self, tp: TP, batch: Batch) -> BatchMessage:
         return BatchMessage(
