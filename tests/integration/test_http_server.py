@@ -13,19 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from pathlib import Path
 
+import floods
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from floods import MIB, Flood, bomb, status_of
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = Path(__file__).parent / "programs" / "http_server.py"
-MIB = 1024 * 1024
 
 
 class Server:
@@ -65,22 +65,9 @@ class Server:
         finally:
             connection.close()
 
-    def rss(self):
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0]) * 1024
-
     def stop(self):
         self.process.terminate()
         return self.process.wait(60)
-
-
-def status_of(connection):
-    """The status line's number; 0 where there was none."""
-    data = b""
-    with contextlib.suppress(ConnectionResetError, TimeoutError):
-        while b"\r\n" not in data and (more := connection.recv(65536)):
-            data += more
-    return int(data.split()[1]) if data.startswith(b"HTTP/1.") else 0
 
 
 @pytest.fixture
@@ -119,21 +106,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def sized(body, length=None, extra=b""):
-    return HEAD + extra + b"Content-Length: %d\r\n\r\n" % (len(body) if length is None else length) + body
-
-
-def endless_chunks():
-    """An endless body."""
-    piece = b" " * 65536
-    while True:
-        yield b"10000\r\n" + piece + b"\r\n"
-
-
-def bomb(size):
-    """Gzip of that many spaces, as bytes."""
-    pack = zlib.compressobj(9, wbits=31)
-    piece = b" " * MIB
-    return b"".join(pack.compress(piece) for _ in range(size // MIB)) + pack.flush()
+    return floods.sized(HEAD, body, length, extra)
 
 
 def test_what_is_stored_and_what_is_refused(serve, stored):
@@ -172,49 +145,14 @@ def test_what_is_stored_and_what_is_refused(serve, stored):
 def test_memory_stays_bounded_and_good_requests_are_answered(serve, stored):
     """SEC-1 and SEC-2: bodies of 100 MB, endless ones, bombs and 200 slow connections at once, and good requests."""
     server = serve(body_timeout_s=5, header_timeout_s=5)
-    for _ in range(20):
-        server.post(b"[" + b"1," * 1000 + b"1]")
-    before = server.rss()
-    packed = bomb(512 * MIB)  # half a megabyte
-    slow = []
-    for at in range(200):
-        connection = server.connect()
-        connection.sendall(HEAD if at % 2 else sized(b"[" + b" " * 50_000, 100_000))
-        slow.append(connection)
-    statuses = []
-
-    def flood(*parts):
-        statuses.append(server.send(*parts)[0])
-
-    floods = [
-        threading.Thread(target=flood, args=args)
-        for args in (
-            (CHUNKED, *(next(chunks) for chunks in [endless_chunks()] for _ in range(1600))),
-            (sized(b"", 100_000_000), *[b" " * MIB] * 95),
-            (sized(packed, extra=b"Content-Encoding: gzip\r\n"),),
-            (sized(b"[" * 8_000_000),),
-        )
-        for _ in range(2)
-    ]
-    for thread in floods:
-        thread.start()
-    peak, good = 0, []
-    deadline = time.monotonic() + 6
-    while time.monotonic() < deadline:
-        good.append(server.post().status)
-        peak = max(peak, server.rss())
-        time.sleep(0.02)
-    for thread in floods:
-        thread.join()
-    assert set(good) <= {200, 429}
-    assert good[-1] == 200
-    assert good.count(200) > len(good) / 2
-    assert set(statuses) <= {413, 400, 429}
-    assert peak - before < 64 * MIB
-    for connection in slow:
-        assert status_of(connection) == 408
-        connection.close()
-    assert stored() == 20 + good.count(200)
+    came = Flood(server.port, server.process.pid, HEAD).run(lambda: server.post(b"[" + b"1," * 1000 + b"1]").status)
+    assert set(came.good) <= {200, 429}
+    assert came.good[-1] == 200
+    assert came.good.count(200) > len(came.good) / 2
+    assert set(came.floods) <= {413, 400, 429}
+    assert came.grown < 64 * MIB
+    assert came.slow == [408] * 200
+    assert stored() == 20 + came.good.count(200)
 
 
 def test_slow_clients_are_dropped(serve, stored):

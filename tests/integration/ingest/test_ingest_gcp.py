@@ -4,43 +4,12 @@ import secrets
 import time
 
 import pytest
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from other_paths import ACK_DEADLINE_S, Gcp
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning"),
 ]
-
-# Pub/Sub's shortest; what is not acknowledged within it is delivered again
-ACK_DEADLINE_S = 10
-
-
-class Gcp:
-    """A topic and its subscriptions in the stand-in."""
-
-    def __init__(self, host, subscriptions):
-        self.host = host
-        self.publisher, self.subscriber = PublisherClient(), SubscriberClient()
-        project = f"projects/p-{secrets.token_hex(4)}"
-        self.topics = [f"{project}/topics/audit-{at}" for at in range(subscriptions)]
-        self.subscriptions = [f"{project}/subscriptions/audit-{at}" for at in range(subscriptions)]
-        for topic, subscription in zip(self.topics, self.subscriptions, strict=True):
-            self.publisher.create_topic(name=topic)
-            self.subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=ACK_DEADLINE_S)
-        self.env = {
-            "PUBSUB_EMULATOR_HOST": host,
-            "LEADSMAN_PUBSUB_SUBSCRIPTIONS": ",".join(self.subscriptions),
-        }
-
-    def publish(self, datas, at=0, **attributes):
-        """Publish; returns the message ids."""
-        futures = [self.publisher.publish(self.topics[at], data, **attributes) for data in datas]
-        return [future.result(10) for future in futures]
-
-    def waiting(self, at=0):
-        """How many messages the subscription delivers now; none of them is acknowledged."""
-        answer = self.subscriber.pull(subscription=self.subscriptions[at], max_messages=1000, return_immediately=True)
-        return len(answer.received_messages)
 
 
 @pytest.fixture
@@ -54,8 +23,7 @@ def gcp(pubsub_emulator, monkeypatch):
 
     yield make
     for one in made:
-        one.publisher.stop()
-        one.subscriber.close()
+        one.close()
 
 
 def entry(at):

@@ -3,34 +3,19 @@
 import base64
 import http.client
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from push_tokens import AUDIENCE, EMAIL, FORGED, JWKS, token
+from other_paths import push_env, serve_keys
+from push_tokens import FORGED, token
 
 pytestmark = pytest.mark.integration
 
 SUBSCRIPTION = "projects/example-project/subscriptions/audit-push"
 
 
-class Keys(BaseHTTPRequestHandler):
-    """Google's address of keys, of the test's own making; away where the server says so."""
-
-    def do_GET(self):
-        self.send_response(503 if self.server.away else 200)
-        self.end_headers()
-        self.wfile.write(JWKS)
-
-    def log_message(self, *_args):
-        pass
-
-
 @pytest.fixture
 def keys():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
-    server.away = False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = serve_keys()
     yield server
     server.shutdown()
     server.server_close()
@@ -40,13 +25,7 @@ def keys():
 def push(run_service, eventually, keys):
     service = run_service(
         "leadsman_ingest_gcp",
-        {
-            "LEADSMAN_LISTEN_PORT": "0",
-            "LEADSMAN_ANSWER_TIMEOUT_S": "3",
-            "LEADSMAN_PUSH_AUDIENCES": AUDIENCE,
-            "LEADSMAN_PUSH_EMAILS": EMAIL,
-            "LEADSMAN_PUSH_KEYS_URL": f"http://127.0.0.1:{keys.server_port}/certs",
-        },
+        {**push_env(keys), "LEADSMAN_ANSWER_TIMEOUT_S": "3"},
     )
     eventually("taking requests", lambda: service.lines("taking requests"))
     port = service.lines("taking requests")[-1]["port"]
