@@ -95,7 +95,7 @@ def policy(tmp_path):
 
 
 def test_an_outage_of_a_minute_loses_nothing_that_the_server_holds(
-    api_server, webhook, bootstrap, topics, stack, tmp_path, monkeypatch
+    api_server, webhook, bootstrap, topics, stack, tmp_path, monkeypatch, record_property
 ):
     configure(monkeypatch, webhook)
     extra = "--audit-webhook-batch-max-wait=1s --audit-webhook-initial-backoff=2s"
@@ -112,6 +112,7 @@ def test_an_outage_of_a_minute_loses_nothing_that_the_server_holds(
             os.kill(stack.kafka_pid, signal.SIGCONT)
         act(server, 300, 20)
         expected = logged(server)
+        record_property("requests", len(expected))
         assert len(expected) >= 160
         assert until(lambda: expected <= stored(bootstrap, topics["raw.k8s"]), 180), (
             f"{len(expected - stored(bootstrap, topics['raw.k8s']))} of {len(expected)} lost"
@@ -120,25 +121,34 @@ def test_an_outage_of_a_minute_loses_nothing_that_the_server_holds(
 
 
 def test_what_the_server_drops_is_told_by_its_own_counters(
-    api_server, webhook, bootstrap, topics, stack, tmp_path, monkeypatch
+    api_server, webhook, bootstrap, topics, stack, tmp_path, monkeypatch, record_property
 ):
+    """A batch of five a second is handed over at most and ten events are held; hundreds come meanwhile."""
     configure(monkeypatch, webhook)
     small = (
         "--audit-webhook-batch-buffer-size=10 --audit-webhook-batch-max-size=5 --audit-webhook-batch-max-wait=1s "
-        "--audit-webhook-initial-backoff=1s"
+        "--audit-webhook-batch-throttle-qps=1 --audit-webhook-batch-throttle-burst=1 --audit-webhook-initial-backoff=1s"
     )
     with api_server(policy(tmp_path), extra=small) as server:
         act(server, 0, 5)
-        assert until(lambda: len(stored(bootstrap, topics["raw.k8s"])) >= 5, 60)
         os.kill(stack.kafka_pid, signal.SIGSTOP)
         try:
-            act(server, 100, 150)
-            time.sleep(10)
+            act(server, 100, 500)
+            time.sleep(5)
         finally:
             os.kill(stack.kafka_pid, signal.SIGCONT)
-        expected = logged(server)
-        until(lambda: expected <= stored(bootstrap, topics["raw.k8s"]), 40)
-        lost = expected - stored(bootstrap, topics["raw.k8s"])
-        told = dropped_by_server(server.kubectl("get", "--raw", "/metrics"))
-        assert lost
-        assert sum(told.values()) >= len(lost)
+
+        def told():
+            return dropped_by_server(server.kubectl("get", "--raw", "/metrics"))
+
+        def lost():
+            return logged(server) - stored(bootstrap, topics["raw.k8s"])
+
+        assert sum(told().values()) > 100, f"the server dropped next to nothing: {told()}"
+        # what it still held is handed over in the end; what is missing then, it has counted
+        until(lambda: 0 < len(lost()) <= sum(told().values()), 120)
+        missing, counted = len(lost()), sum(told().values())
+        record_property("requests", len(logged(server)))
+        record_property("lost", missing)
+        record_property("dropped by the server's own count", counted)
+        assert 100 < missing <= counted
