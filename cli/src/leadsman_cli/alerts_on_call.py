@@ -27,7 +27,7 @@ from leadsman_common.wire import Wire, alert_wire
 from leadsman_notifier.channel import Refused, Unavailable
 from leadsman_notifier.channels import open_channels
 from leadsman_notifier.config import Settings
-from leadsman_notifier.links import log_link
+from leadsman_notifier.links import log_link, pod_log_link
 from leadsman_notifier.message import single
 from leadsman_notifier.net import Net
 from leadsman_notifier.render import lines_of
@@ -106,9 +106,9 @@ def events(alert_id: str, minutes: float, actor: bool, same_object: bool, output
     found.sort(key=lambda event: (event["time"], event["id"]))
     for event in {event["id"]: event for event in found}.values():
         click.echo(json.dumps(event) if output == "jsonl" else _line(event, event["id"] in marked))
-    kind, url = log_link(alert)
-    if url:
-        click.echo(f"{kind}: {url}", err=True)
+    for kind, url in (log_link(alert), pod_log_link(alert)):
+        if url:
+            click.echo(f"{kind}: {url}", err=True)
     click.echo(f"{len(found)} events from {iso_time(begin)} to {iso_time(end)}", err=True)
     return 0
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from hostile import STRINGS, poisoned
 
-from leadsman_notifier.links import log_link
+from leadsman_notifier.links import log_link, pod_log_link
 
 
 def with_source(make_alert, provider, fmt, **changes):
@@ -116,3 +116,44 @@ def test_hostile_ids_stay_inside(make_alert, fmt, text):
     _, url = log_link(alert)
     assert re.fullmatch(r"https://[\w.-]+/[!-;=?-~]*", url)
     assert not set(url) & set('<>"` \\{}^|')
+
+
+@pytest.mark.parametrize(
+    ("resource", "name", "wanted"),
+    [
+        ("pods", "api-7f9", 'resource.labels.pod_name="api-7f9"'),
+        ("deployments", "api.v2", r'resource.labels.pod_name=~"^api\\.v2-"'),
+        ("cronjobs", "sweep", 'resource.labels.pod_name=~"^sweep-"'),
+        ("secrets", "token", ""),
+        ("pods", "", ""),
+    ],
+)
+def test_what_a_pod_on_gke_wrote_itself(make_alert, resource, name, wanted):
+    alert = with_source(make_alert, "gcp", "gke-logentry", cluster__account="example-project")
+    alert["objectRef"] = {**alert["objectRef"], "resource": resource, "name": name, "namespace": "web"}
+    alert["time"] = 1_790_000_000_000_000  # 2026-09-21
+    kind, url = pod_log_link(alert)
+    if not wanted:
+        assert (kind, url) == ("", "")
+        return
+    assert kind == "Pod's own logs, until 2026-10-21 where _Default keeps its 30 days"
+    query = unquote(re.search(r";query=([^;]*);", urlsplit(url).path)[1]).splitlines()
+    assert query[:4] == [
+        'resource.type="k8s_container"',
+        wanted,
+        'resource.labels.namespace_name="web"',
+        'resource.labels.cluster_name="shop"',
+    ]
+    assert unquote(url.partition("timeRange=")[2]).startswith("2026-09-21T14:08:20.000Z/2026-09-21T15:13:20.000Z")
+    for fmt in ("eks-audit", "k8s-audit", "aks-audit"):
+        assert pod_log_link(with_source(make_alert, "gcp", fmt, cluster__account="example-project")) == ("", "")
+
+
+@pytest.mark.parametrize("text", STRINGS)
+def test_nothing_breaks_out_of_a_query_for_pods(make_alert, text):
+    alert = with_source(make_alert, "gcp", "gke-logentry", cluster__account="example-project")
+    alert["objectRef"] = {**alert["objectRef"], "resource": "deployments", "name": text, "namespace": text}
+    _, url = pod_log_link(alert)
+    query = unquote(re.search(r";query=([^;]*);", urlsplit(url).path)[1]) if url else ""
+    assert re.fullmatch(r"[!-~]*", url)
+    assert len(query.splitlines()) <= 5

@@ -1,5 +1,7 @@
 """Links to the original log of an item of evidence: Logs Insights, Logs Explorer, Log Analytics. They outlive Kafka.
 
+And to what a pod on GKE wrote itself, which Leadsman does not take: Cloud Logging has it, for a while.
+
 The consoles' addresses are no documented interface; the forms are those that the consoles make themselves when a query
 is shared, and for Azure the one in Azure Monitor's own alerts (`linkToSearchResultsUI`,
 https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-payload-samples). All that comes from an event is
@@ -18,6 +20,9 @@ from urllib.parse import quote
 from leadsman_common.alerts import Alert, Evidence
 
 _AROUND_US = 5 * 60 * 1_000_000
+_POD_US = 60 * 60 * 1_000_000
+_KEPT_US = 30 * 24 * 60 * 60 * 1_000_000
+_POD_MAKERS = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs"})
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{4,100}")
 _SUBSCRIPTION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -36,6 +41,33 @@ def log_link(alert: Alert) -> tuple[str, str]:
     if item["source"]["format"].startswith("aks"):
         return "Log Analytics", _analytics(alert, item)
     return "", ""
+
+
+def pod_log_link(alert: Alert) -> tuple[str, str]:
+    """(what it opens and until when there is anything, URL) for the pods of an alert on GKE; else two empty strings.
+
+    GKE writes containers' output to Cloud Logging's bucket _Default, which drops it after 30 days unless its owner has
+    set otherwise: https://cloud.google.com/logging/quotas#logs_retention_periods.
+    """
+    ref, cluster, at = alert["objectRef"], alert["cluster"], alert["time"]
+    if not alert["evidence"] or not alert["evidence"][-1]["source"]["format"].startswith("gke"):
+        return "", ""
+    if not (_PROJECT.fullmatch(cluster["account"]) and ref["name"]):
+        return "", ""
+    if ref["resource"] == "pods":
+        pod = f"resource.labels.pod_name={json.dumps(ref['name'])}"
+    elif ref["resource"] in _POD_MAKERS:  # their pods have its name and something behind it
+        pod = f"resource.labels.pod_name=~{json.dumps('^' + re.escape(ref['name']) + '-')}"
+    else:
+        return "", ""
+    lines = ['resource.type="k8s_container"', pod]
+    for label, value in (("namespace_name", ref["namespace"]), ("cluster_name", cluster["name"])):
+        if value:
+            lines.append(f"resource.labels.{label}={json.dumps(value)}")
+    if cluster["region"]:
+        lines.append(f"resource.labels.location={json.dumps(cluster['region'])}")
+    url = _query(cluster["account"], lines, at - _AROUND_US, at + _POD_US)
+    return f"Pod's own logs, until {_iso(at + _KEPT_US)[:10]} where _Default keeps its 30 days", url
 
 
 def _insights(alert: Alert, item: Evidence) -> str:
@@ -88,11 +120,14 @@ def _explorer(alert: Alert, item: Evidence) -> str:
         lines.append(f"resource.labels.cluster_name={json.dumps(alert['cluster']['name'])}")
     if item["source"]["source_id"]:
         lines.append(f"insertId={json.dumps(item['source']['source_id'])}")
-    query = quote("\n".join(lines), safe="")
-    begin, end = _iso(item["time"] - _AROUND_US), _iso(item["time"] + _AROUND_US)
+    return _query(project, lines, item["time"] - _AROUND_US, item["time"] + _AROUND_US)
+
+
+def _query(project: str, lines: list[str], begin_us: int, end_us: int) -> str:
+    """Logs Explorer with a query, over a span of time."""
+    query, span = quote("\n".join(lines), safe=""), quote(f"{_iso(begin_us)}/{_iso(end_us)}", safe="")
     return (
-        f"https://console.cloud.google.com/logs/query;query={query};timeRange={quote(f'{begin}/{end}', safe='')}"
-        f"?project={quote(project, safe='')}"
+        f"https://console.cloud.google.com/logs/query;query={query};timeRange={span}?project={quote(project, safe='')}"
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from leadsman_common.alerts import Alert, Evidence, iso_time
 from leadsman_common.timeline import draw
 from leadsman_notifier.advice import Advice, advice_for
-from leadsman_notifier.links import log_link
+from leadsman_notifier.links import log_link, pod_log_link
 from leadsman_notifier.message import Message
 from leadsman_notifier.render import actor_text, cluster_text, object_text, one_line, quoted
 
@@ -64,8 +64,7 @@ def _single(message: Message, own_advice: Mapping[str, Advice]) -> Story:
     advice = advice_for(alert["rule"]["name"], own_advice)
     chain = len(alert["evidence"]) > 1
     shown = alert["evidence"][: MAX_TIMELINE - 2] + alert["evidence"][MAX_TIMELINE - 2 :][-2:]
-    kind, url = log_link(alert)
-    links = [(kind, url)] if url else []
+    links = [(kind, url) for kind, url in (log_link(alert), pod_log_link(alert)) if url]
     links += [("Reference", ref) for ref in alert["references"] if _URL.fullmatch(ref)][:3]
     return Story(
         headline=headline(alert),
