@@ -13,11 +13,10 @@ from leadsman_cli.audit_policy import GroupResources, Policy, PolicyRule
 from leadsman_cli.audited import Audit
 from leadsman_common.clusters import ClusterSettings
 from leadsman_common.events import AuditEvent
+from leadsman_common.sightings import AUDIT
 
 READS = frozenset({"get", "list", "watch"})
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
-# formats that are the audit log itself; without one of them nothing can be detected
-AUDIT = ("k8s-audit", "eks-audit", "gke-logentry", "aks-audit")
 PAGES = {"aws": "aws", "gcp": "gcp", "azure": "azure"}
 LATE_S = 900.0
 _SAMPLE = 4096

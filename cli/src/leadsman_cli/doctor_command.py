@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Cluster
 from leadsman_common.kafka import Header
 from leadsman_common.settings import Common
+from leadsman_common.sightings import SIGHTINGS, Sightings, decode, plain_id
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
 
@@ -38,9 +41,13 @@ COLOURS = {"broken": "bold red", "weak": "yellow", "note": "dim"}
 
 
 class Ward:
-    """What was read of one installation: sightings by cluster id, dead letters by cluster name, lags by topic."""
+    """What was read of one installation: sightings by cluster id, dead letters by cluster name, lags by topic.
 
-    def __init__(self) -> None:
+    `view` is what the topic `sightings` says of clusters: which were made anew, and which the clouds list.
+    """
+
+    def __init__(self, view: Sightings | None = None) -> None:
+        self.view = view or Sightings()
         self.sightings: dict[str, Sighting] = {}
         self.clusters: dict[str, Cluster] = {}
         self.dead: dict[str, int] = {}
@@ -96,12 +103,15 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
 
     Raises TopicUnreadableError.
     """
-    reader, ward = TopicReader(settings.kafka_bootstrap, settings.kafka_options), Ward()
+    reader = TopicReader(settings.kafka_bootstrap, settings.kafka_options)
     prefix, codec = settings.topic_prefix, audit_event_codec()
-    for entry in registry.entries:
-        known = entry.cluster()
-        ward.clusters[known["id"]], ward.sightings[known["id"]] = known, Sighting(known["provider"])
     there = set(reader.topics())
+    ward = Ward(_view(reader, topic_name(SIGHTINGS, prefix), there))
+    now_ms = time.time_ns() // 1_000_000
+    listed = [cluster for one in ward.view.listed.values() for cluster, _ in one.known()]
+    for known in (*(entry.cluster() for entry in registry.entries), *map(registry.resolve, listed)):
+        here = ward.view.current(known["id"], now_ms)
+        ward.clusters[here], ward.sightings[here] = {**known, "id": here}, Sighting(known["provider"])
     for message in reader.read(topic_name("audit.events", prefix), since_ms):
         try:
             event = codec.decode(message.value() or b"")
@@ -136,6 +146,14 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
     return ward
 
 
+def _view(reader: TopicReader, topic: str, there: Collection[str]) -> Sightings:
+    view = Sightings()
+    for message in reader.read(topic) if topic in there else ():
+        with suppress(InvalidEvent):
+            view.apply(decode(message.value() or b""))
+    return view
+
+
 def report(
     ward: Ward,
     key: str,
@@ -149,11 +167,16 @@ def report(
     """One cluster as it is written out. `rules`: judge them too."""
     cluster, sighting = ward.clusters[key], ward.sightings[key]
     settings = registry.of(cluster)
+    replaced = ward.view.current(plain_id(key), now_ms) != key and plain_id(key) in ward.view.lives
+    if replaced:
+        settings = replace(settings, expects={})
     findings = examine(sighting, settings, registry=registry is not NO_CLUSTERS, now_ms=now_ms, span_s=span_s)
     if lost:
         what = ", ".join(f"{count:.0f} ({plugin})" for plugin, count in sorted(lost.items()))
         step = "larger --audit-webhook-batch-buffer-size, fewer events by policy, more ingest-k8s"
         findings.insert(0, Finding("broken", f"the API server dropped audit events since it started: {what}", step))
+    if replaced:
+        findings.append(Finding("note", "another cluster has taken its place under this name", "nothing"))
     if dead := ward.dead.get(cluster["name"], 0):
         findings.append(Finding("weak", f"{dead} records went to the dead letters", "leadsman dlq ls"))
     blind: list[dict[str, Any]] = []

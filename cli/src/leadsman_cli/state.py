@@ -15,17 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import click
+from confluent_kafka import KafkaException
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
 from leadsman_cli.output import clean
+from leadsman_cli.when import When
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_common.kafka import AckedProducer, DeliveryFailed
+from leadsman_common.kafka import AckedProducer, DeliveryFailed, Outgoing
 from leadsman_common.raw import RawEvent
 from leadsman_common.settings import SettingError, load
+from leadsman_common.sightings import SIGHTINGS, Life, Sightings, decode, encode, plain_id
+from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
+from leadsman_common.topics import name as topic_name
 from leadsman_detector.config import Settings
 from leadsman_detector.detect import Detector
 from leadsman_detector.picture import NotAPicture, objects_of, record_of, remember
@@ -110,6 +115,34 @@ def import_(cluster: str, files: Sequence[Path]) -> int:
         raise click.ClickException(f"not all of it could be kept, run it again: {error}") from error
     click.echo(f"{objects} objects, {put} facts kept" + (f", {unreadable} could not be read" if unreadable else ""))
     return EXIT_UNREADABLE if unreadable else 0
+
+
+@state.command("forget")
+@click.argument("cluster")
+@click.option("--at", type=When(), default="0s", help="When the new one was made: 90m ago, or a time. Default: now.")
+def forget(cluster: str, at: int) -> int:
+    """Begin afresh with CLUSTER (its id): it was deleted and made anew under its old name.
+
+    Events from then on are of another cluster, CLUSTER@TIME, of which nothing is known; what is kept of the old one
+    expires. EKS, GKE and an audit log that holds the making of kube-system tell it by themselves.
+    """
+    settings = _settings()
+    life = Life(plain_id(cluster), (at,))
+    topic = topic_name(SIGHTINGS, settings.topic_prefix)
+    try:
+        # what is there of it is kept: a view merges the times of a life, compaction keeps the last record
+        for message in TopicReader(settings.kafka_bootstrap, settings.kafka_options).read(topic):
+            if (message.key() or b"") == life.key.encode():
+                known = decode(message.value() or b"")
+                if isinstance(known, Life):
+                    life = Life(life.plain, tuple(sorted({*life.made_ms, *known.made_ms})), known.deleted_ms)
+        AckedProducer(settings.kafka_bootstrap, settings.kafka_options).send(
+            [Outgoing(topic, life.key.encode(), encode(life))]
+        )
+    except (TopicUnreadableError, InvalidEvent, DeliveryFailed, KafkaException) as error:
+        raise click.ClickException(f"nothing is changed: {error}") from error
+    click.echo(f"from {_iso(at)} on it is {clean(Sightings([life]).current(life.plain, at))}")
+    return 0
 
 
 def _settings() -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
 
+from leadsman_cli import beside
 from leadsman_cli.conservation import Account, Finding, Marks, account, unnoted, unsent, untold, untrue
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.when import When
@@ -51,6 +52,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     missing_alerts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    beside: list[beside.Beside] = field(default_factory=list)
 
     @property
     def balances(self) -> bool:
@@ -62,8 +64,25 @@ class Report:
 @click.option("--since", type=When(), help="Look no further back: 90m, 2d, or a time. Default: all that is kept.")
 @click.option("--no-recount", is_flag=True, help="Only add the ledger up; do not read the topics themselves.")
 @click.option("--group", default="leadsman-detector", help="Consumer group of the detectors.")
+@click.option(
+    "--beside",
+    "places",
+    multiple=True,
+    help="The cloud's own counters, beside the ledger: eks:ACCOUNT/REGION/CLUSTER, pubsub:projects/P/subscriptions/S, "
+    "apiserver:CLUSTER=FILE|URL of its /metrics. May be given several times.",
+)
+@click.option("--aws-endpoint", envvar="LEADSMAN_AWS_ENDPOINT_URL", default="", hidden=True)
+@click.option("--monitoring-endpoint", envvar="LEADSMAN_MONITORING_ENDPOINT", default="", hidden=True)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is written.")
-def verify(since: int | None, no_recount: bool, group: str, output: str) -> int:
+def verify(
+    since: int | None,
+    no_recount: bool,
+    group: str,
+    places: tuple[str, ...],
+    aws_endpoint: str,
+    monitoring_endpoint: str,
+    output: str,
+) -> int:
     """Show that nothing was lost between the topics, or where something was.
 
     Every record below a consumer group's committed offset must stand in the ledger with one outcome. Then the topics
@@ -71,10 +90,19 @@ def verify(since: int | None, no_recount: bool, group: str, output: str) -> int:
     dead-lettered must be a dead letter, alerts that came of events must be on their topic, and for each channel an
     alert is written down as told, suppressed, or kept as undelivered. Exit code 0: it adds up; 1: it does not, and each
     gap is named by topic, partition and offsets.
+
+    What was lost before it was handed over to Leadsman stands in no ledger. --beside puts the cloud's own counters next
+    to what the ledger has of the same time (--since, a day without it); a difference is told and is no failure, since
+    they count at other moments.
     """
     try:
-        report = Verifier(kafka_settings(), since, group).run(recount=not no_recount)
-    except TopicUnreadableError as error:
+        asked = [beside.place(text) for text in places]
+        verifier = Verifier(kafka_settings(), since, group)
+        report = verifier.run(recount=not no_recount)
+        report.beside = [verifier.beside(one, aws_endpoint, monitoring_endpoint) for one in asked]
+    except beside.BadPlace as error:
+        raise click.UsageError(str(error)) from error
+    except (TopicUnreadableError, beside.CountersAway) as error:
         raise click.ClickException(str(error)) from error
     (_json if output == "json" else _table)(report)
     return 0 if report.balances else 1
@@ -91,11 +119,12 @@ class Verifier:
         self._began_ms: int | None = None  # what was handled before this, the ledger may have forgotten
         self._there = set(self._reader.topics())
         self._dead: dict[tuple[str, str], defaultdict[int, Marks]] = {}
+        self._read: dict[PageKey, Book] = {}
         self.report = Report()
 
     def run(self, *, recount: bool) -> Report:
         """Add up, and recount where asked."""
-        books = self._books()
+        books = self._read = self._books()
         normalized = [self._accounts(books, "normalizer", topic) for topic in RAW]
         detected = self._accounts(books, "detector", EVENTS)
         channels = sorted({hop.removeprefix(NOTIFIER) for hop, _, _ in books if hop.startswith(NOTIFIER)})
@@ -106,6 +135,21 @@ class Verifier:
             self._recount_alerts(books, detected)
             self._recount_told(books, told)
         return self.report
+
+    def beside(self, where: beside.Place, aws_endpoint: str, monitoring: str) -> beside.Beside:
+        """Ask a place for its counters, and count the same time in the ledger; after `run`. Raises CountersAway."""
+        since_ms, until_ms = beside.span(self._since_ms)
+        found = beside.ask(where, since_ms, until_ms, aws_endpoint=aws_endpoint, monitoring=monitoring)
+        since_ms, until_ms = found.since_ms or since_ms, found.until_ms or until_ms
+        ledger = 0
+        for base in RAW:
+            topic = self._prefix + base
+            spans = self._reader.spans(topic, since_ms, until_ms) if topic in self._there else {}
+            for partition, span in spans.items():
+                book = self._read.get(("normalizer", topic, partition), Book([]))
+                for source, counts in book.by_source(span.start, span.end).items():
+                    ledger += counts.total() if where.is_of(source) else 0
+        return beside.Beside(f"{where.kind}:{where.text}", since_ms, until_ms, found.counts, found.handed, ledger)
 
     def _books(self) -> dict[PageKey, Book]:
         pages: defaultdict[PageKey, list[Page]] = defaultdict(list)
@@ -244,6 +288,8 @@ def _table(report: Report) -> None:
         numbers = [kinds.total(), went_on, filtered, kinds[DEAD], kinds[UNDELIVERED], one.lag]
         table.add_row(one.hop, one.topic, str(one.partition), f"{one.start}-{one.end}", *map(str, numbers))
     Console().print(table)
+    for one_beside in report.beside:
+        click.echo(beside.told(one_beside))
     for note in report.notes:
         click.echo(f"note: {note}")
     for found in report.findings:
@@ -275,5 +321,6 @@ def _json(report: Report) -> None:
         "findings": report.findings,
         "missing_alerts": report.missing_alerts,
         "notes": report.notes,
+        "beside": [{**asdict(one), "difference": one.difference} for one in report.beside],
     }
     click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())

@@ -49,6 +49,7 @@ class Topic:
     example: str | None
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    segment_ms: int = 0  # 0: the broker's own; a compacted topic is compacted up to its last segment
 
     @property
     def retention_setting(self) -> str:
@@ -71,6 +72,7 @@ class Topic:
             "retention.ms": str(retention),
             "cleanup.policy": self.cleanup_policy,
             "max.message.bytes": str(self.max_message_bytes),
+            **({"segment.ms": str(self.segment_ms)} if self.segment_ms else {}),
         }
 
 
@@ -233,6 +235,9 @@ def _read(path: Path) -> Topic:
         raise InvalidTopicError(f"{path}: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidTopicError(f"{path}: must be a mapping of fields")
+    segment_ms = fields.pop("segment_ms", 0)
+    if segment_ms != 0 and not _is_positive(segment_ms):
+        raise InvalidTopicError(f"{path}: segment_ms must be a positive number of milliseconds, not {segment_ms!r}")
     if wrong := sorted(map(str, fields.keys() ^ _CHECKS.keys())):
         kind = "missing" if wrong[0] in _CHECKS else "unknown"
         raise InvalidTopicError(f"{path}: {kind} field {wrong[0]}")
@@ -241,7 +246,8 @@ def _read(path: Path) -> Topic:
             raise InvalidTopicError(f"{path}: {field} must be {what}, not {fields[field]!r}")
     if fields["name"] != path.stem:
         raise InvalidTopicError(f"{path}: name is {fields['name']!r}, the file says {path.stem!r}")
-    return Topic(**{**fields, "producers": tuple(fields["producers"]), "consumers": tuple(fields["consumers"])})
+    names = {key: tuple(fields[key]) for key in ("producers", "consumers")}
+    return Topic(**{**fields, **names}, segment_ms=segment_ms)
 
 
 def _is_text(value: object) -> bool:

@@ -34,7 +34,7 @@ def write(folder: Path, **changes: object) -> Path:
 def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
-    others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered", "alerts.ocsf"}
+    others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered", "alerts.ocsf", "sightings"}
     assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), *others}
 
 
@@ -72,6 +72,12 @@ def test_a_dead_letter_topic_has_room_for_the_headers_that_come_on_top(name):
 def test_the_schema_of_a_topic_exists(name):
     schema = TOPICS[name].schema
     assert schema == "bytes" or (schemas_dir() / schema).is_file()
+
+
+def test_sightings_are_kept_for_ever_and_stay_small():
+    config = TOPICS["sightings"].config({})
+    assert (config["retention.ms"], config["cleanup.policy"], config["segment.ms"]) == ("-1", "compact", "3600000")
+    assert "segment.ms" not in TOPICS["state"].config({})
 
 
 def test_load_reads_a_good_file(tmp_path):

@@ -12,12 +12,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from leadsman_common.http_server import HttpServer
+from leadsman_common.inventory import Inventory
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError, secret_values
 from leadsman_common.since import span_ms
 from leadsman_common.stopping import on_signals
+from leadsman_ingest_aws import eks
 from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.config import Settings
 from leadsman_ingest_aws.firehose import FirehoseEndpoint
@@ -49,8 +51,8 @@ def _run(settings: Settings, log: Any, since: str) -> None:
         settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
     )
     outbox = Outbox(producer)
-    intake = Intake(settings, outbox, log)
-    inputs = Inputs(settings, Accounts(settings), intake, stop, log, since)
+    intake, accounts = Intake(settings, outbox, log), Accounts(settings)
+    inputs = Inputs(settings, accounts, intake, stop, log, since)
 
     def ready() -> bool:
         return inputs.begun() and outbox.ready()
@@ -60,6 +62,9 @@ def _run(settings: Settings, log: Any, since: str) -> None:
         if settings.listen_port >= 0 and not since:
             closing.callback(_serve(settings, intake, log, ready, inputs.alive).close)
         closing.enter_context(listening(settings, log, ready, inputs.alive))
+        if not since:
+            inventory = Inventory(settings, eks.scopes(settings, accounts), settings.inventory_s, log)
+            closing.callback(inventory.start().close)
         inputs.run()
         if settings.listen_port >= 0 and not since:
             stop.wait()

@@ -16,7 +16,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 
 from leadsman_ingest_aws.config import Settings
 
-Service = Literal["kinesis", "dynamodb", "sqs", "s3", "logs", "sts"]
+Service = Literal["kinesis", "dynamodb", "sqs", "s3", "logs", "sts", "eks"]
 # few and short: the inputs retry by themselves, and notice a stop while they wait
 _SDK = SdkConfig(
     connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 2}, max_pool_connections=20

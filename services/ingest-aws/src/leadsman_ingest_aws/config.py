@@ -13,6 +13,7 @@ from leadsman_ingest_aws import places
 from leadsman_ingest_aws.envelope import MAX_PLAIN_BYTES
 from leadsman_ingest_aws.places import Place
 
+_PLACE = re.compile(r"\d{12}/[a-z]{2}(-[a-z]+)+-\d{1,2}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 
 
@@ -53,6 +54,10 @@ class Settings(Common, Listening):
     log_poll_interval_s: float = setting("seconds between two looks at a log group", 10.0)
     log_overlap_s: float = setting("how late, in seconds, an event may still come into a polled log group", 900.0)
     log_since: str = setting("how far back a log group without a checkpoint is read: 15m, 6h, 30d, or a time", "15m")
+    eks_inventory: tuple[str, ...] = setting(
+        "where EKS is asked which clusters there are, ACCOUNT/REGION, comma-separated: one without logs is an alert", ()
+    )
+    inventory_s: float = setting("seconds between two such questions", 900.0)
     max_bad_in_a_row: int = setting("bad records in a row after which the service stops; 0: never", 1000)
     broken_s: float = setting("seconds to bear a broken Kafka or AWS before leaving the process", 300.0)
 
@@ -97,6 +102,11 @@ class Settings(Common, Listening):
         found += _misread("LEADSMAN_KINESIS_STREAM", self.kinesis_stream, places.stream)
         found += _misread("LEADSMAN_SQS_QUEUES", self.sqs_queues, places.queue)
         found += _misread("LEADSMAN_LOG_GROUPS", self.log_groups, places.log_group)
+        found += [
+            f"LEADSMAN_EKS_INVENTORY: {place!r} is not ACCOUNT/REGION"
+            for place in self.eks_inventory
+            if not _PLACE.fullmatch(place)
+        ]
         for account, role in self.assume_roles.items():
             if not (account.isdigit() and len(account) == 12 and _ROLE.fullmatch(role)):
                 found.append(f"LEADSMAN_ASSUME_ROLES: {account}={role} is not ACCOUNT=arn:aws:iam::ACCOUNT:role/NAME")
@@ -110,6 +120,8 @@ class Settings(Common, Listening):
             found.append(f"LEADSMAN_SQS_VISIBILITY_S={self.sqs_visibility_s} is not between 10 and 43200")
         if self.lease_s < 1:
             found.append(f"LEADSMAN_LEASE_S={self.lease_s} is less than 1")
+        if self.inventory_s < 1:
+            found.append(f"LEADSMAN_INVENTORY_S={self.inventory_s} is less than 1")
         if self.log_overlap_s < 0:
             found.append(f"LEADSMAN_LOG_OVERLAP_S={self.log_overlap_s} is negative")
         try:

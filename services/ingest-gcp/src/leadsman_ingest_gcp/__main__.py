@@ -15,6 +15,7 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.storage import Client
 
 from leadsman_common.http_server import HttpServer
+from leadsman_common.inventory import Inventory
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.service import MISCONFIGURED, listening, run
@@ -22,6 +23,7 @@ from leadsman_common.settings import SettingError
 from leadsman_common.since import span_ms
 from leadsman_common.stopping import on_signals
 from leadsman_common.topics import name
+from leadsman_ingest_gcp import gke
 from leadsman_ingest_gcp.config import SERVICE, Settings
 from leadsman_ingest_gcp.exports import Exports
 from leadsman_ingest_gcp.pull import Puller
@@ -78,6 +80,7 @@ def _run(settings: Settings, log: Any) -> None:
             puller = pulling = Puller(settings, client, producer, stop, log)
             ready.append(lambda: pulling.pulling() and producer.ready())
             alive.append(lambda: time.monotonic() - pulling.last_turn < _STUCK_S)
+        stack.callback(Inventory(settings, gke.scopes(settings), settings.inventory_s, log).start().close)
         with listening(settings, log, ready=lambda: all(one() for one in ready), alive=lambda: all(o() for o in alive)):
             if puller is not None:
                 puller.run()

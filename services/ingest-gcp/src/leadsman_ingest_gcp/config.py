@@ -11,6 +11,7 @@ from leadsman_ingest_gcp.tokens import Expected
 
 SERVICE = "ingest-gcp"
 _EXPORT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
+_PROJECT = re.compile(r"[a-z0-9.:-]{4,100}")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 
 
@@ -39,6 +40,11 @@ class Settings(Listening, Common):
         "exports of Cloud Logging that --since reads, gs://BUCKET or gs://BUCKET/PREFIX each, comma-separated", ()
     )
     storage_done_file: str = setting("file that notes which objects of the exports are read; empty: none", "")
+    gke_inventory: tuple[str, ...] = setting(
+        "projects in which GKE is asked which clusters there are, comma-separated: one without logs is an alert", ()
+    )
+    gke_endpoint: str = setting("where GKE's API is", "https://container.googleapis.com")
+    inventory_s: float = setting("seconds between two such questions", 900.0)
     max_bad_in_a_row: int = setting("bad messages in a row after which the service stops; 0: never", 1000)
     broken_s: float = setting("seconds to bear a broken Kafka or Pub/Sub before leaving the process", 300.0)
 
@@ -67,6 +73,15 @@ class Settings(Listening, Common):
             for place in self.storage_exports
             if not _EXPORT.fullmatch(place)
         ]
+        problems += [
+            f"LEADSMAN_GKE_INVENTORY: {project!r} is no project"
+            for project in self.gke_inventory
+            if not _PROJECT.fullmatch(project)
+        ]
+        if not self.gke_endpoint.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            problems.append(f"LEADSMAN_GKE_ENDPOINT={self.gke_endpoint!r} must begin with https://")
+        if self.inventory_s < 1:
+            problems.append(f"LEADSMAN_INVENTORY_S={self.inventory_s} is less than 1")
         if min(self.pull_messages, self.pull_bytes, self.batch_messages) < 1:
             problems.append("LEADSMAN_PULL_MESSAGES, _PULL_BYTES and LEADSMAN_BATCH_MESSAGES must be positive")
         if problems:

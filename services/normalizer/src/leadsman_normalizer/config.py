@@ -18,7 +18,9 @@ class Settings(Common):
     normalizer_topics: tuple[str, ...] = setting("raw topics to read, comma-separated", lambda: RAW_TOPICS)
     normalizer_batch: int = setting("records handled and committed together", 500)
     max_bad_in_a_row: int = setting("bad records in a row after which the service stops; 0: never", 10_000)
-
+    silence_look_s: float = setting(
+        "how often it is looked at which sources are silent and which clusters nobody watches; 0: never", 60.0
+    )
     clusters: str = setting("file of the registry of clusters, docs/clusters.md; none without it", "")
 
     def __post_init__(self) -> None:
@@ -27,6 +29,8 @@ class Settings(Common):
             raise SettingError(f"LEADSMAN_NORMALIZER_TOPICS={','.join(self.normalizer_topics)}: raw topics are due")
         if not 1 <= self.normalizer_batch <= 10_000:
             raise SettingError(f"LEADSMAN_NORMALIZER_BATCH={self.normalizer_batch} is not between 1 and 10000")
+        if self.silence_look_s < 0:
+            raise SettingError(f"LEADSMAN_SILENCE_LOOK_S={self.silence_look_s} is negative")
 
     def registry(self) -> Clusters:
         """The registry of clusters; empty without a file. Raises SettingError where the file cannot be used."""

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message
 
 from leadsman_common import traces
 from leadsman_common.avro import audit_event_codec
@@ -29,11 +29,13 @@ from leadsman_common.kafka import (
 from leadsman_common.ledger import DEAD, MADE, NOT_OURS, Ledger
 from leadsman_common.metrics import BATCH_SECONDS, DEAD_LETTERED, FILTERED, LAST_RECEIVED, PRODUCED, RECEIVED
 from leadsman_common.raw import RawEvent, from_headers
+from leadsman_common.sightings import SIGHTINGS
 from leadsman_common.topics import name as topic_name
 from leadsman_normalizer.config import Settings
 from leadsman_normalizer.key import partition_key
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
+from leadsman_normalizer.sightings import Known
 from leadsman_normalizer.timing import Timing, Told
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 SERVICE = "normalizer"
 STAGE = "normalize"
 EVENTS = "audit.events"
+LEADS_EVERY_S = 1.0
 LOGGED_A_BATCH = 10  # dead letters, each with its place; the rest is counted
 # room for key and record overhead below what broker and clients take
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
@@ -50,11 +53,16 @@ MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
 class Stream:
     """The normalizer's loop."""
 
-    def __init__(self, settings: Settings, stop: threading.Event, log: Any) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event, log: Any, known: Known | None = None) -> None:
         self._settings = settings
         self._stop = stop
         self._log = log
         self._clusters = settings.registry()
+        self._known = known or Known()
+        self._sightings = topic_name(SIGHTINGS, settings.topic_prefix)
+        self._client: Consumer | None = None
+        self._leading = False
+        self._look_at = 0.0
         self._codec = audit_event_codec()
         self._events = topic_name(EVENTS, settings.topic_prefix)
         self._cap = BadRecordCap(settings.max_bad_in_a_row)
@@ -68,9 +76,22 @@ class Stream:
     def run(self) -> None:
         """Read until told to stop. Raises what a broken world raises, with the offsets uncommitted."""
         client = consumer(self._settings.kafka_bootstrap, self._settings.group_id, self._settings.kafka_options)
-        topics = [topic_name(base, self._settings.topic_prefix) for base in self._settings.normalizer_topics]
         group, batch = self._settings.group_id, self._settings.normalizer_batch
-        consume_loop(client, topics, self.handle, self._turn, batch=batch, group=group)
+        self._client = client
+        consume_loop(client, self.topics, self.handle, self._turn, batch=batch, group=group)
+
+    @property
+    def topics(self) -> list[str]:
+        """The raw topics that are read."""
+        return [topic_name(base, self._settings.topic_prefix) for base in self._settings.normalizer_topics]
+
+    def leads(self) -> bool:
+        """Whether this worker reads the first partition of the first topic: of a group that is one worker."""
+        return self._leading
+
+    def _look_whether_leading(self, client: Consumer) -> None:
+        """Only the thread that polls may ask: another one would wait for as long as that goes on."""
+        self._leading = any(at.partition == 0 and at.topic == self.topics[0] for at in client.assignment())
 
     def ready(self) -> bool:
         """Whether the broker answers."""
@@ -109,7 +130,7 @@ class Stream:
                     produced += 1
                     self._producer.enqueue(record if traced is None else record._replace(headers=(traced.header,)))
                     self._note(raw, MADE)
-            for page in self._ledger.pages():
+            for page in (*self._ledger.pages(), *self._known.due(self._sightings)):
                 self._producer.enqueue(page)
             self._producer.flush()
         self._count(received, dropped, bad, produced)
@@ -124,6 +145,7 @@ class Stream:
         event = normalize(raw, self._clusters)
         if isinstance(event, Dropped):
             return event
+        self._known.place(event)
         try:
             data = self._codec.encode(event)
         except (ValueError, TypeError, OverflowError) as error:
@@ -152,6 +174,9 @@ class Stream:
 
     def _turn(self) -> bool:
         self.last_turn = time.monotonic()
+        if self._client is not None and self.last_turn >= self._look_at:
+            self._look_at = self.last_turn + LEADS_EVERY_S
+            self._look_whether_leading(self._client)
         return self._stop.is_set()
 
 

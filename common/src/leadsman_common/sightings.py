@@ -1,0 +1,199 @@
+"""What is known of clusters beside their events: the records of the topic `sightings`, and what they add up to.
+
+    Seen    the normalizer saw events of a cluster's source: since when, until when
+    Listed  a cloud's own API named these clusters of an account and region, or of a project
+    Life    when a cluster was made anew under its old name, and when it was deleted
+    Raised  what an alert about a source or a cluster has come to: it stands, or it is over
+
+The topic is compacted: the last record of each key stays, for ever. A cluster that was made anew has another id from
+then on, PLAIN@TIME, and so none of the state of the one before. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from leadsman_common.errors import InvalidEvent
+from leadsman_common.events import Cluster
+
+SIGHTINGS = "sightings"
+# formats that are the audit log itself; without one of them nothing can be detected
+AUDIT = ("k8s-audit", "eks-audit", "gke-logentry", "aks-audit")
+# a cluster is up some minutes after the call that made it: what comes closer together, and no deletion between, is one
+# making, told by the call, by its end, by the cluster itself and by the cloud's list
+SAME_MAKING_MS = 30 * 60_000
+MAX_LIVES = 50
+
+
+class Seen(msgspec.Struct, tag="seen", frozen=True):
+    """Events of one source of a cluster. `first_ms` is the earliest by its own time, `last_ms` when one last came."""
+
+    cluster: Cluster
+    format: str
+    first_ms: int
+    last_ms: int
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"seen|{self.cluster['id']}|{self.format}"
+
+
+class ListedCluster(msgspec.Struct, frozen=True):
+    """A cluster as the cloud's API names it; `made_ms` is 0 where it does not say."""
+
+    region: str
+    name: str
+    made_ms: int = 0
+
+
+class Listed(msgspec.Struct, tag="listed", frozen=True):
+    """All clusters of a scope, such as `aws/111122223333/eu-west-1` or `gcp/example-project`, at one time."""
+
+    scope: str
+    at_ms: int
+    clusters: list[ListedCluster]
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"listed|{self.scope}"
+
+    def known(self) -> list[tuple[Cluster, int]]:
+        """The clusters with their plain ids, and when they were made."""
+        provider, _, rest = self.scope.partition("/")
+        account = rest.partition("/")[0]
+        return [
+            (
+                Cluster(
+                    id=f"{provider}/{account}/{one.region}/{one.name}",
+                    name=one.name,
+                    provider=provider,
+                    account=account,
+                    region=one.region,
+                ),
+                one.made_ms,
+            )
+            for one in self.clusters
+        ]
+
+
+class Life(msgspec.Struct, tag="life", frozen=True):
+    """By its plain id: the times from which on a cluster is another one, in order, and its last deletion (0: none)."""
+
+    plain: str
+    made_ms: tuple[int, ...] = ()
+    deleted_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"life|{self.plain}"
+
+
+class Raised(msgspec.Struct, tag="raised", frozen=True):
+    """An alert by what it is about. `since_ms` is when that began; `alert_id` is empty while it is only suspected."""
+
+    about: str  # kind of alert, cluster's id, source
+    cluster: Cluster
+    since_ms: int
+    alert_id: str = ""
+    over: bool = False
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"raised|{self.about}"
+
+
+Record = Seen | Listed | Life | Raised
+_decoder = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """The value on the topic."""
+    return msgspec.json.encode(record)
+
+
+def decode(value: bytes) -> Record:
+    """A record. Raises InvalidEvent."""
+    try:
+        record: Record = _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent(f"sightings: {error}") from error
+    return record
+
+
+def plain_id(cluster_id: str) -> str:
+    """The id without an incarnation."""
+    return cluster_id.partition("@")[0]
+
+
+class Sightings:
+    """What all records come to. Not for several threads at once."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.seen: dict[tuple[str, str], Seen] = {}  # by the cluster's id and the source's format
+        self.listed: dict[str, Listed] = {}
+        self.lives: dict[str, Life] = {}
+        self.raised: dict[str, Raised] = {}
+        for record in records:
+            self.apply(record)
+
+    def apply(self, record: Record) -> None:
+        """Take a record in. Two workers write of one source: the earliest and the latest hold, in whatever order."""
+        match record:
+            case Seen():
+                at = (record.cluster["id"], record.format)
+                known = self.seen.get(at, record)
+                first_ms, last_ms = min(known.first_ms, record.first_ms), max(known.last_ms, record.last_ms)
+                self.seen[at] = Seen(record.cluster, record.format, first_ms, last_ms)
+            case Listed():
+                self.listed[record.scope] = record
+            case Life():
+                known_life = self.lives.get(record.plain, record)
+                made_ms = tuple(sorted({*known_life.made_ms, *record.made_ms}))[-MAX_LIVES:]
+                deleted_ms = max(known_life.deleted_ms, record.deleted_ms)
+                self.lives[record.plain] = Life(record.plain, made_ms, deleted_ms)
+            case Raised():
+                self.raised[record.about] = record
+
+    def stands(self, about: str) -> bool:
+        """Whether there is an alert about that, or a suspicion, and it is not over."""
+        known = self.raised.get(about)
+        return known is not None and not known.over
+
+    def incarnation(self, plain: str, at_ms: int) -> str:
+        """Which cluster of that id lived at a time, as in `id@20261128T081500Z`; empty for the first one."""
+        life = self.lives.get(plain)
+        made_ms = max((ms for ms in life.made_ms if ms <= at_ms), default=0) if life else 0
+        return f"{datetime.fromtimestamp(made_ms / 1000, UTC):%Y%m%dT%H%M%SZ}" if made_ms else ""
+
+    def current(self, cluster_id: str, now_ms: int) -> str:
+        """The id of the cluster of that plain id that lives now; an id with an incarnation of the registry's stays."""
+        if "@" in cluster_id:
+            return cluster_id
+        found = self.incarnation(cluster_id, now_ms)
+        return f"{cluster_id}@{found}" if found else cluster_id
+
+    def made(self, plain: str, at_ms: int) -> Life | None:
+        """A cluster was made at that time: its life from then on, where another of that id was there before.
+
+        None where this is the first one, or where it is known already.
+        """
+        life = self.lives.get(plain, Life(plain))
+        last_ms = max(life.made_ms, default=0)
+        if not last_ms < life.deleted_ms <= at_ms:  # else nothing of the old one can be there any more
+            firsts = [s.first_ms for (known, f), s in self.seen.items() if plain_id(known) == plain and f in AUDIT]
+            since_ms = last_ms or min(firsts, default=at_ms)
+            if at_ms < since_ms + SAME_MAKING_MS:
+                return None
+        return Life(plain, (*life.made_ms, at_ms), life.deleted_ms)
+
+    def deleted(self, plain: str, at_ms: int) -> Life | None:
+        """A cluster was deleted at that time; None where that is known."""
+        life = self.lives.get(plain, Life(plain))
+        return Life(plain, life.made_ms, at_ms) if at_ms > life.deleted_ms else None
