@@ -72,7 +72,7 @@ class Report:
     "apiserver:CLUSTER=FILE|URL of its /metrics. May be given several times.",
 )
 @click.option("--aws-endpoint", envvar="LEADSMAN_AWS_ENDPOINT_URL", default="", hidden=True)
-@click.option("--monitoring-endpoint", envvar="LEADSMAN_MONITORING_ENDPOINT", default="", hidden=True)
+@click.option("--monitoring-endpoint", default="", hidden=True)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is written.")
 def verify(
     since: int | None,
