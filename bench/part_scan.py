@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import note
-from mix import expected, samples
+from mix import counted, expected, samples
 
 
 def measure(count: int) -> dict[str, Any]:
@@ -42,4 +43,4 @@ def _scan(file: Path) -> tuple[float, float, int]:
     done = subprocess.run(command, check=True, capture_output=True)
     wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall_s, cpu_s, done.stdout.count(b"\n")
+    return wall_s, cpu_s, sum(counted(json.loads(line)) for line in done.stdout.splitlines())

@@ -15,7 +15,7 @@ import processes
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from measure import busy_s, cpu_s, note, percentiles_ms
-from mix import expected, raw_of, samples
+from mix import counted, expected, raw_of, samples
 from pipeline import Pipeline
 
 from leadsman_common.avro import alert_codec
@@ -137,6 +137,8 @@ def _hops(pipeline: Pipeline) -> Iterator[Hop]:
     for message in pipeline.read("alerts"):
         alert = alert_codec().decode(message.value() or b"")
         at = message.timestamp()[1]
+        if not counted(alert):
+            continue
         if alert["id"] not in first or at < first[alert["id"]][0]:
             first[alert["id"]] = at, alert["evidence"]
     for alert_ms, evidence in first.values():
