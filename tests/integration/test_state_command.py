@@ -8,6 +8,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from leadsman_cli.__main__ import main
+from leadsman_common.sightings import Sightings, decode
+from leadsman_common.topic_reader import TopicReader
 from leadsman_detector.state_topic import put_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("topics")]
@@ -103,3 +105,15 @@ def test_what_cannot_be_read_is_told(leadsman, tmp_path, text, says):
     code, _, err = leadsman("import", CLUSTER, "now.json")
     assert code == 3
     assert says in err
+
+
+def test_a_cluster_that_was_made_anew_is_begun_afresh(leadsman, bootstrap, topics):
+    assert leadsman("forget", CLUSTER, "--at", "2026-11-01T08:00:00Z")[0] == 0
+    code, out, err = leadsman("forget", f"{CLUSTER}@20261101T080000Z", "--at", "2026-11-02T08:00:00Z")
+    assert (code, out) == (0, f"from 2026-11-02 08:00:00 on it is {CLUSTER}@20261102T080000Z\n"), err
+    *_, last = [decode(message.value()) for message in TopicReader(bootstrap).read(topics["sightings"])]
+    view = Sightings([last])  # what compaction leaves
+    day_ms = 86_400_000
+    first_ms = 1_793_520_000_000  # 2026-11-01T08:00:00Z
+    found = [view.current(CLUSTER, first_ms + at) for at in (-1, 0, day_ms - 1, day_ms)]
+    assert found == [CLUSTER, *[f"{CLUSTER}@20261101T080000Z"] * 2, f"{CLUSTER}@20261102T080000Z"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -107,11 +107,6 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
     prefix, codec = settings.topic_prefix, audit_event_codec()
     there = set(reader.topics())
     ward = Ward(_view(reader, topic_name(SIGHTINGS, prefix), there))
-    now_ms = time.time_ns() // 1_000_000
-    listed = [cluster for one in ward.view.listed.values() for cluster, _ in one.known()]
-    for known in (*(entry.cluster() for entry in registry.entries), *map(registry.resolve, listed)):
-        here = ward.view.current(known["id"], now_ms)
-        ward.clusters[here], ward.sightings[here] = {**known, "id": here}, Sighting(known["provider"])
     for message in reader.read(topic_name("audit.events", prefix), since_ms):
         try:
             event = codec.decode(message.value() or b"")
@@ -123,6 +118,9 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
         key = found["id"] or "(no name)"
         ward.clusters.setdefault(key, found)
         ward.sightings.setdefault(key, Sighting()).add(event)
+    for known in (*_unseen(registry, ward), *_listed(registry, ward)):
+        ward.clusters.setdefault(known["id"], known)
+        ward.sightings.setdefault(known["id"], Sighting(known["provider"]))
     with ThreadPoolExecutor(len(RAW) + len(GROUPS)) as pool:  # most of it is waiting for the broker
 
         def dead(raw: str) -> list[str]:
@@ -144,6 +142,30 @@ def look(settings: Common, since_ms: int, registry: Clusters) -> Ward:
         ward.dead = dict(Counter(name for names in letters for name in names))
         ward.lags = dict(lags)
     return ward
+
+
+def _unseen(registry: Clusters, ward: Ward) -> Iterator[Cluster]:
+    """Clusters of the registry of which nothing was seen: one that was may be known by more than its entry says."""
+    now_ms = time.time_ns() // 1_000_000
+
+    def lives(cluster: Cluster) -> bool:
+        plain = registry.resolve({**cluster, "id": plain_id(cluster["id"])})
+        return ward.view.current(plain["id"], now_ms) == cluster["id"]
+
+    living = [one for one in ward.clusters.values() if lives(one)]
+    for entry in registry.entries:
+        if not any(entry.is_about(one) for one in living):
+            known = entry.cluster()
+            yield {**known, "id": ward.view.current(known["id"], now_ms)}
+
+
+def _listed(registry: Clusters, ward: Ward) -> Iterator[Cluster]:
+    """Clusters that the clouds' own lists have."""
+    now_ms = time.time_ns() // 1_000_000
+    for one in ward.view.listed.values():
+        for cluster, _ in one.known():
+            known = registry.resolve(cluster)
+            yield {**known, "id": ward.view.current(known["id"], now_ms)}
 
 
 def _view(reader: TopicReader, topic: str, there: Collection[str]) -> Sightings:

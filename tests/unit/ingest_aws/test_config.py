@@ -81,6 +81,10 @@ def mistakes(env):
         ),
         ({"KINESIS_STREAM": "a", "ASSUME_ROLES": "1=role"}, ["LEADSMAN_ASSUME_ROLES"]),
         (
+            {"KINESIS_STREAM": "a", "EKS_INVENTORY": "eu-west-1,111122223333/eu-west-1", "INVENTORY_S": "0"},
+            ["LEADSMAN_EKS_INVENTORY: 'eu-west-1'", "LEADSMAN_INVENTORY_S"],
+        ),
+        (
             {
                 "KINESIS_STREAM": "a b",
                 "SQS_QUEUES": "x,y",

@@ -16,3 +16,13 @@ def test_many_subscriptions():
 def test_refused(text):
     with pytest.raises(SettingError, match="LEADSMAN_PUBSUB_SUBSCRIPTIONS"):
         load(Settings, {"LEADSMAN_PUBSUB_SUBSCRIPTIONS": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("GKE_INVENTORY", "Project"), ("GKE_ENDPOINT", "http://container.googleapis.com"), ("INVENTORY_S", "0")],
+)
+def test_the_inventory(name, text):
+    env = {"LEADSMAN_PUBSUB_SUBSCRIPTIONS": "projects/p/subscriptions/a", f"LEADSMAN_{name}": text}
+    with pytest.raises(SettingError, match=f"LEADSMAN_{name}"):
+        load(Settings, env)
