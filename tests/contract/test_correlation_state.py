@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from dataclasses import replace
 
 import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from leadsman_detector.state import CLOCK, Claim, Done, Due, MemoryState, Put, Range, Timer, holders_of
 

@@ -142,8 +142,8 @@ def evidence_of(match: Match, where: Where) -> Evidence:
         "reason": event["outcome"]["reason"],
         "audit_id": event["auditID"],
         "rule": match.rule.name,
-        "clause": ", ".join(dict.fromkeys(m.leaf.clause for m in match.leaves if m.leaf.clause)),
-        "matched": _matched(match),
+        "clause": clause_of(match),
+        "matched": matched_of(match),
         "source": event["source"],
         "topic": where.topic,
         "partition": where.partition,
@@ -159,7 +159,13 @@ def object_text(event: AuditEvent) -> str:
     return "/".join(part for part in (ref["namespace"], ref["name"]) if part)
 
 
-def _matched(match: Match) -> list[MatchedFact]:
+def clause_of(match: Match) -> str:
+    """The parts of the rule that held."""
+    return ", ".join(dict.fromkeys(m.leaf.clause for m in match.leaves if m.leaf.clause))
+
+
+def matched_of(match: Match) -> list[MatchedFact]:
+    """What of the event met the rule, and what a reader needs beside it."""
     pairs = dict.fromkeys((m.leaf.path, _text(m.value)) for m in match.leaves)
     context = context_of(match.event, ((m.leaf.path, m.value) for m in match.leaves if isinstance(m.value, str)))
     pairs |= dict.fromkeys((path, _text(text)) for path, text in context)

@@ -13,7 +13,7 @@ import msgspec
 from leadsman_common.alerts import Evidence
 from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
 from leadsman_detector import members
-from leadsman_detector.alert import Where, evidence_of
+from leadsman_detector.alert import Where, clause_of, matched_of, object_text
 from leadsman_detector.match import Match
 
 MAX_TEXT = 160
@@ -65,19 +65,18 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
 
 
 def member_of(match: Match, where: Where) -> Member:
-    """A match as a member; the correlation fills in part, value and ups."""
+    """A match as a member; the correlation fills in value and ups."""
     event: AuditEvent = match.event
-    found = evidence_of(match, where)
     # few are kept: facts tell more than the request line, which stands in action and object anyway
-    matched = sorted(found["matched"], key=lambda m: not m["field"].startswith(TELLING))[:MAX_MATCHED]
+    matched = sorted(matched_of(match), key=lambda m: not m["field"].startswith(TELLING))[:MAX_MATCHED]
     actor, ref, cluster, raw = event["actor"], event["objectRef"], event["cluster"], event["source"]
     return Member(
         id=event["id"],
         time=event["time"],
-        part="",
+        part=match.rule.name,
         value="",
         rule=match.rule.name,
-        clause=found["clause"][:MAX_TEXT],
+        clause=clause_of(match)[:MAX_TEXT],
         matched=[(m["field"], m["value"][:MAX_TEXT]) for m in matched],
         attempt=match.attempt,
         action=event["action"][:MAX_NAME],
@@ -98,13 +97,13 @@ def member_of(match: Match, where: Where) -> Member:
             ref["name"][:MAX_NAME],
         ),
         text=(
-            found["object"][:MAX_TEXT],
-            found["source_ip"],
-            found["user_agent"][:MAX_TEXT],
-            found["reason"][:MAX_TEXT],
-            found["audit_id"],
+            object_text(event)[:MAX_TEXT],
+            event["src_endpoint"]["ip"],
+            event["userAgent"][:MAX_TEXT],
+            event["outcome"]["reason"][:MAX_TEXT],
+            event["auditID"],
         ),
-        http=found["http"],
+        http=event["outcome"]["http"],
         raw=(
             raw["format"],
             raw["topic"],
@@ -119,6 +118,22 @@ def member_of(match: Match, where: Where) -> Member:
         cluster=(cluster["id"], cluster["name"], cluster["provider"], cluster["account"], cluster["region"]),
         changed=sum(1 << n for n, m in enumerate(matched) if m.get("changed")),
     )
+
+
+class Once:
+    """A match as a member, made when it is first asked for: the same to all correlations that take it."""
+
+    __slots__ = ("_made", "_match", "_where")
+
+    def __init__(self, match: Match, where: Where) -> None:
+        self._match, self._where = match, where
+        self._made: Member | None = None
+
+    def __call__(self) -> Member:
+        """The member."""
+        if self._made is None:
+            self._made = member_of(self._match, self._where)
+        return self._made
 
 
 def evidence(member: Member) -> Evidence:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -29,7 +29,6 @@ from leadsman_detector.correlate_members import (
     decode,
     encode,
     evidence,
-    member_of,
     ordered,
     ref_of,
 )
@@ -65,24 +64,15 @@ FOREVER = (-(1 << 53), 1 << 53)
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """An event on its way into one group of a correlation."""
 
     correlation: Windowed
     key: tuple[str, ...]
     member: Member
     group: str  # the state's name of it
-
-    @property
-    def cell(self) -> int:
-        """The cell that it falls into."""
-        return self.member.time_ms // self.correlation.window_ms
-
-    @property
-    def cluster(self) -> str:
-        """What the state calls the cluster; wider scopes have names that no cluster has."""
-        return self.correlation.scope_of(self.member)
+    cluster: str  # what the state calls the cluster; wider scopes have names that no cluster has
+    cell: int  # that it falls into
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +130,8 @@ class Windowed:
         """Whether every event is kept and looked at by itself."""
         return self.kind == "whole"
 
-    def arrivals(self, match: Match, where: Where, minds_outcome: bool) -> Iterator[Arrival]:
-        """A match of one of its rules, in each group that it belongs to.
+    def arrivals(self, match: Match, member: Callable[[], Member], minds_outcome: bool) -> Iterator[Arrival]:
+        """A match of one of its rules, in each group that it belongs to; `member` makes it one.
 
         A refused request counts where the rule itself looks at the outcome, or the correlation asks for attempts.
         """
@@ -151,17 +141,21 @@ class Windowed:
         keys, values = self.reader.read(match.event, route, match.only)
         if not keys or not values:
             return
-        member = msgspec.structs.replace(
-            member_of(match, where), part=match.rule.name, ups=self.ups_of(match.event, route, match.only)
-        )
-        yield from self.arriving(member, keys, values)
+        made = member()
+        if self.above:
+            made = msgspec.structs.replace(made, ups=self.ups_of(match.event, route, match.only))
+        yield from self.arriving(made, keys, values)
 
     def arriving(self, member: Member, keys: Sequence[Sequence[str]], values: Sequence[str]) -> Iterator[Arrival]:
         """A member in each of its groups, once a value."""
+        each = [msgspec.structs.replace(member, value=v) if v != member.value else member for v in values]
         for key in map(tuple, keys):
-            group = self.group(key)
-            for value in values:
-                yield Arrival(self, key, msgspec.structs.replace(member, value=value), group)
+            for one in each:
+                yield self.arrival(key, one)
+
+    def arrival(self, key: tuple[str, ...], member: Member) -> Arrival:
+        """A member in one of its groups."""
+        return Arrival(self, key, member, self.group(key), self.scope_of(member), member.time_ms // self.window_ms)
 
     def ups_of(self, event: AuditEvent, route: Route, only: Mapping[str, frozenset[str]]) -> list[Up]:
         """How an event that came this way would stand in the correlations above."""
@@ -276,7 +270,7 @@ class Windowed:
         if not window:
             return [], []
         last = ordered(window)[-1]
-        arrival = Arrival(self, over.key, last, self.group(over.key))
+        arrival = self.arrival(over.key, last)
         told = [self._incident(arrival, over.cell, window, digest, now_us)] if self.form.alert else []
         return told, list(self._upwards(last))
 
@@ -289,9 +283,7 @@ class Windowed:
         until_ms = after.time_ms + absence.within_s * 1000
         if any(m.part in absence.rules and after.time_ms < m.time_ms <= until_ms for m in kept):
             return [], []
-        told = self._told(
-            Arrival(self, over.key, after, self.group(over.key)), (after.id,), [after], after, digest, now_us
-        )
+        told = self._told(self.arrival(over.key, after), (after.id,), [after], after, digest, now_us)
         return [told] if self.form.alert else [], list(self._upwards(after))
 
     # --- out -------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from leadsman_detector import history, known, members, repeats
 from leadsman_detector.alert import Where, alert_of, rank_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
-from leadsman_detector.correlate_members import Member, decode
+from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
 from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
@@ -565,14 +565,15 @@ class Detector:
         if match.rule.name not in self.rules.fed or not match.fresh:
             return
         for join in self._joins:
-            member = join.member(match, where) if join.takes(match) else None
-            if member is not None:
-                plan.requests += join.puts(member)
+            part = join.member(match, where) if join.takes(match) else None
+            if part is not None:
+                plan.requests += join.puts(part)
                 if not self._keeping:
-                    places = tuple(plan.ask(span) for span in join.ranges(member))
-                    plan.joining.append(Joining(join, member, places, [], last=False))
+                    places = tuple(plan.ask(span) for span in join.ranges(part))
+                    plan.joining.append(Joining(join, part, places, [], last=False))
+        minds_outcome, member = self._minds_outcome[match.rule.name], Once(match, where)
         for correlation in self._windowed.get(match.rule.name, ()):
-            for arrival in correlation.arrivals(match, where, self._minds_outcome[match.rule.name]):
+            for arrival in correlation.arrivals(match, member, minds_outcome):
                 plan.arrive(arrival)
 
     def _write(

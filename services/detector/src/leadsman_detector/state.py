@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
+
+import msgspec
 
 CLOCK = ""  # the source of a timer that goes by the wall clock
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Add a member to a series at its event time.
 
     A member is known by its `name`, or by itself where it has none. Of members of one name the series keeps one:
@@ -40,8 +40,7 @@ class Put:
     name: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True, gc=False):
     """Ask for the members of a series between two event times, both included, by time and then by name."""
 
     series: str
@@ -51,8 +50,7 @@ class Range:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """Ask whether `holder` may raise what `key` names.
 
     True for a free key, for the same holder again (a redelivery), and for a lower rank than the kept one, which then
@@ -69,8 +67,7 @@ class Claim:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(msgspec.Struct, frozen=True, gc=False):
     """Have `what` looked at again once the progress of `source` has reached `due_ms`; CLOCK: once it is that late.
 
     The same again changes nothing, but for an earlier time. It stays until a Done.
@@ -82,8 +79,7 @@ class Timer:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True, gc=False):
     """Ask what is due up to a time, the earliest first and at most `limit`; it stays there."""
 
     cluster: str
@@ -92,8 +88,7 @@ class Due:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """Take a timer away: its outcome is safe."""
 
     cluster: str
