@@ -27,14 +27,21 @@ ACK_DEADLINE_S = 10
 class Gcp:
     """A topic and its subscriptions in the stand-in. PUBSUB_EMULATOR_HOST is set here too."""
 
-    def __init__(self, host: str, subscriptions: int = 1) -> None:
+    def __init__(self, host: str, subscriptions: int = 1, *, exactly_once: bool = False) -> None:
         self.publisher, self.subscriber = PublisherClient(), SubscriberClient()
         project = f"projects/p-{secrets.token_hex(4)}"
         self.topics = [f"{project}/topics/audit-{at}" for at in range(subscriptions)]
         self.subscriptions = [f"{project}/subscriptions/audit-{at}" for at in range(subscriptions)]
         for topic, subscription in zip(self.topics, self.subscriptions, strict=True):
             self.publisher.create_topic(name=topic)
-            self.subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=ACK_DEADLINE_S)
+            self.subscriber.create_subscription(
+                {
+                    "name": subscription,
+                    "topic": topic,
+                    "ack_deadline_seconds": ACK_DEADLINE_S,
+                    "enable_exactly_once_delivery": exactly_once,
+                }
+            )
         self.env = {
             "PUBSUB_EMULATOR_HOST": host,
             "LEADSMAN_PUBSUB_SUBSCRIPTIONS": ",".join(self.subscriptions),

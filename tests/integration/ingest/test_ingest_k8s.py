@@ -193,42 +193,6 @@ def test_two_hundred_clusters_at_one_port(serve, records_of):
     assert of == {f"a-{at + more}": one for at, one in enumerate(names) for more in (0, 1000)}
 
 
-def test_one_worker_three_and_two_under_load(serve, records_of):
-    workers, stopping, sent = [serve()], threading.Event(), []
-
-    def sender(number):
-        """As an API server: a batch is sent until somebody says that it is stored."""
-        at = 0
-        while not stopping.is_set():
-            names = [number * 100_000 + at + n for n in range(5)]
-            while True:
-                try:
-                    if workers[at % len(workers)].post(batch(*names), timeout=10)[0] == 200:
-                        break
-                except (OSError, http.client.HTTPException):
-                    pass
-                at += 1  # the next worker
-            sent.extend(f"a-{one}" for one in names)
-            at += 5
-
-    threads = [threading.Thread(target=sender, args=(number,)) for number in range(1, 4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(1)
-    workers += [serve(), serve()]
-    time.sleep(1)
-    assert workers.pop(0).service.stop() == 0
-    time.sleep(1)
-    workers[-1].service.kill()
-    workers.pop()
-    time.sleep(1)
-    stopping.set()
-    for thread in threads:
-        thread.join()
-    assert len(sent) > 100
-    assert ids(records_of("raw.k8s", len(sent))) >= set(sent)
-
-
 @pytest.mark.timeout(600)
 def test_scaled_up_and_down_under_load(serve, records_of):
     """1, 3, 2 workers behind senders that try again elsewhere; one leaves in order, one is killed, nothing is lost."""
