@@ -39,6 +39,13 @@ def asked(verb, resource, group="", sub="", **more):
     return Attributes(verb, api_group=group, resource=resource, subresource=sub, **user)
 
 
+def test_a_cluster_that_is_made_anew_tells_it():
+    """The namespace kube-system is made by the API server itself: lives.py looks for it."""
+    who = {"user": "system:apiserver", "groups": ("system:authenticated", "system:masters")}
+    found = evaluate(POLICY, asked("create", "namespaces", **who, namespace="", name="kube-system"))
+    assert found.level == "RequestResponse"
+
+
 @pytest.mark.parametrize(
     ("request_", "level"),
     [

@@ -1,11 +1,13 @@
 """A cluster that is made anew under its old name has another id from then on; one that is made first, its plain one."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from leadsman_common.raw import RawEvent
 from leadsman_common.sightings import Life, Listed, ListedCluster, Seen, decode, encode
+from leadsman_normalizer.lives import told_by
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.sightings import Known
 
@@ -14,8 +16,6 @@ HOUR = 3600
 
 
 def iso(at_s):
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -185,3 +185,17 @@ def test_a_source_is_told_of_once_a_minute():
 @pytest.mark.parametrize("record", [Seen(audit(T)["cluster"], "k8s-audit", 1, 2), Life("a/b/c/d", (1, 2), 3)])
 def test_records_survive_the_topic(record):
     assert decode(encode(record)) == record
+
+
+def test_a_real_api_server_tells_it_once(corpora):
+    """Of its own log: the first server of an empty store makes the namespace, a second one is refused."""
+    found = []
+    for path in sorted((corpora / "kube-apiserver").glob("*.ndjson")):
+        for line in path.read_bytes().splitlines():
+            if b'"kube-system"' not in line or b'"namespaces"' not in line:
+                continue
+            event = normalize(RawEvent(line, format="k8s-audit"))
+            if isinstance(event, dict) and event["action"] == "create namespaces":
+                found.append((event["outcome"]["http"], told_by(event)))
+    assert {(201, "made"), (409, None)} <= {*found}
+    assert {*found} <= {(201, "made"), (409, None), (403, None)}
