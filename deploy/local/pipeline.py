@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import boto3
 import grpc
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -26,7 +26,7 @@ from processes import StackError
 
 from leadsman_common import topics
 from leadsman_common.avro import alert_codec
-from leadsman_common.kafka import AckedProducer, Outgoing
+from leadsman_common.kafka import AckedProducer, Outgoing, consumer
 from leadsman_common.raw import RawEvent
 from services import AWS_KEYS, REGION, STREAM, Addresses, Services
 
@@ -60,6 +60,7 @@ class Pipeline:
     prefix: str = field(default_factory=lambda: f"p{secrets.token_hex(4)}-")
     max_partitions: int = 3
     extra: Mapping[str, str] = field(default_factory=dict)  # further settings of the services
+    _groups: dict[str, Consumer] = field(default_factory=dict)  # that ask for a group's offsets and do not join
 
     def __enter__(self) -> Self:
         """Create the topics and the clouds' streams; start nothing."""
@@ -102,6 +103,8 @@ class Pipeline:
     def __exit__(self, *_error: object) -> None:
         """Leave nothing running and no topics behind."""
         self.services.stop(grace_s=10)
+        for client in self._groups.values():
+            client.close()
         topics.delete(self.world.bootstrap, self.names.values())
 
     def service_names(self) -> list[str]:
@@ -180,16 +183,13 @@ class Pipeline:
     def lag(self, service: str) -> int:
         """Tell how many records a service has not yet read and committed."""
         group, bases = GROUPS[service]
-        name = self.prefix + group
-        try:
-            answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])[name]
-            committed = {(p.topic, p.partition): p.offset for p in answer.result(timeout=10).topic_partitions}
-        except KafkaException:  # no such group yet
-            committed = {}
-        ends = [self.ends(base) for base in bases]
-        return sum(
-            end - max(0, committed.get((at.topic, at.partition), 0)) for some in ends for at, end in some.items()
-        )
+        # not by the admin client: librdkafka 2.x ends the process where the group's coordinator is still loading
+        if group not in self._groups:
+            self._groups[group] = consumer(self.world.bootstrap, self.prefix + group)
+        ends = [(at, end) for base in bases for at, end in self.ends(base).items()]
+        asked = [TopicPartition(at.topic, at.partition) for at, _ in ends]
+        committed = self._groups[group].committed(asked, timeout=10)
+        return sum(end - max(0, at.offset) for (_, end), at in zip(ends, committed, strict=True))
 
     def wait_through(self, *, raw: int, timeout_s: float = 120.0) -> None:
         """Wait until `raw` records or more are on the raw topics and each service in turn has done all it got.

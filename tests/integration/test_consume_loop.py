@@ -4,11 +4,11 @@ import threading
 import time
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException
 
 from leadsman_common import kafka
 from leadsman_common.kafka import AckedProducer, Commits, Outgoing, consume_loop
+from leadsman_common.topic_reader import TopicReader
 
 
 class RefusedFor:
@@ -28,15 +28,10 @@ class RefusedFor:
 
 
 @pytest.fixture
-def committed(bootstrap, topic_prefix):
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-
+def committed(bootstrap, topics, topic_prefix):
     def ask():
-        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(topic_prefix)])
-        try:
-            return {p.partition: p.offset for p in answer[topic_prefix].result(timeout=10).topic_partitions}
-        except KafkaException:  # no such group yet
-            return {}
+        found = TopicReader(bootstrap).committed(topic_prefix, topics["alerts"])
+        return {partition: offset for partition, offset in found.items() if offset >= 0}
 
     return ask
 

@@ -12,11 +12,11 @@ import sys
 import time
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer, TopicPartition
 from pod_made import RULE, event
 
 from leadsman_common.avro import alert_codec
+from leadsman_common.topic_reader import TopicReader
 from leadsman_detector.runner import EXIT_BROKEN
 
 pytestmark = pytest.mark.integration
@@ -72,10 +72,9 @@ class Detector:
             reader.close()
 
     def committed(self):
-        asked = [ConsumerGroupTopicPartitions(f"{self.prefix}leadsman-detector")]
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        found = admin.list_consumer_group_offsets(asked)[asked[0].group_id].result().topic_partitions
-        return {tp.partition: tp.offset for tp in found if tp.offset > 0}
+        reader = TopicReader(self.bootstrap)
+        found = reader.committed(f"{self.prefix}leadsman-detector", self.topics["audit.events"])
+        return {partition: offset for partition, offset in found.items() if offset > 0}
 
     def close(self):
         for process in self.processes:

@@ -12,9 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from leadsman_common.topic_reader import TopicReader
 from leadsman_detector.runner import EXIT_BROKEN
 
 pytestmark = pytest.mark.integration
@@ -84,9 +85,8 @@ class Run:
 
     def committed(self):
         """The offset of each partition that the group committed."""
-        asked = [ConsumerGroupTopicPartitions(self.group)]
-        found = self.admin.list_consumer_group_offsets(asked)[self.group].result().topic_partitions
-        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+        found = TopicReader(self.bootstrap).committed(self.group, self.source)
+        return {partition: offset for partition, offset in found.items() if offset >= 0}
 
     def handled(self):
         """The offset after the last record of each partition that was written."""

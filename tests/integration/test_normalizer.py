@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.raw import RawEvent
+from leadsman_common.topic_reader import TopicReader
 from leadsman_normalizer.key import partition_key
 from leadsman_normalizer.normalize import normalize
 
@@ -145,13 +146,10 @@ def ids_of(messages):
 
 def lag(bootstrap, topics, prefix):
     """Records on the raw topics that the group has not committed."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    group = f"{prefix}leadsman-normalizer"
-    asked = [ConsumerGroupTopicPartitions(group)]
-    committed = admin.list_consumer_group_offsets(asked)[group].result().topic_partitions
-    done = sum(max(p.offset, 0) for p in committed)
-    client = Consumer({"bootstrap.servers": bootstrap, "group.id": "lag"})
+    reader, group = TopicReader(bootstrap), f"{prefix}leadsman-normalizer"
     raw = [t for t in topics.values() if ".dlq" not in t and "raw." in t]
+    done = sum(max(offset, 0) for topic in raw for offset in reader.committed(group, topic).values())
+    client = Consumer({"bootstrap.servers": bootstrap, "group.id": "lag"})
     found = client.list_topics(timeout=10).topics
     ends = sum(client.get_watermark_offsets(TopicPartition(t, p))[1] for t in raw for p in found[t].partitions)
     client.close()
