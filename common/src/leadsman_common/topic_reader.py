@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -21,7 +22,12 @@ _PASSING = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    # of a group, while the broker that keeps it has just come up
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+Answer = TypeVar("Answer")
 
 
 class TopicUnreadableError(RuntimeError):
@@ -116,13 +122,15 @@ class TopicReader:
         Raises TopicUnreadableError.
         """
         client = consumer(self._bootstrap, group, self._options)  # it asks and does not join
-        try:
+
+        def committed() -> dict[int, int]:
             partitions = [
                 TopicPartition(topic, p) for p in client.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
             ]
             return {tp.partition: max(tp.offset, -1) for tp in client.committed(partitions, timeout=TIMEOUT_S)}
-        except KafkaException as error:
-            raise TopicUnreadableError(f"{group}: {error}") from error
+
+        try:
+            return _in_the_end(group, committed)
         finally:
             client.close()
 
@@ -133,15 +141,7 @@ class TopicReader:
     def _spans(
         self, client: Consumer, topic: str, since_ms: int | None, until_ms: int | None = None
     ) -> dict[int, Span]:
-        deadline = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                return self._spans_now(client, topic, since_ms, until_ms)
-            except KafkaException as error:
-                # a topic that was just made, or a broker that just left, has no leader for a moment
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise TopicUnreadableError(f"{topic}: {error}") from error
-                time.sleep(0.5)
+        return _in_the_end(topic, lambda: self._spans_now(client, topic, since_ms, until_ms))
 
     def _spans_now(self, client: Consumer, topic: str, since_ms: int | None, until_ms: int | None) -> dict[int, Span]:
         found = client.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
@@ -181,3 +181,18 @@ class TopicReader:
                     left.pop(partition, None)
             if time.monotonic() > deadline:
                 raise TopicUnreadableError(f"{topic}: nothing came for {IDLE_S:.0f} s, partitions {sorted(left)}")
+
+
+def _in_the_end(of: str, ask: Callable[[], Answer]) -> Answer:
+    """Ask again while the answer is one that passes: a topic that was just made, or a broker that just left.
+
+    Raises TopicUnreadableError.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise TopicUnreadableError(f"{of}: {error}") from error
+            time.sleep(0.5)
