@@ -102,7 +102,7 @@ class _Posted:
 
     def reach(self, service: Any) -> None:
         """Where the service listens now; waits until it does."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (lines := service.lines("taking requests")):
             assert service.process.poll() is None
             assert time.monotonic() < deadline

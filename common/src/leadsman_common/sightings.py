@@ -161,11 +161,6 @@ class Sightings:
             case Raised():
                 self.raised[record.about] = record
 
-    def stands(self, about: str) -> bool:
-        """Whether there is an alert about that, or a suspicion, and it is not over."""
-        known = self.raised.get(about)
-        return known is not None and not known.over
-
     def incarnation(self, plain: str, at_ms: int) -> str:
         """Which cluster of that id lived at a time, as in `id@20261128T081500Z`; empty for the first one."""
         life = self.lives.get(plain)

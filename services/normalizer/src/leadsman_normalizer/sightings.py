@@ -24,7 +24,7 @@ from leadsman_common.metrics import PRODUCED
 from leadsman_common.registry import RegistryAway, RegistryRefused
 from leadsman_common.settings import Common
 from leadsman_common.shared import shared
-from leadsman_common.sightings import SIGHTINGS, Life, Listed, Record, Seen, Sightings, decode, encode
+from leadsman_common.sightings import SIGHTINGS, Life, Listed, Raised, Record, Seen, Sightings, decode, encode
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
 from leadsman_common.wire import Wire
@@ -47,6 +47,7 @@ class Known:
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str], int] = {}  # (cluster, format) -> last_ms that was told
         self._due: list[Record] = []
+        self._silent: set[str] = set()  # what alerts that stand are about
         self.there = threading.Event()  # the topic is there, and read to where its end was
 
     def apply(self, record: Record) -> None:
@@ -55,6 +56,8 @@ class Known:
             self._view.apply(record)
             if isinstance(record, Listed):
                 self._made_by_list(record)
+            elif isinstance(record, Raised):
+                (self._silent.discard if record.over else self._silent.add)(record.about)
 
     def look(self, judge: Callable[[Sightings], Any]) -> Any:
         """What `judge` makes of the view; it must not take long."""
@@ -82,7 +85,8 @@ class Known:
         """A source goes on: told at first, and then every minute, by one worker or another."""
         at = (event["cluster"]["id"], event["source"]["format"])
         came_ms = event["source"]["received_ms"] or at_ms
-        after_ms = 0 if self._view.stands(silence_of(*at)) else TELL_MS  # the end of a silence is told at once
+        # the end of a silence is told at once
+        after_ms = 0 if self._silent and silence_of(*at) in self._silent else TELL_MS
         if came_ms - self._told.get(at, 0) < after_ms:
             return
         self._told[at] = came_ms
