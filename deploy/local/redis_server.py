@@ -1,7 +1,11 @@
-"""A real Redis for the local stack: append-only file, nothing evicted, loopback only."""
+"""A real Redis for the local stack: append-only file, nothing evicted, loopback only.
+
+LEADSMAN_LOCAL_REDIS names another server that speaks as Redis does, such as Valkey's.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import redis
@@ -12,7 +16,7 @@ _PACKAGES = {"apt-get": "redis-server", "dnf": "redis", "apk": "redis"}
 
 def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: float = 30.0) -> Process:
     """Start Redis and return once it has loaded its data and answers PING; raises StackError."""
-    command = ensure_command("redis-server", _PACKAGES)
+    command = server()
     data = run_dir / "redis-data"
     data.mkdir(exist_ok=True)
 
@@ -32,6 +36,11 @@ def start(run_dir: Path, *, port: int | None, tie_to_parent: bool, timeout_s: fl
         return spawn(run_dir, "redis", [command, *arguments], port=chosen, tie_to_parent=tie_to_parent)
 
     return start_ready(run_dir, start_on, answers, port=port, timeout_s=timeout_s)
+
+
+def server() -> str:
+    """The server's command; raises StackError where there is none."""
+    return ensure_command(os.environ.get("LEADSMAN_LOCAL_REDIS", "redis-server"), _PACKAGES)
 
 
 def url(port: int) -> str:
