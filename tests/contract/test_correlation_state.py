@@ -220,7 +220,17 @@ def shards(local, run_dir):
     def start_on(port):
         # the bus' port is by default 10,000 above, where the kernel may have given it to some client
         bus[port] = str(processes.free_port())
-        command = [redis_server.server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(run_dir)]
+        command = [
+            redis_server.server(),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(run_dir),
+        ]
         command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{port}.conf"]
         command += ["--cluster-port", bus[port]]
         return processes.spawn(run_dir, f"redis-cluster-{port}", command, port=port, tie_to_parent=True)
