@@ -27,7 +27,7 @@ from leadsman_detector.state_topic import Topics, put_of
 from leadsman_detector.timers import Handled
 
 LOCK_MS = 15_000
-CHUNK = 2_000
+CHUNK = 500  # between two looks at the lock, which must not lapse where a machine is so busy that these take seconds
 AHEAD = 100_000  # of a partition: more than a worker ever handled and did not commit yet
 TIMEOUT_S = 20.0
 QUIET_S = 30.0  # so long without a record of a partition that has some left: Kafka is broken
