@@ -29,11 +29,13 @@ MAX_LIVES = 50
 
 
 class Seen(msgspec.Struct, tag="seen", frozen=True):
-    """Events of one source of a cluster. `first_ms` is the earliest by its own time, `last_ms` when one last came."""
+    """Events of one source of a cluster: the first and the newest by their own time, when one came first and last."""
 
     cluster: Cluster
     format: str
     first_ms: int
+    newest_ms: int
+    came_ms: int
     last_ms: int
 
     @property
@@ -149,8 +151,14 @@ class Sightings:
             case Seen():
                 at = (record.cluster["id"], record.format)
                 known = self.seen.get(at, record)
-                first_ms, last_ms = min(known.first_ms, record.first_ms), max(known.last_ms, record.last_ms)
-                self.seen[at] = Seen(record.cluster, record.format, first_ms, last_ms)
+                self.seen[at] = Seen(
+                    record.cluster,
+                    record.format,
+                    min(known.first_ms, record.first_ms),
+                    max(known.newest_ms, record.newest_ms),
+                    min(known.came_ms, record.came_ms),
+                    max(known.last_ms, record.last_ms),
+                )
             case Listed():
                 self.listed[record.scope] = record
             case Life():

@@ -182,7 +182,7 @@ def test_a_source_is_told_of_once_a_minute():
     ]
 
 
-@pytest.mark.parametrize("record", [Seen(audit(T)["cluster"], "k8s-audit", 1, 2), Life("a/b/c/d", (1, 2), 3)])
+@pytest.mark.parametrize("record", [Seen(audit(T)["cluster"], "k8s-audit", 1, 2, 3, 4), Life("a/b/c/d", (1, 2), 3)])
 def test_records_survive_the_topic(record):
     assert decode(encode(record)) == record
 

@@ -20,9 +20,10 @@ def cluster(name, incarnation=""):
     return {"id": f"{ID}{name}{incarnation}", **parts}
 
 
-def seen(name, source="eks-audit", last=0, first=10 * HOUR, incarnation=""):
-    """Seen from `first` until `last`, both before NOW."""
-    return Seen(cluster(name, incarnation), source, NOW - first, NOW - last)
+def seen(name, source="eks-audit", last=0, first=10 * HOUR, incarnation="", late=0):
+    """Seen from `first` until `last`, both before NOW; its events are `late` older."""
+    times = (NOW - first - late, NOW - last - late, NOW - first, NOW - last)
+    return Seen(cluster(name, incarnation), source, *times)
 
 
 def registry(tmp_path, *entries):
@@ -52,6 +53,13 @@ SILENT = ("source-silent", f"{ID}prod", "eks-audit", "high", 0)
         pytest.param([seen("prod", last=14 * MIN)], None, [], id="within what an audit log may be silent"),
         pytest.param([seen("prod", last=16 * MIN)], None, [SILENT], id="an audit log goes on all the time"),
         pytest.param([seen("prod", last=16 * MIN, first=30 * MIN)], None, [], id="a file that was sent once"),
+        pytest.param([seen("prod", last=16 * MIN, late=90 * HOUR)], None, [], id="a past that was read back for hours"),
+        pytest.param(
+            [seen("prod", last=16 * MIN, late=90 * HOUR)],
+            {"eks-audit": "5m"},
+            [SILENT],
+            id="but what is declared is due",
+        ),
         pytest.param([seen("prod", "gke-logentry", 20 * HOUR)], None, [], id="Admin Activity may be rare"),
         pytest.param([seen("prod", "eks-api", 20 * HOUR)], None, [], id="a component's log"),
         pytest.param([seen("prod", last=16 * MIN)], {"eks-audit": "1h"}, [], id="the registry's bound holds"),
@@ -90,7 +98,7 @@ def test_one_alert_an_episode_and_its_end(tmp_path):
     assert [news(view, of, NOW + at * MIN) for at in (1, 60, 6000)] == [[], [], []]
     again = Sightings([decode(encode(r)) for r in (*view.seen.values(), *view.raised.values())])  # after a restart
     assert news(again, of, NOW + HOUR) == []
-    again.apply(Seen(cluster("prod"), "eks-audit", NOW, NOW + HOUR))
+    again.apply(Seen(cluster("prod"), "eks-audit", NOW, NOW + HOUR, NOW, NOW + HOUR))
     assert news(again, of, NOW + HOUR) == [("source-silent", f"{ID}prod", "eks-audit", "informational", 1)]
     assert news(again, of, NOW + HOUR) == []
     (second,) = [a for _, a in changes(again, troubles(again, of, NOW + 2 * HOUR), NOW + 2 * HOUR)]
@@ -113,8 +121,8 @@ def test_what_is_expected_and_has_never_come(tmp_path):
     assert news(view, of, NOW + 31 * MIN) == [("cluster-unwatched", "///later", "", "high", 0)]
     view = Sightings(view.raised.values())  # a restart does not begin to wait anew
     assert news(view, of, NOW + 61 * MIN) == [("source-silent", "///prod", "eks-audit", "high", 0)]
-    view.apply(Seen(cluster("prod"), "eks-audit", NOW + 62 * MIN, NOW + 62 * MIN))
-    view.apply(Seen(cluster("later"), "eks-audit", NOW + 62 * MIN, NOW + 62 * MIN))
+    view.apply(Seen(cluster("prod"), "eks-audit", *[NOW + 62 * MIN] * 4))
+    view.apply(Seen(cluster("later"), "eks-audit", *[NOW + 62 * MIN] * 4))
     over = news(view, of, NOW + 63 * MIN)
     assert {(name, level, revision) for name, _, _, level, revision in over} == {
         ("source-silent", "informational", 1),

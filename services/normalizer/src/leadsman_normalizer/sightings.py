@@ -20,7 +20,7 @@ from leadsman_common.clusters import Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent, Cluster
 from leadsman_common.kafka import AckedProducer, DeliveryFailed, Outgoing
-from leadsman_common.metrics import PRODUCED
+from leadsman_common.metrics import ALERTS, PRODUCED
 from leadsman_common.registry import RegistryAway, RegistryRefused
 from leadsman_common.settings import Common
 from leadsman_common.shared import shared
@@ -92,7 +92,7 @@ class Known:
         self._told[at] = came_ms
         known = self._view.seen.get(at)
         if known is None or at_ms < known.first_ms or came_ms - known.last_ms >= after_ms:
-            self._note(Seen(event["cluster"], at[1], at_ms, came_ms))
+            self._note(Seen(event["cluster"], at[1], at_ms, at_ms, came_ms, came_ms))
 
     def _made_by_list(self, listed: Listed) -> None:
         """The cloud says when a cluster was made: a later time than its log began is another cluster."""
@@ -204,6 +204,7 @@ class Follower:
                 if alert is not None:
                     self._producer.send([alert_record(self._alerts, alert, self._wire.encode(alert), SERVICE)])
                     PRODUCED.labels(SERVICE, self._alerts).inc()
+                    ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
                     say = self._log.info if raised.over else self._log.warning
                     say("alert", alert_id=alert["id"], rule=alert["rule"]["name"], what=alert["title"])
                 self._producer.send([Outgoing(self._topic, raised.key.encode(), encode(raised))])

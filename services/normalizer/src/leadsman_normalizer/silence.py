@@ -22,7 +22,7 @@ MINUTE_MS = 60_000
 # audit logs that go on for as long as a control plane lives: its own loops write leases and statuses all the time.
 # GKE's Admin Activity is not among them: a quiet cluster may have nothing to tell for hours
 CONSTANT_MS: Mapping[str, int] = dict.fromkeys(("k8s-audit", "eks-audit", "aks-audit"), 15 * MINUTE_MS)
-# before that much was seen of a source it may be a file that somebody sent once
+# before that much was seen of a source it may be a file that somebody sent once; so may what came late
 ESTABLISHED_MS = 60 * MINUTE_MS
 # a cluster that is being made has no logs yet; nor has one whose logs were only just switched on
 UNWATCHED_MS = 30 * MINUTE_MS
@@ -118,7 +118,7 @@ def _silent(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Iterator
         source, expects = seen.format, registry.of(seen.cluster).expects
         if source in expects:
             bound_ms = expects[source] * 1000
-        elif source in CONSTANT_MS and seen.last_ms - seen.first_ms >= ESTABLISHED_MS:
+        elif source in CONSTANT_MS and _is_live(seen):
             bound_ms = CONSTANT_MS[source]
         else:
             continue
@@ -126,6 +126,11 @@ def _silent(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Iterator
         if silent_ms > bound_ms:
             what = f"{source} of {seen.cluster['id']} is silent, and is expected within {_span(bound_ms)}"
             yield Trouble(SILENT, seen.cluster, source, seen.last_ms, what)
+
+
+def _is_live(seen: Seen) -> bool:
+    """Whether it is a log that goes on, rather than an old one that was read once."""
+    return seen.last_ms - seen.came_ms >= ESTABLISHED_MS and seen.last_ms - seen.newest_ms <= ESTABLISHED_MS
 
 
 def _never(view: Sightings, living: list[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
@@ -154,7 +159,7 @@ def _unclaimed(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Itera
             continue
         told.add(cluster["id"])
         what = f"{cluster['id']} sends events and stands in no entry of the registry"
-        yield Trouble(UNCLAIMED, cluster, "", seen.first_ms, what)
+        yield Trouble(UNCLAIMED, cluster, "", seen.came_ms, what)
 
 
 def _unwatched(view: Sightings, living: Iterable[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
