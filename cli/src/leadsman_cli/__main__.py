@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from leadsman_cli.acknowledge import acknowledge
 from leadsman_cli.alerts_on_call import events, notify, show
 from leadsman_cli.archive import archive
 from leadsman_cli.config_command import config
@@ -35,6 +36,7 @@ cli.add_command(coverage)
 cli.add_command(topics)
 cli.add_command(state)
 cli.add_command(show)
+cli.add_command(acknowledge)
 cli.add_command(events)
 cli.add_command(notify)
 cli.add_command(tail_file)

@@ -172,6 +172,12 @@ def _sample(level: str) -> Alert:
     return alert
 
 
+def alert_on_topic(alert_id: str, days: float) -> Alert:
+    """The alert on the topic whose id begins so. Raises ClickException and UsageError."""
+    reader, settings = _reader()
+    return _find(reader, settings, alert_id, days)
+
+
 def _reader() -> tuple[TopicReader, Common]:
     try:
         settings = load(Common)

@@ -69,4 +69,5 @@ class Offline:
         if plan.empty:
             return
         for alert in self._state.settle(self.detector.evaluate(plan)):
-            self.alerts[alert["id"]] = alert
+            if alert["revision"] >= self.alerts.get(alert["id"], alert)["revision"]:
+                self.alerts[alert["id"]] = alert

@@ -114,6 +114,19 @@ def alert_id(rule_id: str, cluster_id: str, *anchor: str) -> str:
     return digest if cluster_id else f"local-{digest}"
 
 
+def fingerprint(alert: Alert) -> str:
+    """What a finding is, whenever it is raised: rule, cluster, actor, object and the facts that met the rule.
+
+    A person acknowledges it by this (docs/writing-rules.md). Of a chain the last event speaks.
+    """
+    ref = alert["objectRef"]
+    matched = alert["evidence"][-1]["matched"] if alert["evidence"] else []
+    facts = sorted({f"{m['field']}={m['value']}" for m in matched if m["field"].startswith("facts.")})
+    what = (ref["apiGroup"], ref["resource"], ref["subresource"], ref["namespace"], ref["name"])
+    text = "\x1f".join((alert["rule"]["id"], alert["cluster"]["id"], alert["actor"]["name"], *what, *facts))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def delivery_key(alert: Alert) -> str:
     """What is delivered once: the id, and the revision of an alert that has grown since."""
     return f"{alert['id']}-{alert['revision']}" if alert["revision"] else alert["id"]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from leadsman_common.alerts import Alert, alert_id, level_rank
+from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
@@ -25,9 +25,9 @@ from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
-from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, decode_due, encode_due
+from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
-from leadsman_detector.lateness import source_of
+from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
 from leadsman_detector.plan import (
     CLAIM_TTL_MS,
@@ -44,6 +44,8 @@ from leadsman_detector.plan import (
     Telling,
     Writing,
 )
+from leadsman_detector.risk import Risk, Weighing, leaves, moved_by, rules_of, weighing_of
+from leadsman_detector.risk import source_of as source_of_alert
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
 from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
 
@@ -104,6 +106,9 @@ class Detector:
         self._first_modifiers = {r.rule.name: r.first_seen_modifiers for r in rules.rules if r.first_seen_modifiers}
         watches = [*self._firsts.values(), *(w for ms in self._first_modifiers.values() for w, _ in ms)]
         self._watches = [watch for watch in watches if watch.learns]
+        self._risk = Risk(rules_of(rules.rules), rules.acknowledged)
+        if self._risk.raises:
+            self._watches.append(self._risk.watch)
         self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
@@ -154,7 +159,9 @@ class Detector:
 
     def _keeps(self, action: str, flags: int) -> bool:
         """Whether an event is looked at though no rule may meet it."""
-        return history.ends_an_object(action, self.rules) or any(kind.leaves(action, flags) for kind in self._kinds)
+        if history.ends_an_object(action, self.rules) or any(kind.leaves(action, flags) for kind in self._kinds):
+            return True
+        return not self._keeping and self._risk.raises and leaves(action, flags)
 
     def plan(self, records: Sequence[AuditRecord], now_us: int = 0) -> Plan:
         """Route each record, decode those that a rule can match, and match them."""
@@ -200,6 +207,7 @@ class Detector:
         plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
         if self._watching:
             self._watch(plan, event)
+        self._note(plan, event)
         if self._feeding:
             rules = [rule for rule in rules if not self._told_before(rule.rule.name, event)]
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
@@ -266,6 +274,15 @@ class Detector:
             asked.append(Asked(one, tuple(plan.ask(span) for span in ranges)))
         return tuple(asked)
 
+    def _note(self, plan: Plan, event: AuditEvent) -> None:
+        """Keep who changes which kinds of objects. A rebuild has it from the topic `state`."""
+        if self._keeping or (values := self._risk.seen(event)) is None:
+            return
+        key, at_ms = self._risk.key(event, values), event["time"] // 1000
+        if not self._remembered_sightings.before(key, at_ms):
+            plan.requests += self._risk.watch.puts(event["cluster"]["id"], values, at_ms)
+            plan.days.append((key, at_ms))
+
     def _watch(self, plan: Plan, event: AuditEvent) -> None:
         """Keep since when a cluster is watched, for what has to learn first."""
         cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
@@ -321,21 +338,59 @@ class Detector:
     def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
         """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
         raised: list[Raised] = []
-        while not plan.empty:
+        again = plan.weighing
+        while plan.requests or plan.raised:
             replies = (yield plan.requests) if plan.requests else []
             following = self.new_plan()
             raised += plan.raised
             raised += self._concluded(plan, replies, following, now_us)
             plan = following
-        if not raised or self._keeping:
+        if not (raised or again) or self._keeping:
             return []
+        raised, timers = yield from self._weighed(raised, again, now_us)
         claims: list[StateRequest] = []
         for one in raised:
             key = f"{one.alert['id']}/{one.part}" if one.part else one.alert["id"]
             cluster = one.cluster or one.alert["cluster"]["id"]
             claims.append(Claim(key, cluster, one.rank, one.holder, one.ttl_ms, f"claims/{one.alert['id']}"))
-        granted = yield claims
-        return list({r.alert["id"]: r.alert for r, ok in zip(raised, granted, strict=True) if ok}.values())
+        granted = yield [*claims, *timers]
+        return list({r.alert["id"]: r.alert for r, ok in zip(raised, granted, strict=False) if ok}.values())
+
+    def _weighed(
+        self, raised: Sequence[Raised], again: Sequence[Weighing], now_us: int
+    ) -> Exchanges[tuple[list[Raised], list[Timer]]]:
+        """Alerts with the modifiers that hang on what was before, those of `again` where they have changed.
+
+        And the timers of those that a late event could change.
+        """
+        alerts = [*(one.alert for one in raised), *(one.alert for one in again)]
+        questions = [self._risk.question(alert) for alert in alerts]
+        requests: list[StateRequest] = []
+        places: list[int] = []
+        for question in questions:
+            if question is not None:
+                requests += question.puts
+            places.append(len(requests))
+            if question is not None:
+                requests += question.ranges
+        replies = (yield requests) if requests else []
+        weighed: list[Raised] = []
+        timers: list[Timer] = []
+        for n, (alert, question, place) in enumerate(zip(alerts, questions, places, strict=True)):
+            first = n < len(raised)
+            modifiers: list[Modifier] = []
+            if question is not None:
+                late_ms = 0 if not first else EVER_MS if self._patient else LATENESS_MS[source_of_alert(alert)]
+                answers = replies[place : place + len(question.ranges)]
+                modifiers, unsure = self._risk.weigh(alert, question, answers, late_ms)
+                if unsure:
+                    timers.append(self._risk.timer(alert, modifiers, late_ms))
+            if first:
+                weighed.append(replace(raised[n], alert=moved_by(alert, modifiers)))
+            elif modifiers != again[n - len(raised)].told:
+                told: Alert = {**alert, "revision": alert["revision"] + 1, "detected_time": now_us}
+                weighed.append(Raised(moved_by(told, modifiers), 0, "risk", part=f"risk/{alert['revision']}"))
+        return weighed, timers
 
     def _concluded(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What the replies to a plan's requests complete; what must be asked further goes into the following plan."""
@@ -550,6 +605,10 @@ class Detector:
             if due.kind == BASELINE:
                 if self._baseline is not None:
                     plan.reporting.append(Reporting(due.name, plan.ask(self._baseline.asked(due.name))))
+                return
+            if due.kind == RISK:
+                if (weighing := weighing_of(due.event)) is not None:
+                    plan.weighing.append(weighing)
                 return
             event = self._codec.decode(due.event)
         except (InvalidEvent, ValueError):

@@ -11,11 +11,12 @@ from leadsman_detector.alert import Where
 FIRST_SEEN = "first_seen"
 CELL = "cell"
 BASELINE = "baseline"
+RISK = "risk"
 
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, or says which cell is over.
+    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, says which cell is over, or is an alert.
 
     For a baseline `name` is the cluster.
     """

@@ -144,6 +144,16 @@ class Suppression:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A finding that a person has looked at (risk.py). `until`: microseconds since the epoch, 0 for no end."""
+
+    fingerprint: str
+    by: str
+    reason: str
+    until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """A Sigma filter: an alert of its rules stays only where `condition` holds.
 

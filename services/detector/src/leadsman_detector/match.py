@@ -308,6 +308,7 @@ class RuleSet:
         self.fed = frozenset(fed)
         self.problems = tuple(problems)
         self.digest = files.digest
+        self.acknowledged = {one.fingerprint: one for one in files.acknowledged}
         self._routes: dict[tuple[str, int, int], Route] = {}
         self._shared: dict[tuple[Group, ...], Route] = {}  # routes with the same rules are one
         groups: dict[str, list[CompiledRule]] = {}

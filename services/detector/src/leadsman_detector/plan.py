@@ -13,6 +13,7 @@ from leadsman_detector.correlate_sigma import Arrival, Over
 from leadsman_detector.first_seen import Asked, Key, Watch
 from leadsman_detector.form import Modifier as FormModifier
 from leadsman_detector.match import CompiledRule, Match
+from leadsman_detector.risk import Weighing
 from leadsman_detector.state import Put, Range, StateRequest
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
@@ -174,6 +175,7 @@ class Plan:
     telling: list[Telling] = field(default_factory=list)
     sighting: list[Sighting] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
+    weighing: list[Weighing] = field(default_factory=list)  # alerts that are looked at again
     days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
     progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
@@ -184,7 +186,7 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to evaluate."""
-        return not self.raised and not self.requests
+        return not self.raised and not self.requests and not self.weighing
 
     def ask(self, question: Range) -> int:
         """Ask for a series once; gives where the reply stands."""

@@ -18,6 +18,7 @@ from leadsman_common.alerts import LEVELS
 from leadsman_detector.documents import Document, documents_of, files_of
 from leadsman_detector.form import (
     Absence,
+    Acknowledged,
     And,
     Correlation,
     Expression,
@@ -63,6 +64,7 @@ USUAL_INCIDENT_S = 3600
 MAX_DEPTH = 8  # of correlations of correlations
 FILTER_KEYS = {"every", "level", "suppress"}
 SUPPRESS_KEYS = {"owner", "reason", "expires"}
+ACKNOWLEDGED_KEYS = {"fingerprint", "by", "reason", "expires", "rule", "what"}
 _BAD = (SigmaError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
@@ -84,6 +86,7 @@ class RuleFiles:
     digest: str = ""
     lists: dict[str, list[str]] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
+    acknowledged: tuple[Acknowledged, ...] = ()
 
 
 def default_rules_dir() -> Path:
@@ -113,6 +116,7 @@ class _Reader:
         self._rules: list[Document] = []
         self._filters: list[Document] = []
         self._correlations: list[Document] = []
+        self._acknowledged: list[Acknowledged] = []
 
     def take(self, document: Document | Problem) -> None:
         if isinstance(document, Problem):
@@ -125,8 +129,10 @@ class _Reader:
             self._rules.append(document)
         elif isinstance(document.data.get("values"), list):
             self._lists[Path(document.file).stem] = [str(v) for v in document.data["values"]]
+        elif "acknowledged" in document.data:
+            self._acknowledge(document)
         else:
-            self._problem(document, "neither a rule, a filter, a correlation nor a list")
+            self._problem(document, "neither a rule, a filter, a correlation, a list nor what is acknowledged")
 
     def done(self, digest: str) -> RuleFiles:
         rules = self._made(self._rules, lambda d: _rule(d, self._lists))
@@ -146,7 +152,16 @@ class _Reader:
             digest,
             self._lists,
             tuple(filters.values()),
+            tuple(self._acknowledged),
         )
+
+    def _acknowledge(self, document: Document) -> None:
+        given = document.data["acknowledged"]
+        for one in given if isinstance(given, list) else [given]:
+            try:
+                self._acknowledged.append(_acknowledged(one))
+            except _BAD as error:
+                self._problem(document, f"{error}", *getattr(error, "keys", ()))
 
     def _tie(self, rules: dict[str, Rule], correlations: dict[str, Correlation]) -> None:
         """Take away the correlations that name what is not there, themselves, or too long a chain of others."""
@@ -342,10 +357,22 @@ def _suppression(own: dict[str, Any]) -> Suppression:
     for key in ("owner", "reason"):
         if not isinstance(given[key], str) or not given[key].strip():
             raise BadRule(f"leadsman.suppress: {key} is a text", "leadsman", "suppress", key)
-    return Suppression(given["owner"].strip(), given["reason"].strip(), _end_of(given["expires"]))
+    return Suppression(
+        given["owner"].strip(), given["reason"].strip(), _end_of(given["expires"], "leadsman", "suppress", "expires")
+    )
 
 
-def _end_of(expires: Any) -> int:
+def _acknowledged(given: Any) -> Acknowledged:
+    if not isinstance(given, dict) or not {"fingerprint", "by", "reason"} <= set(given) <= ACKNOWLEDGED_KEYS:
+        raise BadRule("acknowledged: each says fingerprint, by and reason", "acknowledged")
+    for key in ("fingerprint", "by", "reason"):
+        if not isinstance(given[key], str) or not given[key].strip():
+            raise BadRule(f"acknowledged: {key} is a text", "acknowledged", key)
+    until = _end_of(given["expires"], "acknowledged", "expires") if "expires" in given else 0
+    return Acknowledged(given["fingerprint"].strip(), given["by"].strip(), given["reason"].strip(), until)
+
+
+def _end_of(expires: Any, *keys: str) -> int:
     """The end of a day, in UTC, or the very time; microseconds since the epoch."""
     if isinstance(expires, str):
         try:
@@ -357,7 +384,7 @@ def _end_of(expires: Any) -> int:
     elif isinstance(expires, date):
         at = datetime.combine(expires + timedelta(days=1), time(), UTC)
     else:
-        raise BadRule("leadsman.suppress: expires is a date, 2027-01-31, or a time", "leadsman", "suppress", "expires")
+        raise BadRule(f"{'.'.join(keys[:-1])}: expires is a date, 2027-01-31, or a time", *keys)
     return int(at.timestamp() * 1_000_000)
 
 
