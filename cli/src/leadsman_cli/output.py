@@ -12,6 +12,7 @@ from rich.text import Text
 
 from leadsman_cli.page import page
 from leadsman_common.alerts import Alert, iso_time, to_json
+from leadsman_common.incidents import counted, incidents
 
 COLOURS = {
     "critical": "bold white on red",
@@ -35,27 +36,36 @@ def jsonl(alerts: Sequence[Alert]) -> None:
 
 
 def table(alerts: Sequence[Alert]) -> None:
-    """A table, a correlation's chain below its line."""
+    """A table; below a correlation's line its chain, and the alerts that its events raised by themselves."""
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("time", "level", "rule", "cluster", "who", "what"):
         grid.add_column(name, overflow="fold", no_wrap=name in {"time", "level"})
-    for alert in alerts:
-        last = alert["evidence"][-1]
-        grid.add_row(
-            iso_time(alert["time"])[:19] + "Z",
-            Text(alert["level"], COLOURS[alert["level"]]),
-            alert["rule"]["name"],
-            Text(clean(alert["cluster"]["name"] or "-")),
-            Text(clean(alert["actor"]["name"] or "-")),
-            Text(clean(f"{last['action']} {last['object']}")),
-        )
-        if len(alert["evidence"]) > 1:
-            for number, item in enumerate(alert["evidence"], 1):
-                grid.add_row("", "", "", "", "", Text(clean(f"  {number}. {item['summary']}"), "dim"))
-            grid.add_row("", "", "", "", "", Text(f"  joined by: {', '.join(alert['joins'])}", "dim"))
+    found = incidents(alerts)
+    for incident in found:
+        _rows(grid, incident.alert)
+        for member in incident.members:
+            _rows(grid, member, "+ ")
     if alerts:
         console.print(grid)
+    if any(incident.members for incident in found):
+        console.print(f"{counted(found)}: what begins with + is part of the line above it", style="dim")
+
+
+def _rows(grid: Table, alert: Alert, mark: str = "") -> None:
+    last = alert["evidence"][-1]
+    grid.add_row(
+        iso_time(alert["time"])[:19] + "Z",
+        Text(alert["level"], COLOURS[alert["level"]]),
+        mark + alert["rule"]["name"],
+        Text(clean(alert["cluster"]["name"] or "-")),
+        Text(clean(alert["actor"]["name"] or "-")),
+        Text(clean(f"{last['action']} {last['object']}")),
+    )
+    if len(alert["evidence"]) > 1 and not mark:
+        for number, item in enumerate(alert["evidence"], 1):
+            grid.add_row("", "", "", "", "", Text(clean(f"  {number}. {item['summary']}"), "dim"))
+        grid.add_row("", "", "", "", "", Text(clean(f"  joined by: {', '.join(alert['joins'])}"), "dim"))
 
 
 def as_page(alerts: Sequence[Alert]) -> None:

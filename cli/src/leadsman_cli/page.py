@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from leadsman_common.alerts import LEVELS, Alert, Evidence, iso_time, level_rank
 from leadsman_common.chain import actor_text, decisive, in_order, side_of, what_text
+from leadsman_common.incidents import Incident, counted, gathered, incidents
 from leadsman_common.timeline import STYLE, draw
 from leadsman_common.visible import clean
 
@@ -38,23 +39,28 @@ th,td{padding:4px 10px 4px 0;border-top:1px solid var(--rule);vertical-align:top
 
 
 def page(alerts: Sequence[Alert], note: str = "") -> Iterator[str]:
-    """The page in pieces, the worst alerts first; `note` is a line below the heading."""
+    """The page in pieces, the worst first, each chain with the alerts of its events; `note` is a line of its own."""
     ordered = sorted(alerts, key=lambda a: (-level_rank(a["level"]), a["time"], a["id"]))
+    found = incidents(ordered)
     counts = Counter(alert["level"] for alert in ordered)
     told = ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS) if counts[level]) or "nothing found"
     yield (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Leadsman</title>'
         '<meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<style>{_STYLE}{STYLE}</style></head><body><h1>{len(ordered)} alert{'s' * (len(ordered) != 1)}</h1>"
+        f"<style>{_STYLE}{STYLE}</style></head><body><h1>{counted(found)}</h1>"
         f"<p>{_say(told)}</p>" + (f'<p class="dim">{_say(note)}</p>' if note else "") + "\n"
     )
-    for alert in ordered:
-        yield _alert(alert)
+    for incident in found:
+        yield _incident(incident)
     yield "</body></html>\n"
 
 
-def _alert(alert: Alert) -> str:
+def _incident(incident: Incident) -> str:
+    return _alert(incident.alert, "".join(_alert(member) for member in incident.members))
+
+
+def _alert(alert: Alert, members: str = "") -> str:
     chain = in_order(alert)
     drawn = draw(alert, style=False) if len(chain) > 1 else ""
     attempt = " (attempt)" if alert["attempt"] else ""
@@ -64,7 +70,7 @@ def _alert(alert: Alert) -> str:
         f"<details{' open' if drawn else ''}><summary>"
         f'<span class="level {level}">{_say(alert["level"])}{attempt}</span> <bdi>{_say(title, 160)}</bdi> '
         f'<span class="dim">{iso_time(alert["time"])[:19]}Z</span></summary>'
-        f"<dl>{''.join(_fields(alert))}</dl>{drawn}{_table(alert, chain)}</details>\n"
+        f"<dl>{''.join(_fields(alert))}</dl>{drawn}{_table(alert, chain)}{members}</details>\n"
     )
 
 
@@ -77,6 +83,7 @@ def _fields(alert: Alert) -> Iterator[str]:
         ("Who", actor_text(alert["actor"]["name"], 400)),
         ("Level", f"{alert['level']}: {moved}" if moved else ""),
         ("Held by", ", ".join(alert["joins"])),
+        ("Gathers", gathered(alert)),
         ("Techniques", " ".join(alert["tags"][:20])),
         ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
         ("Id", alert["id"]),

@@ -23,6 +23,7 @@ from leadsman_cli.rules import load_rules
 from leadsman_common.alerts import LEVELS, Alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.errors import InvalidEvent
+from leadsman_common.incidents import counted, incidents
 from leadsman_common.raw import RawEvent
 from leadsman_detector.match import RuleSet
 from leadsman_normalizer.head import is_told, peek, told
@@ -164,7 +165,7 @@ def scan(
         return 3 if scanner.found.bad else 0
     alerts = scanner.found.above(min_level, suppressed=suppressed)
     WRITERS[output](alerts)
-    _summary(scanner.found, len(alerts), len(inputs) + ("-" in paths))
+    _summary(scanner.found, counted(incidents(alerts)), len(inputs) + ("-" in paths))
     return 3 if scanner.found.bad else 0
 
 
@@ -194,12 +195,12 @@ def _say_unread(found: Scanned) -> None:
         click.echo(f"not read: {len(found.bad) - SHOWN_ERRORS} more", err=True)
 
 
-def _summary(found: Scanned, alerts: int, files: int) -> None:
+def _summary(found: Scanned, alerts: str, files: int) -> None:
     _say_unread(found)
     dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(5))
     hidden = sum(bool(alert.get("suppressed")) for alert in found.alerts.values())
     click.echo(
-        f"{files} files, {found.records} records: {alerts} alerts"
+        f"{files} files, {found.records} records: {alerts}"
         + (f" and {hidden} suppressed" if hidden else "")
         + f", {found.dropped.total()} not ours"
         + (f" ({dropped})" if dropped else "")

@@ -69,6 +69,7 @@ class Evidence(TypedDict):
     topic: str
     partition: int
     offset: int
+    alert: NotRequired[str]  # alerts of older releases lie in the state
 
 
 class Alert(TypedDict):
@@ -95,6 +96,7 @@ class Alert(TypedDict):
     evidence: list[Evidence]
     revision: int
     suppressed: NotRequired[Suppressed | None]  # alerts of older releases lie in the state
+    members: NotRequired[list[str]]
 
 
 def level_at_least(level: str, minimum: str) -> bool:

@@ -93,6 +93,7 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
                 },
                 "attacks": _attacks(alert["tags"]),
                 "related_events_count": len(chain),
+                "related_events": [{"uid": own} for own in alert.get("members", [])],
             },
             "resources": _resources(alert),
             "evidences": [_evidence(alert, item) for item in chain],

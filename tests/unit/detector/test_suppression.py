@@ -199,3 +199,100 @@ def test_a_scan_leaves_them_out_and_counts_them(tmp_path, capfd):
     assert json.loads(capfd.readouterr().out)["suppressed"]["owner"] == "platform team"
     assert main([*arguments, "--explain", "privileged-container"]) == 0
     assert "nobody is told until 2999-01-02" in capfd.readouterr().out
+
+
+# --- correlations -----------------------------------------------------------------------------------------------
+
+CHAIN = """\
+title: Our pod is entered until it is replaced
+id: 8e0b7a52-2f6c-4a55-9a52-9d7a3c1f0b13
+logsource: {product: kubernetes, service: audit}
+filter:
+    rules: [dangerous-pod-entered]
+    who: {actor.name: [alice, mallory], objectRef.namespace: shop}
+    condition: not who
+leadsman:
+    suppress: {owner: platform team, reason: "to be replaced, OPS-17", expires: 2026-11-30}
+"""
+
+
+def test_a_correlation_is_suppressed_and_its_events_are_told(rules):
+    scanned = found(rules(CHAIN), pod(), entered())
+    (chain,), (single,) = alerts_of(scanned, "dangerous-pod-entered"), alerts_of(scanned)
+    assert (chain["suppressed"]["by"], chain["suppressed"]["owner"]) == (
+        "Our pod is entered until it is replaced",
+        "platform team",
+    )
+    assert not single["suppressed"]
+    assert chain["members"] == [single["id"]]
+
+
+def test_one_event_that_it_does_not_mean_and_the_chain_is_told(rules):
+    for text in (CHAIN.replace("mallory", "bob"), CHAIN.replace("alice", "bob")):
+        (chain,) = alerts_of(found(rules(text), pod(), entered()), "dangerous-pod-entered")
+        assert not chain["suppressed"]
+
+
+@pytest.mark.parametrize(("end", "hidden"), [("09:10:01", True), ("09:10:00", False)])
+def test_a_suppressed_chain_ends_by_the_time_of_its_events(rules, end, hidden):
+    loaded = rules(CHAIN.replace("2026-11-30", f"'2026-11-02T{end}Z'"), now_us=0)
+    (chain,) = alerts_of(found(loaded, pod(), entered()), "dangerous-pod-entered")
+    assert bool(chain["suppressed"]) is hidden
+
+
+def test_what_is_suppressed_feeds_the_correlations_above(rules, shipped):
+    (shipped / "above.yml").write_text(
+        "title: above\nname: above\nlevel: high\ncorrelation: {type: event_count, rules: [dangerous-pod-entered], "
+        "group-by: [objectRef.namespace], timespan: 1h, condition: {gte: 1}, generate: true}\n"
+    )
+    scanned = found(rules(CHAIN), pod(), entered())
+    (chain,), (above,) = alerts_of(scanned, "dangerous-pod-entered"), alerts_of(scanned, "above")
+    assert chain["suppressed"]
+    assert not above["suppressed"]
+    assert above["members"] == [chain["id"]]
+
+
+def test_a_chain_of_the_special_join(tmp_path):
+    for name in ("cluster-role-exec", "role-bound", "pod-exec"):
+        shutil.copy(default_rules_dir() / "kubernetes" / f"{name}.yml", tmp_path)
+    shutil.copytree(default_rules_dir() / "lists", tmp_path / "lists")
+    shutil.copy(default_rules_dir() / "correlations" / "exec-by-new-role.yml", tmp_path)
+    place = "cluster.name: prod"
+    ours = CHAIN.replace("dangerous-pod-entered", "exec-by-new-role").replace("objectRef.namespace: shop", place)
+    (tmp_path / "ours.yml").write_text(ours)
+    grants = [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}]
+    body = {"kind": "ClusterRole", "metadata": {"name": "r"}, "rules": grants}
+    ref = {"resource": "clusterroles", "apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1", "name": "r"}
+    uri = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    role = {**pod(), "requestURI": uri, "requestObject": body, "responseObject": body, "objectRef": ref}
+    loaded = load([tmp_path], NOW)
+    assert not loaded.problems
+    scanned = found(loaded, role, {**entered(), "user": {"username": "alice", "groups": []}})
+    (chain,) = alerts_of(scanned, "exec-by-new-role")
+    assert chain["suppressed"]["owner"] == "platform team"
+    assert chain["members"] == [alerts_of(scanned, "cluster-role-exec")[0]["id"]]
+    bob = {"username": "bob", "groups": []}
+    (chain,) = alerts_of(found(loaded, {**role, "user": bob}, {**entered(), "user": bob}), "exec-by-new-role")
+    assert not chain["suppressed"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("[dangerous-pod-entered]", "[no-such]", "no such rule: no-such"),
+        ('suppress: {owner: platform team, reason: "to be replaced, OPS-17", expires: 2026-11-30}', "level: low",
+         "a filter can suppress a correlation, no more"),
+        ("actor.name", "actor.shoe", "no such field: actor.shoe"),
+    ],
+)  # fmt: skip
+def test_bad_input_for_a_correlation(rules, old, new, reason):
+    (problem,) = rules(CHAIN.replace(old, new)).problems
+    assert reason in problem.reason
+
+
+def test_an_expired_suppression_of_a_correlation_is_not_used(rules):
+    loaded = rules(CHAIN.replace("2026-11-30", "2026-11-01"))
+    (problem,) = loaded.problems
+    assert "platform team renews or removes it" in problem.reason
+    (chain,) = alerts_of(found(loaded, pod(), entered()), "dangerous-pod-entered")
+    assert not chain["suppressed"]

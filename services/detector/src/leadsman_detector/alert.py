@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from leadsman_common.alerts import Alert, Evidence, MatchedFact, Modifier, Suppressed, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, Flag, ObjectRef, touches
 from leadsman_detector.context import context_of
-from leadsman_detector.form import Correlation, Rule
+from leadsman_detector.form import Correlation, Filter, Rule
 from leadsman_detector.history import ObjectKey
 from leadsman_detector.match import Match
 
 MAX_VALUE = 512
 MAX_MATCHED = 100  # facts told of one event
+MAX_MEMBERS = 100  # alerts of its events that a chain names
 
 
 class Where(NamedTuple):
@@ -68,12 +69,12 @@ def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now
         modifiers=match.modifiers,
         digest=digest,
         now_us=now_us,
-        suppressed=_suppressed(match),
+        suppressed=told_of(match.suppressed),
     )
 
 
-def _suppressed(match: Match) -> Suppressed | None:
-    found = match.suppressed
+def told_of(found: Filter | None) -> Suppressed | None:
+    """What an alert says of the filter by which nobody is told of it."""
     if found is None or found.suppress is None:
         return None
     return {
@@ -101,6 +102,7 @@ def build(
     digest: str,
     now_us: int,
     suppressed: Suppressed | None = None,
+    members: Sequence[str] = (),
 ) -> Alert:
     """An alert out of its parts, for rules and correlations alike."""
     return {
@@ -122,6 +124,7 @@ def build(
         "evidence": evidence,
         "revision": 0,
         "suppressed": suppressed,
+        "members": list(dict.fromkeys(filter(None, members)))[:MAX_MEMBERS],
     }
 
 
@@ -148,6 +151,7 @@ def evidence_of(match: Match, where: Where) -> Evidence:
         "topic": where.topic,
         "partition": where.partition,
         "offset": where.offset,
+        "alert": match.alert,
     }
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -30,6 +30,7 @@ from leadsman_detector.alert import Where, build, chain_title, evidence_of
 from leadsman_detector.form import Correlation
 from leadsman_detector.match import Match
 from leadsman_detector.state import Put, Range, StateReply
+from leadsman_detector.suppressing import NOBODY, Suppressing
 
 Part: TypeAlias = Literal["role", "binding", "use"]
 RoleKey: TypeAlias = tuple[str, str, str]  # kind, namespace, name
@@ -54,6 +55,7 @@ class Member:
     cluster: Cluster
     objectRef: ObjectRef
     evidence: Evidence
+    held: list[str] = field(default_factory=list)  # suppressions of correlations that mean it
 
     @property
     def event_id(self) -> str:
@@ -73,10 +75,11 @@ class Found:
 class RoleUse:
     """The join `role-use` of one correlation: its rules are, in order, role, binding and use."""
 
-    def __init__(self, correlation: Correlation) -> None:
+    def __init__(self, correlation: Correlation, suppressing: Suppressing = NOBODY) -> None:
         if len(correlation.rules) != 3:
             raise ValueError("role-use joins three rules: role, binding, use")
         self.correlation = correlation
+        self._suppressing = suppressing
         self._window_ms = correlation.timespan_s * 1000
         role, binding, use = correlation.rules
         self._parts: dict[str, Part] = {role: "role", binding: "binding", use: "use"}
@@ -117,6 +120,7 @@ class RoleUse:
             event["cluster"],
             event["objectRef"],
             evidence_of(match, where),
+            list(match.held),
         )
 
     def puts(self, member: Member) -> list[Put]:
@@ -207,10 +211,9 @@ class RoleUse:
             rank = LEVELS[join][1]
             if key not in best or rank < best[key][0]:
                 best[key] = (rank, join, chain)
-        return [
-            Found(self._alert(key, join, chain, digest, now_us), rank, member.event_id)
-            for key, (rank, join, chain) in best.items()
-        ]
+        alerts = [(rank, self._alert(key, join, chain, digest, now_us)) for key, (rank, join, chain) in best.items()]
+        # whatever somebody is told of comes before what nobody is
+        return [Found(a, rank + len(LEVELS) * bool(a.get("suppressed")), member.event_id) for rank, a in alerts]
 
     def _stories(
         self, series: Mapping[Part, list[Member]], arrived: Member
@@ -263,6 +266,8 @@ class RoleUse:
             joins=[join],
             digest=digest,
             now_us=now_us,
+            suppressed=self._suppressing.of(self.correlation.name, [(m.held, m.time_ms) for m in chain]),
+            members=[item.get("alert", "") for item in evidence],
         )
 
 

@@ -57,6 +57,8 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     cluster: tuple[str, str, str, str, str]
     ups: list[Up] = []
     changed: int = 0  # a bit for each of `matched` that the event itself made so
+    alert: str = ""  # the id of the alert that it raised by itself
+    held: list[str] = []  # suppressions of correlations that mean it
 
     @property
     def time_ms(self) -> int:
@@ -117,6 +119,8 @@ def member_of(match: Match, where: Where) -> Member:
         where=(where.topic, where.partition, where.offset),
         cluster=(cluster["id"], cluster["name"], cluster["provider"], cluster["account"], cluster["region"]),
         changed=sum(1 << n for n, m in enumerate(matched) if m.get("changed")),
+        alert=match.alert,
+        held=list(match.held),
     )
 
 
@@ -173,6 +177,7 @@ def evidence(member: Member) -> Evidence:
         "topic": member.where[0],
         "partition": member.where[1],
         "offset": member.where[2],
+        "alert": member.alert,
     }
 
 

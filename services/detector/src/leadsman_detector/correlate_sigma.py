@@ -54,6 +54,7 @@ from leadsman_detector.lateness import LATENESS_MS as LATENESS
 from leadsman_detector.match import Match
 from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
 from leadsman_detector.state import CLOCK, Put, Range, StateReply, Timer
+from leadsman_detector.suppressing import NOBODY, Suppressing
 
 LATENESS_MS = 2 * 60 * 60 * 1000
 OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it was counting is gone
@@ -98,8 +99,11 @@ class Told:
 class Windowed:
     """A correlation, ready to be asked. `above` are the correlations that it feeds."""
 
-    def __init__(self, form: Correlation, correlations: Mapping[str, Correlation]) -> None:
+    def __init__(
+        self, form: Correlation, correlations: Mapping[str, Correlation], suppressing: Suppressing = NOBODY
+    ) -> None:
         self.form = form
+        self._suppressing = suppressing
         self.name = form.name
         self.window_ms = form.timespan_s * 1000
         self.above: list[Windowed] = []
@@ -272,7 +276,7 @@ class Windowed:
         last = ordered(window)[-1]
         arrival = self.arrival(over.key, last)
         told = [self._incident(arrival, over.cell, window, digest, now_us)] if self.form.alert else []
-        return told, list(self._upwards(last))
+        return told, list(self._upwards(arrival, last))
 
     def _absent(self, over: Over, kept: Sequence[Member], digest: str, now_us: int) -> tuple[list[Told], list[Arrival]]:
         """An event that nothing followed which should have."""
@@ -283,8 +287,9 @@ class Windowed:
         until_ms = after.time_ms + absence.within_s * 1000
         if any(m.part in absence.rules and after.time_ms < m.time_ms <= until_ms for m in kept):
             return [], []
-        told = self._told(self.arrival(over.key, after), (after.id,), [after], after, digest, now_us)
-        return [told] if self.form.alert else [], list(self._upwards(after))
+        arrival = self.arrival(over.key, after)
+        told = self._told(arrival, (after.id,), [after], after, digest, now_us)
+        return [told] if self.form.alert else [], list(self._upwards(arrival, after))
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -332,7 +337,7 @@ class Windowed:
         """As the plain definition says, over all members of three cells."""
         arrival, times = arrivals[0], [a.member.time_ms for a in arrivals]
         hot = list(self.hot(kept, (min(times), max(times) + self.window_ms)))
-        ups = [up for member, _ in hot for up in self._upwards(member)]
+        ups = [up for member, _ in hot for up in self._upwards(arrival, member)]
         if not self.form.alert:
             return [], ups
         if self.form.anchor:
@@ -353,7 +358,12 @@ class Windowed:
             return by_sum(kept, window, self.form.threshold, span, over=self.form.op == "gt")
         return by_values(kept, window, self._fulfils, span)
 
-    def _upwards(self, member: Member) -> Iterator[Arrival]:
+    def _upwards(self, arrival: Arrival, member: Member) -> Iterator[Arrival]:
+        """A hot member on its way into the correlations above, which name the alert that this one raises of it."""
+        if self.form.alert:
+            anchor = member.id if self.form.absence else str(self._incident_of(member.time_ms // self.window_ms))
+            own = "" if self.form.anchor else alert_id(self.form.id, arrival.cluster, *arrival.key, anchor)
+            member = msgspec.structs.replace(member, alert=own or member.alert)
         for up in member.ups:
             above = next(a for a in self.above if a.name == up.name)
             yield from above.arriving(
@@ -383,8 +393,12 @@ class Windowed:
         return [self._told(arrival, (anchor.id,), window, anchor, digest, now_us) for anchor, window in found.values()]
 
     def _incident(self, arrival: Arrival, cell: int, window: list[Member], digest: str, now_us: int) -> Told:
-        incident = cell * self.window_ms // (self.form.incident_s * 1000)
-        return self._told(arrival, (str(incident),), window, ordered(window)[-1], digest, now_us, str(cell))
+        return self._told(
+            arrival, (str(self._incident_of(cell)),), window, ordered(window)[-1], digest, now_us, str(cell)
+        )
+
+    def _incident_of(self, cell: int) -> int:
+        return cell * self.window_ms // (self.form.incident_s * 1000)
 
     def _told(
         self,
@@ -417,10 +431,13 @@ class Windowed:
             joins=[f"{name}={value}" for name, value in zip(self.form.group_by, arrival.key, strict=True)],
             digest=digest,
             now_us=now_us,
+            suppressed=self._suppressing.of(self.name, [(m.held, m.time_ms) for m in chain]),
+            members=[m.alert for m in chain],
         )
         alert["revision"] = chain[-1].time_ms
         # told again where it has grown by half or so, not with every event
-        return Told(alert, f"{part}.{level_rank(level)}.{len(chain).bit_length()}")
+        hidden = ".suppressed" if alert.get("suppressed") else ""
+        return Told(alert, f"{part}.{level_rank(level)}.{len(chain).bit_length()}{hidden}")
 
     def _level(self, chain: Sequence[Member]) -> str:
         levels = [self.form.level, *(s.level for s in self.form.levels if self._reaches(s, chain))]
@@ -466,10 +483,12 @@ def _need(form: Correlation) -> int:
     return int(wanted) if form.type in ("event_count", "value_count") else len(form.rules)
 
 
-def build_all(correlations: Sequence[Correlation]) -> tuple[dict[str, list[Windowed]], dict[str, Windowed]]:
+def build_all(
+    correlations: Sequence[Correlation], suppressing: Suppressing = NOBODY
+) -> tuple[dict[str, list[Windowed]], dict[str, Windowed]]:
     """The windowed correlations: by the rule whose matches they take, and by their own name."""
     forms = {c.name: c for c in correlations}
-    made = {c.name: Windowed(c, forms) for c in correlations if not c.join}
+    made = {c.name: Windowed(c, forms, suppressing) for c in correlations if not c.join}
     by_rule: dict[str, list[Windowed]] = {}
     for correlation in made.values():
         for name in correlation.form.rules:

@@ -20,7 +20,7 @@ from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, repeats
-from leadsman_detector.alert import Where, alert_of, rank_of
+from leadsman_detector.alert import Where, alert_of, id_of, rank_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
@@ -48,6 +48,7 @@ from leadsman_detector.risk import Risk, Weighing, leaves, moved_by, rules_of, w
 from leadsman_detector.risk import source_of as source_of_alert
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
 from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
+from leadsman_detector.suppressing import Suppressing
 
 EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
@@ -93,8 +94,9 @@ class Detector:
         self._baseline_ms = baseline_ms
         self._baseline = Baseline(baseline_ms) if baseline_ms else None
         self._codec = audit_event_codec()
-        self._joins = [JOINS[c.join](c) for c in rules.correlations if c.join in JOINS]
-        self._windowed, self._correlations = build_all(rules.correlations)
+        self._suppressing = Suppressing(rules.suppressions)
+        self._joins = [JOINS[c.join](c, self._suppressing) for c in rules.correlations if c.join in JOINS]
+        self._windowed, self._correlations = build_all(rules.correlations, self._suppressing)
         self._minds_outcome = {r.rule.name: r.minds_outcome for r in rules.rules}
         self._kinds = known.kinds_of(path for r in rules.rules for path in r.known_paths)
         self._finding = any(kind.finds for kind in self._kinds)
@@ -573,7 +575,8 @@ class Detector:
         first = [values for values, verdict, _ in verdicts if verdict == "first"]
         if first:  # the others of its values are nothing new
             only = {path: frozenset(v[n] for v in first) for n, path in enumerate(watch.given.fields)}
-            self._feed(following, replace(match, only=only), sighting.where)
+            anchor = alert_id(match.rule.id, cluster, *watch.anchor(first[0], at_ms))
+            self._feed(following, replace(match, only=only), sighting.where, anchor)
 
     def _verdicts(
         self, event: AuditEvent, watch: Watch, asked: Sequence[Asked], late_ms: int, replies: Sequence[StateReply]
@@ -619,10 +622,14 @@ class Detector:
             if match is not None:
                 self._look(plan, match, due.where, 0)
 
-    def _feed(self, plan: Plan, match: Match, where: Where) -> None:
-        """Hand a match on to the correlations that it is a part of."""
+    def _feed(self, plan: Plan, match: Match, where: Where, own: str = "") -> None:
+        """Hand a match on to the correlations that it is a part of. `own`: its alert's id, where the match says not."""
         if match.rule.name not in self.rules.fed or not match.fresh:
             return
+        if match.rule.alert:
+            match = replace(match, alert=own or id_of(match, history.object_key(match.event)))
+        if held := self._suppressing.held(match.event):
+            match = replace(match, held=held)
         for join in self._joins:
             part = join.member(match, where) if join.takes(match) else None
             if part is not None:

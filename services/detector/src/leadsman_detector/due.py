@@ -16,7 +16,7 @@ RISK = "risk"
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, says which cell is over, or is an alert.
+    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, an alert, or says which cell is over.
 
     For a baseline `name` is the cluster.
     """

@@ -169,6 +169,7 @@ class Filter:
     file: str = ""
     line: int = field(default=0, compare=False)
     suppress: Suppression | None = None
+    correlations: tuple[str, ...] = ()  # names; it suppresses them where all of their events are what it means
 
 
 @dataclass(frozen=True, slots=True)

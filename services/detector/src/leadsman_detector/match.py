@@ -44,6 +44,8 @@ class Match:
     group: tuple[str, ...] = ()  # whose alert it shares; see repeats.py
     suppressed: Filter | None = None  # by which nobody is told
     only: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a field's values those that count
+    alert: str = ""  # the id of its own alert, where it goes into a correlation
+    held: tuple[str, ...] = ()  # suppressions of correlations that mean this event
 
     @property
     def attempt(self) -> bool:
@@ -304,6 +306,9 @@ class RuleSet:
                 problems += _misfits(rule)
                 if rule.alert or rule.name in fed:
                     self.rules.append(compiled)
+        self.suppressions = tuple(
+            (f.correlations, CompiledFilter(f, "")) for f in kept if f.correlations and _usable(f, "", problems)
+        )
         self.correlations: tuple[Correlation, ...] = correlations
         self.fed = frozenset(fed)
         self.problems = tuple(problems)

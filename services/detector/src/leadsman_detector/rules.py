@@ -136,12 +136,12 @@ class _Reader:
 
     def done(self, digest: str) -> RuleFiles:
         rules = self._made(self._rules, lambda d: _rule(d, self._lists))
-        filters = self._made(self._filters, lambda d: _filter(d, self._lists, self._rules))
+        filters = self._made(self._filters, lambda d: _filter(d, self._lists, self._rules, self._correlations))
         ids = {item.id: item.name for item in rules.values()}
         ids |= {str(d.data.get("id")).lower(): d.name for d in self._correlations}
         correlations = self._made(self._correlations, lambda d: _correlation(d, ids))
         for document in self._filters:
-            for name in _unknown(document, self._rules):
+            for name in _unknown(document, [*self._rules, *self._correlations]):
                 self._problem(document, f"no such rule: {name}", "filter", "rules")
         self._tie(rules, correlations)
         self._silence(rules, correlations)
@@ -322,8 +322,10 @@ def _first_seen(given: Any) -> FirstSeen:
     return FirstSeen(_texts(fields), window_s, learning_s, again)
 
 
-def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Document]) -> Filter:
-    """A filter, with the names of the rules it speaks of. Raises BadRule."""
+def _filter(
+    document: Document, lists: dict[str, list[str]], rules: Sequence[Document], correlations: Sequence[Document]
+) -> Filter:
+    """A filter, with the names of the rules and correlations it speaks of. Raises BadRule."""
     data, own = document.data, _own(document, FILTER_KEYS)
     given = data["filter"]
     detection = _expanded(given, lists, "filter")
@@ -336,6 +338,9 @@ def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Doc
         raise BadRule(str(error), "filter", *error.keys[1:]) from error
     if not _takes_away(node):
         raise BadRule("a filter says what stays: its condition is `not ...`", "filter", "condition")
+    named_correlations = tuple(c.name for c in correlations if _names(document, c))
+    if named_correlations and "suppress" not in own:
+        raise BadRule(f"{named_correlations[0]}: a filter can suppress a correlation, no more", "filter", "rules")
     return Filter(
         name=str(data.get("name") or data.get("title") or document.name),
         condition=node,
@@ -345,6 +350,7 @@ def _filter(document: Document, lists: dict[str, list[str]], rules: Sequence[Doc
         file=document.file,
         line=document.first_line,
         suppress=_suppression(own) if "suppress" in own else None,
+        correlations=named_correlations,
     )
 
 
@@ -408,8 +414,14 @@ def _references(document: Document) -> list[str] | None:
 def _speaks_of(document: Document, rule: Document) -> bool:
     wanted = _references(document)
     if wanted is not None:
-        return rule.name in wanted or str(rule.data.get("id")) in wanted
+        return _names(document, rule)
     return logsource_of(rule.data.get("logsource")) in logsource_of(document.data.get("logsource"))
+
+
+def _names(document: Document, rule: Document) -> bool:
+    """Whether a filter names a rule, or a correlation, by its name or its id."""
+    wanted = _references(document) or []
+    return rule.name in wanted or str(rule.data.get("id")) in wanted
 
 
 def _unknown(document: Document, rules: Sequence[Document]) -> list[str]:

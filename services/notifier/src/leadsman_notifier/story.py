@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from leadsman_common.alerts import Alert, Evidence, iso_time
+from leadsman_common.incidents import gathered
 from leadsman_common.timeline import draw
 from leadsman_notifier.advice import Advice, advice_for
 from leadsman_notifier.links import log_link, pod_log_link
@@ -100,6 +101,7 @@ def _fields(alert: Alert, before: str) -> tuple[tuple[str, str], ...]:
         ("Actor", actor_text(alert["actor"])),
         ("Object", object_text(alert["objectRef"])),
         ("Time", iso_time(alert["time"])),
+        ("Gathers", gathered(alert)),
         ("Address", last["source_ip"] if last else ""),
         ("Techniques", " ".join(alert["tags"][:20])),
         ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
