@@ -247,14 +247,15 @@ def test_a_named_policy_has_a_source_and_a_day(name):
 BODIES = {"aws-auth-changed", "dns-config-changed", "ingress-without-tls", "service-exposed"}
 # what needs reads that are not logged: some rules see less without them, some nothing
 READS = {
-    "anonymous-foothold", "anonymous-then-action", "arc-secret-access", "dangerous-container-command",
-    "dangerous-object-removed", "dangerous-pod-entered", "exec-by-new-role", "kubelet-reached", "pod-attach",
-    "pod-entered", "pod-exec", "port-forwarded", "privileged-impersonation", "refusal-burst", "refused-then-allowed",
-    "request-refused", "sensitive-action", "system-account-from-outside", "unauthenticated-exec",
-    "unauthenticated-request-allowed",
+    "account-refused", "anonymous-foothold", "anonymous-then-action", "arc-secret-access",
+    "dangerous-container-command", "dangerous-object-removed", "dangerous-pod-entered", "exec-by-new-role",
+    "kinds-refused", "kubelet-reached", "pod-attach", "pod-entered", "pod-exec", "port-forwarded",
+    "privileged-impersonation", "refusal-burst", "refused-then-allowed", "request-refused", "sensitive-action",
+    "system-account-from-outside", "unauthenticated-exec", "unauthenticated-request-allowed",
 }  # fmt: skip
 ONLY_READS = {
-    "kinds-listed", "many-kinds-listed", "rbac-listed", "recon-sweep", "secret-harvest", "secret-read",
+    "account-listed", "addresses-tried", "kinds-listed", "kinds-tried", "many-kinds-listed", "permission-trial",
+    "places-tried", "rbac-listed", "recon-sweep", "secret-harvest", "secret-read",
     "secrets-listed",
 }  # fmt: skip
 # what looks at any use of something, reads among them
