@@ -1,7 +1,8 @@
 """Correlations through every service, Kafka and Redis: stories of the case files, told by two clouds to one stream.
 
 The records are those that `leadsman rules test` makes of the cases, at times of today and in a cluster of their own;
-what comes late comes late here, too.
+what comes late comes late here, too. What sensors saw goes in beside: Falco's and GuardDuty's as from a topic of
+theirs, Security Command Center's through Pub/Sub.
 """
 
 import gzip
@@ -16,6 +17,7 @@ import pytest
 from leadsman_cli.cases import load_cases
 from leadsman_cli.judge_cases import arrivals_of
 from leadsman_common.avro import audit_event_codec
+from leadsman_common.raw import RawEvent
 
 pytestmark = pytest.mark.e2e
 
@@ -39,6 +41,24 @@ STORIES = [
         ["cluster-access-given", "cloud-principal-first-used"],
     ),
     ("minted-token-used", "in any order of arrival, delivered again", "eks", ["token-issued", "account-token-used"]),
+    (
+        "signal-then-pod-acts",
+        "the pod's token reads a secret",
+        "eks",
+        ["grave-signal-in-pod", "sensitive-action"],
+    ),
+    (
+        "signal-guardduty-actor-acts",
+        "the binding that the finding is about",
+        "eks",
+        ["sensitive-action", "guardduty-names-actor"],
+    ),
+    (
+        "signal-scc-actor-acts",
+        "the binding that the finding is about",
+        "gke",
+        ["sensitive-action", "scc-names-actor"],
+    ),
 ]
 IDS = [rule for rule, *_ in STORIES]
 
@@ -55,12 +75,17 @@ def told(rule, name, cloud):
 def put(stream, data):
     """Put a file in at its cloud; the number of records in it."""
     lines = [json.loads(line) for line in data.splitlines()]
-    if "protoPayload" in lines[0]:
+    if "protoPayload" in lines[0] or "finding" in lines[0]:  # Google's logs and Security Command Center
         stream.publish(data.splitlines())
         return len(lines)
     if "eventSource" in lines[0]:  # a file of CloudTrail
         stream.put_kinesis(gzip.compress(json.dumps({"Records": lines}).encode()))
         return len(lines)
+    if sensor := "falco" if "output_fields" in lines[0] else "guardduty" if "detail" in lines[0] else "":
+        place = {"format": sensor, "provider": "aws", "region": "eu-west-1"}
+        raws = [RawEvent(json.dumps(line).encode(), **place) for line in lines]
+        stream.produce_raw(raws)  # as ingest-kafka does with a sensor's topic
+        return len(raws)
     for document in lines:
         stream.put_kinesis(gzip.compress(json.dumps(document).encode()))
     return sum(len(document["logEvents"]) for document in lines)
@@ -115,6 +140,14 @@ def test_a_scan_gives_the_same_ids(alerts, tmp_path, rule, name, cloud, _chain):
     assert done.returncode == 0, done.stderr.decode()
     scanned = {a["id"] for a in map(json.loads, done.stdout.splitlines()) if a["rule"]["name"] == rule}
     assert scanned == {a["id"] for a in of(alerts, rule)}
+
+
+def test_a_story_and_the_alerts_of_its_events_are_one_incident(alerts):
+    """The alert of the chain names those that its events raised by themselves, and they are there."""
+    found = alerts[f"{CLUSTER.decode()}-exec-by-new-role"]
+    (chain,) = of(alerts, "exec-by-new-role")
+    assert [found[member]["rule"]["name"] for member in chain["members"]] == ["cluster-role-exec"]
+    assert [item["alert"] for item in chain["evidence"]] == [chain["members"][0], "", ""]
 
 
 def test_nobody_is_told_of_a_story_twice(alerts, receiver):
