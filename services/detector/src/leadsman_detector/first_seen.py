@@ -116,7 +116,7 @@ class Watch:
 
     def verdict(self, at_ms: int, late_ms: int, replies: Sequence[StateReply]) -> Verdict:
         """Whether nothing was seen before; `late_ms`: how much earlier an event may still come that changes it."""
-        cells = {int(m) for m in members.of(replies[0])}
+        cells = set(members.numbers(replies[0]))
         cell, epoch = at_ms // self._cell_ms, self._window_ms
         if any(cell - self._cells <= c <= cell for c in cells):
             return "no"
@@ -151,7 +151,7 @@ class Watch:
         ), f"{text}; watched since {iso_time(self._start(replies) * 1000)}"
 
     def _start(self, replies: Sequence[StateReply]) -> int:
-        return min((int(m) for m in members.of(replies[2 if self.given.again else 1])), default=1 << 53)
+        return min(members.numbers(replies[2 if self.given.again else 1]), default=1 << 53)
 
     def _digest(self, values: Values) -> str:
         text = "\x1f".join(values).encode("utf-8", "surrogatepass")

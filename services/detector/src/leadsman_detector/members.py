@@ -17,6 +17,11 @@ def of(reply: StateReply) -> list[bytes]:
     return cast("list[bytes]", reply)
 
 
+def numbers(reply: StateReply) -> list[int]:
+    """Members that are numbers in decimal."""
+    return [int(member) for member in of(reply) if member.lstrip(b"-").isdigit()]
+
+
 def read(decoder: msgspec.json.Decoder[T], member: bytes) -> T | None:
     """What a member tells; None where it cannot be read."""
     try:
