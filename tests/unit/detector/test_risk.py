@@ -145,7 +145,7 @@ def test_what_comes_late_is_told_again_under_the_same_id(detector, happening):
     assert again["modifiers"] == []
 
 
-@pytest.mark.parametrize("order", itertools.islice(itertools.permutations(range(5)), 7, None, 9))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(5)))[7::9])
 def test_levels_are_a_function_of_the_set_of_events(detector, happening, order):
     history = [happening(0, "bob"), *[happening(day, "bob", name="usual") for day in range(1, 15)]]
     storm = [
