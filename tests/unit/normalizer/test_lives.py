@@ -7,6 +7,7 @@ import pytest
 
 from leadsman_common.raw import RawEvent
 from leadsman_common.sightings import Life, Listed, ListedCluster, Seen, decode, encode
+from leadsman_normalizer import sightings
 from leadsman_normalizer.lives import told_by
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.sightings import Known
@@ -180,6 +181,17 @@ def test_a_source_is_told_of_once_a_minute():
         (0, 120),
         (0, 180),
     ]
+
+
+def test_names_that_are_made_up_fill_nothing(monkeypatch):
+    monkeypatch.setattr(sightings, "MOST_SEEN", 3)
+    known = Known()
+    known.there.set()
+    for at in range(10):
+        known.place(audit(T, name=f"c-{at}"))
+    assert len(known.due("sightings")) == 3
+    known.place(audit(T + 60, name="c-1"))  # those that are known go on
+    assert len(known.due("sightings")) == 1
 
 
 @pytest.mark.parametrize("record", [Seen(audit(T)["cluster"], "k8s-audit", 1, 2, 3, 4), Life("a/b/c/d", (1, 2), 3)])

@@ -35,6 +35,8 @@ from leadsman_normalizer.silence import changes, silence_of, troubles
 SERVICE = "normalizer"
 # a source is told of again when it has gone on for that long
 TELL_MS = 60_000
+# names come with the records: who may post for every cluster may make them up
+MOST_SEEN = 20_000
 AGAIN_S = 30.0
 WAIT_S = 30.0
 
@@ -54,7 +56,7 @@ class Known:
         """Take in what a worker, this one too, or a service wrote."""
         with self._lock:
             self._view.apply(record)
-            if isinstance(record, Listed):
+            if isinstance(record, Listed) and self.there.is_set():  # before that, what was known then is not known yet
                 self._made_by_list(record)
             elif isinstance(record, Raised):
                 (self._silent.discard if record.over else self._silent.add)(record.about)
@@ -89,8 +91,10 @@ class Known:
         after_ms = 0 if self._silent and silence_of(*at) in self._silent else TELL_MS
         if came_ms - self._told.get(at, 0) < after_ms:
             return
-        self._told[at] = came_ms
         known = self._view.seen.get(at)
+        if known is None and len(self._view.seen) >= MOST_SEEN:
+            return
+        self._told[at] = came_ms
         if known is None or at_ms < known.first_ms or came_ms - known.last_ms >= after_ms:
             self._note(Seen(event["cluster"], at[1], at_ms, at_ms, came_ms, came_ms))
 
