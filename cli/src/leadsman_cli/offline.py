@@ -5,7 +5,7 @@ The same rules, correlations and alert ids as in the stream; the state is this p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from leadsman_common.alerts import Alert, level_at_least
 from leadsman_common.events import AuditEvent
@@ -30,8 +30,8 @@ def above(alerts: Mapping[str, Alert], minimum: str) -> list[Alert]:
 class Offline:
     """One run: rules, a state of its own, and the alerts so far, by id; the latest form of each."""
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.detector = Detector(rules, patient=True)
+    def __init__(self, rules: RuleSet, *, posture: bool = False) -> None:
+        self.detector = Detector(rules, patient=True, posture=posture)
         self.alerts: dict[str, Alert] = {}
         self._state = MemoryState()
         self._latest_ms = 0
@@ -47,6 +47,10 @@ class Offline:
         plan = self.detector.plan(records)
         self._settle(plan)
         return plan.dead
+
+    def kept(self) -> Iterator[tuple[str, str, list[tuple[int, bytes]]]]:
+        """What the state holds: cluster, group and members of each series."""
+        return self._state.kept()
 
     def finish(self) -> None:
         """Look at all that waits for late events: after the end none will come."""

@@ -169,7 +169,7 @@ async def _matching(state: RedisState, cluster: str, kind: str) -> AsyncIterator
 async def _import(settings: Settings, events: Sequence[bytes]) -> int:
     """Put what the events leave in the state, in Redis and on the topic `state`; gives how much it was."""
     state, topics = make_state(settings), topics_of(settings)
-    detector = Detector(load_rules(settings), watching=False, keeping=True)
+    detector = Detector(load_rules(settings), watching=False, keeping=True, posture=True)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     count = 0
     try:

@@ -458,6 +458,9 @@ class ControlPlaneFacts(TypedDict):
     anonymous_bindings: bool | None
     local_accounts: bool | None
     rbac: bool | None
+    secrets_encrypted: bool | None
+    shielded_nodes: bool | None
+    release_channel: str
 
 
 class CloudLinkFacts(TypedDict):

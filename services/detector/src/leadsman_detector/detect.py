@@ -19,7 +19,7 @@ from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_detector import history, known, members, repeats
+from leadsman_detector import history, known, members, posture, regression, repeats, statements
 from leadsman_detector.alert import Where, alert_of, id_of, rank_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
@@ -48,9 +48,11 @@ from leadsman_detector.risk import Risk, Weighing, leaves, moved_by, rules_of, w
 from leadsman_detector.risk import source_of as source_of_alert
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
 from leadsman_detector.state import Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
+from leadsman_detector.statements import Statement, Thing
 from leadsman_detector.suppressing import Suppressing
 
 EVER_MS = 1 << 52
+HOUR_MS = 3_600_000
 WRITES = ("create", "update", "patch")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
@@ -64,6 +66,8 @@ class AuditRecord(Protocol):
     def partition(self) -> int: ...
     @property
     def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes: ...
 
@@ -79,18 +83,21 @@ class Detector:
         baseline_ms: int = 0,
         watching: bool = True,
         keeping: bool = False,
+        posture: bool = False,
     ) -> None:
         """Set up.
 
         `patient`: events come in any order at all, as files do, so nothing is sure before the end. `baseline_ms`: how
         long what stood in a cluster before is no alert but part of one report (baseline.py). Not `watching`: the events
         tell of things that are there, not that the cluster was watched when they came to be. `keeping`: nothing is
-        raised, it is about what events leave in the state; those that leave nothing are passed over.
+        raised, it is about what events leave in the state; those that leave nothing are passed over. `posture`: keep
+        what events say of how clusters are set up.
         """
         self.rules = rules
         self._patient = patient
         self._watching = watching
         self._keeping = keeping
+        self._posture = posture
         self._baseline_ms = baseline_ms
         self._baseline = Baseline(baseline_ms) if baseline_ms else None
         self._codec = audit_event_codec()
@@ -115,11 +122,18 @@ class Detector:
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
+        self._chatty: set[bytes] = set()  # routes of what components tell all day, and nothing else
+        self._heard_lately = Remembered()
 
     def anew(self, rules: RuleSet) -> Detector:
         """One of these rules that remembers nothing, and else is as this one."""
         return Detector(
-            rules, patient=self._patient, baseline_ms=self._baseline_ms, watching=self._watching, keeping=self._keeping
+            rules,
+            patient=self._patient,
+            baseline_ms=self._baseline_ms,
+            watching=self._watching,
+            keeping=self._keeping,
+            posture=self._posture,
         )
 
     def route(self, action: str, flags: int, known_flags: int = ALL_FLAGS) -> Route | None:
@@ -142,6 +156,8 @@ class Detector:
         rule = compiled.rule
         if rule.changed or rule.first_seen or rule.repeats or compiled.first_seen_modifiers or compiled.known_paths:
             return True
+        if rule.regression:
+            return True
         return rule.name in self.rules.fed or (self._finding and action.partition(" ")[0] in WRITES)
 
     def sieve(self, action: str, flags: int, known_flags: int, told: Callable[[str], bool]) -> Sieve | None:
@@ -161,6 +177,8 @@ class Detector:
 
     def _keeps(self, action: str, flags: int) -> bool:
         """Whether an event is looked at though no rule may meet it."""
+        if self._posture and posture.leaves(action, flags):
+            return True
         if history.ends_an_object(action, self.rules) or any(kind.leaves(action, flags) for kind in self._kinds):
             return True
         return not self._keeping and self._risk.raises and leaves(action, flags)
@@ -177,7 +195,7 @@ class Detector:
                     candidates = routes[key]
                 except KeyError:
                     candidates = self._route(key)
-                if candidates is None:
+                if candidates is None or (key in self._chatty and self._heard(record.key, now_us)):
                     continue
             try:
                 event = self._codec.decode(data)
@@ -221,10 +239,31 @@ class Detector:
         if asking:
             self._ask(plan, Asking(event, where, asking), question)
             plan.requests += known.asked(event, question, self._remembered(event, where))
+        if self._posture and posture.leaves(event["action"], event["flags"]):
+            self._keep_posture(plan, event)
         for put in known.puts(event, self._kinds, matches) if self._kinds else ():
             plan.requests.append(put)
             if not self._keeping or self._knowing_feeds:
                 plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
+
+    def _keep_posture(self, plan: Plan, event: AuditEvent) -> None:
+        """Keep what an event says of how its cluster is set up; a version that is told all day, once an hour."""
+        if posture.is_component(event):
+            put = posture.component_put(event)
+            key = (posture.COMPONENTS, put.cluster, put.member.decode(), put.time_ms // HOUR_MS)
+            if not self._remembered_sightings.before(key, put.time_ms + 1):
+                plan.requests.append(put)
+                plan.days.append((key, put.time_ms))
+            return
+        for thing, said in posture.statements_of(event):
+            self._say(plan, thing, said)
+
+    def _say(self, plan: Plan, thing: Thing, said: Statement, rule: str = "") -> None:
+        """Have a statement kept; one of a picture for long, since nobody will look at what was said around it."""
+        if self._watching:
+            plan.state(thing, said, rule)
+        else:
+            plan.requests.append(thing.head(said))
 
     def _told_before(self, rule: str, event: AuditEvent) -> bool:
         """Whether this worker knows that an event is the first of nothing, so that its rule need not be tried."""
@@ -242,7 +281,9 @@ class Detector:
         for match in matches:
             if match.rule.name in self._firsts:
                 self._look(plan, match, where, EVER_MS if self._patient else late_ms_of(event))
-        matches = [m for m in matches if m.rule.name not in self._firsts]
+            elif match.rule.regression and statements.tells(event):
+                self._state(plan, match, where)
+        matches = [m for m in matches if m.rule.name not in self._firsts and not m.rule.regression]
         watching = []
         for n, match in enumerate(matches):
             if match.rule.name not in self._first_modifiers or match.attempt or match.level in ("informational", "low"):
@@ -261,6 +302,15 @@ class Detector:
         asked = self._sighted(plan, match.event, watch, watch.values(match.event), late_ms)
         if asked:
             plan.sighting.append(Sighting(match, where, watch, asked, late_ms))
+
+    def _state(self, plan: Plan, match: Match, where: Where) -> None:
+        """Keep what an event says of the settings of a rule with regression."""
+        regressing = self._by_name[match.rule.name].regressing
+        if regressing is None:
+            return
+        for setting, value in regressing.said(match.event):
+            said = regression.statement_of(match, where, setting, value, self.rules.digest)
+            self._say(plan, regressing.thing(setting, match.event["cluster"]["id"]), said, match.rule.id)
 
     def _sighted(
         self, plan: Plan, event: AuditEvent, watch: Watch, values: Sequence[tuple[str, ...]], late_ms: int
@@ -416,7 +466,17 @@ class Detector:
         for telling in plan.telling:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
         yield from self._sightings(plan, replies, following, now_us)
+        yield from self._stated(plan, replies, following, now_us)
         yield from self._correlated(plan, replies, following, now_us)
+
+    def _stated(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """What of the things that events speak of has changed, and what of that is a regression."""
+        for one in plan.stating:
+            every = statements.united([replies[place] for place in one.places], one.said)
+            following.requests += (one.thing.head(said) for said in statements.new_heads(every, one.said))
+            if one.rule:
+                for found in regression.found_by(every, one.said, one.rule, one.thing.cluster, now_us):
+                    yield Raised(found.alert, 0, one.said.id, regression.CLAIM_TTL_MS, found.part)
 
     def _correlated(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What windows have become hot, or were when they were over."""
@@ -674,5 +734,18 @@ class Detector:
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        found = self._routes[key] = self.route(*read_routing(key))
+            self._chatty.clear()
+        action, flags = read_routing(key)
+        found = self._routes[key] = self.route(action, flags)
+        if self._posture and found is not None and not found and posture.is_chatty(action, flags):
+            self._chatty.add(key)
         return found
+
+    def _heard(self, key: bytes | None, now_us: int) -> bool:
+        """Whether what this record is about was looked at within the hour; else it counts as looked at now."""
+        hour = now_us // 1000 // HOUR_MS
+        about = ("heard", (key or b"").decode("utf-8", "replace"), "", hour)
+        if self._heard_lately.before(about, 1):
+            return True
+        self._heard_lately.keep(about, 0)
+        return False

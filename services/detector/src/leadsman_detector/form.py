@@ -92,6 +92,19 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True)
+class Regression:
+    """A setting that was secure and is not any more: `insecure` after `secure`.
+
+    `by` are the fields whose values tell settings apart where an event is insecure, `secure_by` where it is secure.
+    """
+
+    insecure: Node
+    secure: Node
+    by: tuple[str, ...] = ()
+    secure_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Requirement:
     """Requests that must be in the audit log, and at which level, for the rule to see `what` (requires.py).
 
@@ -130,6 +143,7 @@ class Rule:
     repeats: Repeats | None = None  # what is one alert, although it is many requests
     alert: bool = True  # False: it only feeds correlations
     first_seen: FirstSeen | None = None  # beside the condition
+    regression: Regression | None = None  # the condition is then what says either
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
     line: int = field(default=0, compare=False)
 

@@ -20,6 +20,7 @@ from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.first_seen import Watch
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, FirstSeen, Node, Problem, Rule
 from leadsman_detector.index import Field, Index, Values
+from leadsman_detector.regressing import Regressing
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
 
@@ -82,7 +83,8 @@ class CompiledRule:
         self._repeats = Condition(repeats.when, rule.each) if repeats and repeats.when else None
         parts = [self.condition, *(c for c, _ in self._steps), *(c for c, _ in self.modifiers)]
         self.known_paths = tuple(dict.fromkeys(path for part in parts for path in part.known_paths))
-        if self.known_paths and (rule.changed or rule.first_seen):
+        self.regressing = Regressing(rule.name, rule.regression) if rule.regression else None
+        if self.known_paths and (rule.changed or rule.first_seen or rule.regression):
             raise BadPattern("a rule that speaks of change or of what is first seen does not look at known.*")
         if rule.changed and rule.first_seen:
             raise BadPattern("changed and first_seen do not go together")

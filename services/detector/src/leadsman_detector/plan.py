@@ -15,6 +15,7 @@ from leadsman_detector.form import Modifier as FormModifier
 from leadsman_detector.match import CompiledRule, Match
 from leadsman_detector.risk import Weighing
 from leadsman_detector.state import Put, Range, StateRequest
+from leadsman_detector.statements import Statement, Thing
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 
@@ -128,6 +129,19 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Stating:
+    """What an event says of a thing, and where the replies stand that have all that was said of it.
+
+    `rule` is the id of the rule of which regressions are told; empty: none are.
+    """
+
+    thing: Thing
+    said: Statement
+    places: tuple[int, int]
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Arriving:
     """Events on their way into one cell of a group, and where the replies of the cells around it stand."""
 
@@ -176,6 +190,7 @@ class Plan:
     sighting: list[Sighting] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     weighing: list[Weighing] = field(default_factory=list)  # alerts that are looked at again
+    stating: list[Stating] = field(default_factory=list)
     days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
     progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands
@@ -194,6 +209,13 @@ class Plan:
             self.asked[question] = len(self.requests)
             self.requests.append(question)
         return self.asked[question]
+
+    def state(self, thing: Thing, said: Statement, rule: str = "") -> None:
+        """Keep what an event says of a thing, and look at what was said of it before and after."""
+        self.requests.append(thing.recent(said))
+        if not self.keeping:
+            recent, heads = (self.ask(span) for span in thing.ranges())
+            self.stating.append(Stating(thing, said, (recent, heads), rule))
 
     def _put(self, put: Put) -> None:
         """Add a Put; of those of one name only the one that the series would keep."""

@@ -32,6 +32,7 @@ from leadsman_detector.form import (
     Or,
     Problem,
     RaisedBy,
+    Regression,
     Repeats,
     Rule,
     Suppression,
@@ -51,8 +52,9 @@ from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, no
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {
     "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
-    "responsible",
+    "responsible", "regression",
 }  # fmt: skip
+REGRESSION_KEYS = {"secure", "by", "secure-by"}
 REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
@@ -176,6 +178,10 @@ class _Reader:
                 if missing := [r for r in correlation.rules if r not in rules and r not in correlations]:
                     self._problem(document, f"no such rule: {', '.join(missing)}", "correlation", "rules")
                     del correlations[document.name]
+                elif regressing := [r for r in correlation.rules if r in rules and rules[r].regression]:
+                    reason = f"a rule of regression feeds no correlation: {', '.join(regressing)}"
+                    self._problem(document, reason, "correlation", "rules")
+                    del correlations[document.name]
                 elif document.name not in depths:
                     self._problem(document, "a chain of correlations that leads back to itself", "correlation", "rules")
                     del correlations[document.name]
@@ -241,6 +247,7 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
     steps = own.get("levels") or []
     modifiers = own.get("modifiers") or []
     repeats = _repeats(own)
+    regression = _regression(own)
     conditions = detection["condition"]
     main = conditions if isinstance(conditions, list) else [conditions]
     nodes = nodes_of(
@@ -249,17 +256,20 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
             *main,
             *(step["when"] for step in [*steps, *modifiers] if step["when"] != FIRST_SEEN),
             *([repeats["when"]] if "when" in repeats else []),
+            *([regression["secure"]] if regression else []),
         ],
         lambda clause, path: document.line("detection", clause, path),
     )
     stepped = nodes[len(main) : len(main) + len(steps)]
     modified = nodes[len(main) + len(steps) :][: len(modifiers)]
+    condition = nodes[0] if len(main) == 1 else Or(tuple(nodes[: len(main)]))
+    regresses = _regresses(regression, condition, nodes.pop()) if regression else None
     return Rule(
         id=_id(document),
         name=document.name,
         title=str(data["title"]),
         level=_level(data.get("level", "medium"), "level"),
-        condition=nodes[0] if len(main) == 1 else Or(tuple(nodes[: len(main)])),
+        condition=Or((condition, regresses.secure)) if regresses else condition,
         file=document.file,
         tags=_texts(data.get("tags")),
         references=_texts(data.get("references")),
@@ -279,6 +289,7 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         else None,
         alert=bool(own.get("alert", True)),
         first_seen=_first_seen(own["first_seen"]) if "first_seen" in own else None,
+        regression=regresses,
         requires=read_requires(own.get("requires"), lists),
         line=document.first_line,
     )
@@ -592,6 +603,31 @@ def _repeats(own: dict[str, Any]) -> dict[str, Any]:
     if own.get("changed") or own.get("anchor") == "owner":
         raise BadRule("leadsman.repeats: a rule of objects has one alert for each as it is", "leadsman", "repeats")
     return given
+
+
+def _regression(own: dict[str, Any]) -> dict[str, Any]:
+    given = own.get("regression")
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or "secure" not in given or not set(given) <= REGRESSION_KEYS:
+        reason = "leadsman.regression: a map of secure and, if need be, by and secure-by"
+        raise BadRule(reason, "leadsman", "regression")
+    for key in ("by", "secure-by"):
+        if not isinstance(given.get(key, []), list):
+            raise BadRule(f"leadsman.regression: {key} is a list of fields", "leadsman", "regression", key)
+    if beside := sorted({"each", "changed", "anchor", "repeats", "first_seen"} & set(own)):
+        raise BadRule(f"leadsman.regression: does not go with {', '.join(beside)}", "leadsman", "regression")
+    if not own.get("alert", True):
+        raise BadRule("leadsman.regression: feeds no correlation", "leadsman", "regression")
+    return given
+
+
+def _regresses(given: dict[str, Any], insecure: Node, secure: Node) -> Regression:
+    by = _texts(given.get("by"))
+    secure_by = _texts(given.get("secure-by")) or by
+    if len(by) != len(secure_by):
+        raise BadRule("leadsman.regression: by and secure-by have as many fields", "leadsman", "regression", "by")
+    return Regression(insecure, secure, by, secure_by)
 
 
 def _by(modifier: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ state (`versions`, `known`).
 from __future__ import annotations
 
 import bisect
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -169,6 +169,11 @@ class MemoryState:
         """The (cluster, source) pairs that have timers waiting: the end of a scan looks at all of them."""
         return [key for key, timers in self._timers.items() if timers]
 
+    def kept(self) -> Iterator[tuple[str, str, list[tuple[int, bytes]]]]:
+        """Every series, for people to look at: cluster, group, and the members with their times, ms."""
+        for (cluster, group, _), series in self._series.items():
+            yield cluster, group, series.members()
+
     def _put(self, put: Put) -> None:
         key = (put.cluster, put.group, put.series)
         series = self._series.get(key)
@@ -227,6 +232,9 @@ class _Series:
             del self._named[name]
         del self._sorted[:over]
         return over
+
+    def members(self) -> list[tuple[int, bytes]]:
+        return [(at_ms, member) for at_ms, _, member in self._sorted]
 
     def between(self, from_ms: int, to_ms: int) -> list[bytes]:
         first = bisect.bisect_left(self._sorted, (from_ms,))

@@ -111,6 +111,7 @@ class Exchanged:
 class Kept:
     """A series as it stands: `members` with the time of each, ms."""
 
+    cluster: str
     group: str
     series: str
     expires_ms: int
@@ -207,20 +208,24 @@ class RedisState:
             await client.hdel(key, *old)
         return {who: what for who, (_, _, what) in found.items() if who not in old}
 
-    async def kept(self, cluster: str) -> AsyncIterator[Kept]:
-        """Every series of a cluster, for people to look at: it goes through all keys of the server."""
+    async def kept(self, cluster: str = "", owner: str = "") -> AsyncIterator[Kept]:
+        """Every series of a cluster or of all, for people to look at: it goes through all keys of the server.
+
+        `owner`: only those of owners whose names begin so.
+        """
         client: Any = self._client
         for tag in self._tags:
-            front = tag + _bytes(f"s:{_part(cluster)}:")
-            async for key in client.scan_iter(match=_GLOB.sub(rb"\\\g<0>", front) + b"*", count=1000):
+            match = _glob(tag + b"s:") + (_glob(_bytes(_part(cluster))) if cluster else b"*") + b":"
+            async for key in client.scan_iter(match=match + _glob(_bytes(_part(owner))) + b"*", count=1000):
                 if key.endswith(_BODIES):
                     continue
+                place: list[str] = key[len(tag) + 2 :].decode("utf-8", "surrogatepass").split(":", 2)
+                whose, group, series = _text(place[0]), _text(place[1]), place[2]
                 found = await client.zrange(key, 0, -1, withscores=True)
                 bodies = await client.hgetall(key + _BODIES)
                 now_ms = time.time_ns() // 1_000_000
-                group, _, series = key[len(front) :].decode("utf-8", "surrogatepass").partition(":")
                 members = [(int(at_ms), bodies.get(name, name)) for name, at_ms in found]
-                yield Kept(_text(group), series, now_ms + await client.pttl(key), members)
+                yield Kept(whose, group, series, now_ms + await client.pttl(key), members)
 
     async def timed(self) -> list[tuple[str, str]]:
         """The (cluster, source) of which timers wait."""
@@ -397,6 +402,11 @@ _SHAS = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()  # the name Redis gives it
     for script in (state_lua.EXCHANGE, state_lua.FINISH, state_lua.LOCK, state_lua.PROGRESS)
 }
+
+
+def _glob(text: bytes) -> bytes:
+    """A pattern that only this text meets."""
+    return _GLOB.sub(rb"\\\g<0>", text)
 
 
 def _part(text: str) -> str:

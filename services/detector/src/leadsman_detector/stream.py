@@ -80,7 +80,7 @@ def make_handler(
 
 def make_detector(settings: Settings, rules: RuleSet, *, keeping: bool = False) -> Detector:
     """The core, as the settings have it."""
-    return Detector(rules, baseline_ms=int(settings.baseline_h * 3_600_000), keeping=keeping)
+    return Detector(rules, baseline_ms=int(settings.baseline_h * 3_600_000), keeping=keeping, posture=True)
 
 
 def make_state(settings: Settings) -> RedisState:

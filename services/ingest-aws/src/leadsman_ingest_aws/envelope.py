@@ -391,7 +391,7 @@ def log_event(
             region=region,
             provider="aws",
             source_id=event_id,
-            received_ms=received_ms,
+            received_ms=received_ms or max(time_ms, 0),  # of a document in a file nobody knows when it was received
             log_stream=log_stream,
         )
     )

@@ -80,7 +80,7 @@ def _eks(name: str, asked: Tree, answered: Tree, why: list[str]) -> dict[str, An
         return {"cloud_access": _access(asked, answered, why)}
     if name.endswith("PodIdentityAssociation") and not name.startswith(("List", "Describe")):
         return {"cloud_link": _association(name, asked, answered, why)}
-    if name in ("CreateCluster", "UpdateClusterConfig", "UpdateClusterVersion"):
+    if name in ("CreateCluster", "UpdateClusterConfig", "UpdateClusterVersion", "AssociateEncryptionConfig"):
         return {"control_plane": _cluster(asked, why)}
     return {}
 
@@ -134,6 +134,8 @@ def _cluster(asked: Tree, why: list[str]) -> ControlPlaneFacts:
         cidrs=texts(network, "publicAccessCidrs", why),
         auth_mode=text(mapping(asked, "accessConfig", why), "authenticationMode", why),
         version=text(asked, "version", why),
+        secrets_encrypted=True if mappings(asked, "encryptionConfig", why) else None,  # once on, EKS keeps it on
+        release_channel=text(mapping(asked, "upgradePolicy", why), "supportType", why),
     )
 
 

@@ -105,4 +105,8 @@ def _cluster(properties: Tree, why: list[str]) -> ControlPlaneFacts:
         endpoint_public=public if public is not None else None if private is None else not private,
         local_accounts=None if disabled is None else not disabled,
         rbac=truth(properties, "enableRBAC", why),
+        secrets_encrypted=truth(
+            mapping(mapping(properties, "securityProfile", why), "azureKeyVaultKms", why), "enabled", why
+        ),
+        release_channel=text(mapping(properties, "autoUpgradeProfile", why), "upgradeChannel", why),
     )

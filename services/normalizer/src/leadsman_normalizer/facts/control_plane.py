@@ -36,6 +36,9 @@ def control_plane(**told: Any) -> ControlPlaneFacts:
         "anonymous_bindings": None,
         "local_accounts": None,
         "rbac": None,
+        "secrets_encrypted": None,
+        "shielded_nodes": None,
+        "release_channel": "",
     }
     unknown = told.keys() - facts.keys()
     if unknown:

@@ -82,6 +82,7 @@ def _cluster(operation: str, asked: Tree, why: list[str]) -> dict[str, Any]:
                 **_anonymous(made, "anonymousAuthenticationConfig", "rbacBindingConfig", why),
                 **(_master_auth(mapping(made, "masterAuth", why), why) if "masterAuth" in made else {}),
                 "network_policy": truth(mapping(made, "networkPolicy", why), "enabled", why),
+                **_hardening(made, "databaseEncryption", "shieldedNodes", "releaseChannel", why),
             }
         case "UpdateCluster":
             update = mapping(asked, "update", why)
@@ -93,6 +94,7 @@ def _cluster(operation: str, asked: Tree, why: list[str]) -> dict[str, Any]:
                 **_endpoint(mapping(update, "desiredPrivateClusterConfig", why), why),
                 **_endpoints(mapping(update, "desiredControlPlaneEndpointsConfig", why), why),
                 **_anonymous(update, "desiredAnonymousAuthenticationConfig", "desiredRbacBindingConfig", why),
+                **_hardening(update, "desiredDatabaseEncryption", "desiredShieldedNodes", "desiredReleaseChannel", why),
             }
         case _:
             return {}
@@ -148,6 +150,19 @@ def _anonymous(asked: Tree, authentication: str, bindings: str, why: list[str]) 
     ]
     if any(value is not None for value in said):
         told["anonymous_bindings"] = any(said)
+    return told
+
+
+def _hardening(asked: Tree, encryption: str, shielded: str, channel: str, why: list[str]) -> dict[str, Any]:
+    """Whether Secrets and nodes are protected, and which channel versions come by. False is left out of the JSON."""
+    told: dict[str, Any] = {}
+    state = text(mapping(asked, encryption, why), "state", why)
+    if state:
+        told["secrets_encrypted"] = state == "ENCRYPTED"
+    if isinstance(asked.get(shielded), dict):
+        told["shielded_nodes"] = truth(asked[shielded], "enabled", why) or False
+    if isinstance(asked.get(channel), dict):
+        told["release_channel"] = text(asked[channel], "channel", why) or "UNSPECIFIED"
     return told
 
 
