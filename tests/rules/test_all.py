@@ -57,6 +57,9 @@ CANNOT = {
     ("credential-in-two-places", "gke"): "GKE logs neither the credential nor the pod",
     ("control-plane-logging-off", "native"): "a log that is switched off by a file on the node",
     ("control-plane-logging-off", "gke"): "GKE's audit log cannot be switched off for one cluster",
+    ("posture-regression-flag", "native"): "the API server's own log comes with EKS's",
+    ("posture-regression-flag", "gke"): "the API server's own log comes with EKS's",
+    ("version-out-of-support", "native"): "calls of a cloud, and the API server's own log",
     ("account-logging-off", "native"): "no account",
     ("account-logging-off", "eks"): "EKS's logs are each cluster's own",
     ("logging-off-then-action", "native"): "a log that is switched off by a file on the node",
@@ -79,6 +82,24 @@ CALLS_OF = {
     "control-plane-logging-never-on": {"eks"},
     "network-policy-off": {"gke"},
     "weak-authentication-on": {"gke", "aks"},
+    **{
+        f"posture-regression-{slug}": clouds
+        for slug, clouds in {
+            "anonymous": {"gke"},
+            "basic-auth": {"gke"},
+            "client-certificate": {"gke"},
+            "data-access": {"gke"},
+            "endpoint": {"eks", "gke", "aks"},
+            "legacy-abac": {"gke"},
+            "local-accounts": {"aks"},
+            "logging": {"eks", "aks"},
+            "network-policy": {"gke"},
+            "networks": {"eks", "gke", "aks"},
+            "release-channel": {"gke", "aks"},
+            "secrets-encryption": {"gke", "aks"},
+            "shielded-nodes": {"gke"},
+        }.items()
+    },
 }
 CANNOT |= {
     (slug, cloud): "its API has no such call"
