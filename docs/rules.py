@@ -265,7 +265,7 @@ def _evidence(rule: Rule) -> str:
         anchor = f" One alert for all {what} with the same {fields} within {repeats.timespan_s // 60} minutes, counted."
     if (regression := rule.regression) is not None:
         each = f" for each value of {', '.join(f'`{path}`' for path in regression.by)}" if regression.by else ""
-        anchor = f" One alert for each time that what was secure is not any more{each}; what made it secure is in it too."
+        anchor = f" One alert for each time that what was secure is not any more{each}; it holds what made it so, too."
     return f"**Evidence:** {', '.join(told) or 'the request itself'}, where they decided.{anchor}"
 
 

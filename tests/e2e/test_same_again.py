@@ -45,9 +45,11 @@ TOPICS = {
 
 
 def of_cases(tests_rules):
-    """The records of every case that correlates, on three clouds, as one log; each in a world of its own."""
+    """The records of every case that looks at more than one event, on three clouds, as one log; each in a world of its own."""
     rules = load_rules(())
-    wanted = {c.name for c in rules.correlations} | {r.rule.name for r in rules.rules if r.known_paths}
+    wanted = {c.name for c in rules.correlations} | {
+        r.rule.name for r in rules.rules if r.known_paths or r.rule.regression
+    }
     cases = [(file, case) for file in read_all(tests_rules, rules)[0] if file.rule in wanted for case in file.cases]
     for number, ((file, case), cloud) in enumerate(itertools.product(cases, ("native", "eks", "gke"))):
         for cluster, enveloped in arrivals_of(file, case, cloud) if cloud in case.on() else ():
