@@ -45,7 +45,7 @@ TOPICS = {
 
 
 def of_cases(tests_rules):
-    """The records of every case that looks at more than one event, on three clouds, as one log; each in a world of its own."""
+    """The records of every case that looks at more than one event, on three clouds, each in a world of its own."""
     rules = load_rules(())
     wanted = {c.name for c in rules.correlations} | {
         r.rule.name for r in rules.rules if r.known_paths or r.rule.regression

@@ -40,6 +40,8 @@ def test_every_rule_is_proven_on_three_clouds(made):
     rows = [line.split(" | ") for line in made.splitlines() if line.startswith("| [")]
     assert len(rows) >= 13
     found = {row[0].split("[")[1].split("]")[0] for row in rows if "-" in row[1:4]}
+    # settings are each cloud's own
+    found = {slug for slug in found if not slug.startswith("posture-regression-")}
     # what a cloud cannot show at all: a cut LogEntry of GKE, what the sensors of another cloud see, what GKE leaves out
     assert found == {
         "record-cut-off", "opened-then-anonymous", "signal-guardduty-actor-acts", "signal-scc-actor-acts",
@@ -49,7 +51,7 @@ def test_every_rule_is_proven_on_three_clouds(made):
         "unlimited-account-used", "admin-credential-taken", "cloud-identity-linked", "cluster-access-removed",
         "cluster-issuer-changed", "cluster-role-assigned", "cluster-security-group-opened", "command-through-cloud",
         "control-plane-endpoint-opened", "control-plane-logging-never-on", "network-policy-off",
-        "weak-authentication-on",
+        "weak-authentication-on", "version-out-of-support",
     }  # fmt: skip
 
 

@@ -170,7 +170,7 @@ def test_support_by_the_dated_list(provider, version, said, bad):
 
 
 def test_the_rules_list_is_what_the_dated_one_comes_to():
-    """What versions-out-of-support.yml calls old, no provider supports on the day of the list; the rest somebody does."""
+    """What is called old, nobody supports on the day of that list; others somebody."""
     path = REPO / "rules" / "lists" / "versions-out-of-support.yml"
     old = {v.removeprefix("v") for v in yaml.safe_load(path.read_text())["values"] if "." in v and not v.endswith(".*")}
     support = read_support(VALUES)
