@@ -3,7 +3,7 @@
 A rule with `regression` says by its condition when a setting is insecure and by `secure` when it is not. Each event
 that meets one of the two states what is so from then on. A regression is the first insecure statement after a secure
 one; the n-th of a setting has the same alert id in whatever order events come, since one that comes late can only make
-more of them (docs/decisions/011).
+more of them (docs/decisions/012).
 """
 
 from __future__ import annotations
