@@ -52,11 +52,15 @@ def nodes_of(detection: dict[str, Any], conditions: list[str], line_of: LineOf) 
     """The node of each condition over the detections. Raises BadSigma."""
     named = {name: given for name, given in detection.items() if name not in ("condition", "timeframe")}
     for name, given in named.items():
-        _check(name, given)
+        _check_encoded(name, given)
     try:
         parsed = SigmaDetections.from_dict({**named, "condition": conditions}).parsed_condition
         return [_node(one.parsed, line_of) for one in parsed]
-    except SigmaError as error:
+    except (SigmaError, TypeError, AttributeError, ValueError) as error:
+        for name, given in named.items():
+            _check(name, given)
+        if not isinstance(error, SigmaError):
+            raise
         raise BadSigma(f"condition: {error}", "detection", "condition") from error
 
 
@@ -68,13 +72,19 @@ def logsource_of(given: Any) -> SigmaLogSource:
         raise BadSigma(f"logsource: {error}", "logsource") from error
 
 
-def _check(name: str, given: Any) -> None:
-    """Read every field of a detection by itself, so that the one that is wrong can be named."""
+def _check_encoded(name: str, given: Any) -> None:
+    """Refuse what Sigma would take and nobody could mean."""
     for one in given if isinstance(given, list) else [given]:
         for key in one if isinstance(one, dict) else []:
             modifiers = str(key).split("|")[1:]
             if any(m in _ENCODED for m in modifiers) and not any(m.startswith("base64") for m in modifiers):
                 raise BadSigma(f"{key}: encoded text is looked for within base64 only", "detection", name, key)
+
+
+def _check(name: str, given: Any) -> None:
+    """Read every field of a detection by itself, so that the one that is wrong can be named."""
+    for one in given if isinstance(given, list) else [given]:
+        for key in one if isinstance(one, dict) else []:
             try:
                 SigmaDetection.from_definition({key: one[key]})
             except (SigmaError, TypeError, AttributeError, ValueError) as error:
