@@ -1,7 +1,7 @@
 """How long it takes to load all rules that come with Leadsman: CPU seconds of the best of five, as JSON.
 
 `.venv/bin/python bench/load_rules.py`. The first load also reads pySigma and libyaml and is told apart.
-"""  # noqa: INP001 - a script, no package
+"""
 
 from __future__ import annotations
 
