@@ -268,7 +268,7 @@ USES = {
     "kubelet-commanded", "logging-off-then-action", "minted-token-used", "name-first-used",
     "opened-then-anonymous", "pod-token-used-inside", "pod-token-used-outside", "self-bound-then-used",
     "service-account-outside", "signal-guardduty-actor-acts", "signal-in-entered-pod", "signal-scc-actor-acts",
-    "signal-then-pod-acts", "system-certificate-first-used", "system-name-first-used",
+    "signal-then-pod-acts", "silent-then-action", "system-certificate-first-used", "system-name-first-used",
 }  # fmt: skip
 # who aws-auth lets in stands in its body, and only EKS logs that: no other cluster has such a ConfigMap
 AWS_AUTH = {"aws-auth-access-used", "aws-auth-role-mapped", "aws-auth-user-mapped"}

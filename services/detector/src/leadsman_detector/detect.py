@@ -19,13 +19,13 @@ from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
 from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
-from leadsman_detector import history, known, members, posture, regression, repeats, statements
+from leadsman_detector import history, known, members, posture, regression, repeats, silence, statements
 from leadsman_detector.alert import Where, alert_of, id_of, rank_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
-from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, decode_due, encode_due
+from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, SILENCE, What, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
 from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
@@ -118,6 +118,7 @@ class Detector:
         self._risk = Risk(rules_of(rules.rules), rules.acknowledged)
         if self._risk.raises:
             self._watches.append(self._risk.watch)
+        self._beats = silence.Beats([] if patient or not watching else rules.rules)
         self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
@@ -228,6 +229,8 @@ class Detector:
         if self._watching:
             self._watch(plan, event)
         self._note(plan, event)
+        if self._beats:
+            self._beat(plan, event, where)
         if self._feeding:
             rules = [rule for rule in rules if not self._told_before(rule.rule.name, event)]
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
@@ -325,6 +328,15 @@ class Detector:
             ranges = watch.ranges(cluster, one, at_ms, late_ms)
             asked.append(Asked(one, tuple(plan.ask(span) for span in ranges)))
         return tuple(asked)
+
+    def _beat(self, plan: Plan, event: AuditEvent, where: Where) -> None:
+        """Keep that something came of a source in this minute, and have it looked at whether more does."""
+        key, at_ms = self._beats.key(event), event["time"] // 1000
+        if self._remembered_sightings.before(key, at_ms + 1):
+            return
+        found = self._beats.beat(event, where, self._kept(event))
+        plan.requests += [r for r in found if isinstance(r, Put) or not self._keeping]
+        plan.days.append((key, at_ms))
 
     def _note(self, plan: Plan, event: AuditEvent) -> None:
         """Keep who changes which kinds of objects. A rebuild has it from the topic `state`."""
@@ -467,6 +479,7 @@ class Detector:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
         yield from self._sightings(plan, replies, following, now_us)
         yield from self._stated(plan, replies, following, now_us)
+        yield from self._silences(plan, replies, following, now_us)
         yield from self._correlated(plan, replies, following, now_us)
 
     def _stated(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
@@ -615,6 +628,24 @@ class Detector:
                     matches[n] = compiled.raised(matches[n], [{"by": modifier.by, "why": modifier.why}])
             self._tell(following, pending.event, pending.where, matches, pending.changed, now_us)
 
+    def _silences(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
+        """Which sources have fallen silent; what cannot be said yet is looked at again."""
+        for quiet in plan.quiet:
+            event, rule = quiet.match.event, quiet.match.rule
+            verdict = silence.judge(quiet, replies[quiet.beats], replies[quiet.others], now_us // 1000)
+            cluster = event["cluster"]["id"]
+            if verdict.later_ms > quiet.due_ms:
+                kept = self._kept(event)
+                following.requests.append(self._beats.timer(rule.name, cluster, quiet.where, verdict.later_ms, kept))
+            if not verdict.told:
+                continue
+            match = replace(quiet.match, event=silence.silent(event), leaves=())
+            alert = alert_of(match, None, quiet.where, self.rules.digest, now_us)
+            alert["id"] = alert_id(rule.id, cluster, *silence.anchor(event))
+            alert["evidence"][0]["matched"].append({"field": "silence", "value": verdict.told, "changed": False})
+            yield Raised(alert, 0, event["id"])
+            self._feed(following, match, quiet.where, alert["id"])
+
     def _sighting(
         self, sighting: Sighting, replies: Sequence[StateReply], following: Plan, now_us: int
     ) -> Iterator[Raised]:
@@ -673,6 +704,9 @@ class Detector:
                 if (weighing := weighing_of(due.event)) is not None:
                     plan.weighing.append(weighing)
                 return
+            if due.kind == SILENCE:
+                self._listen(plan, due)
+                return
             event = self._codec.decode(due.event)
         except (InvalidEvent, ValueError):
             return
@@ -681,6 +715,16 @@ class Detector:
             match = compiled.match(event)
             if match is not None:
                 self._look(plan, match, due.where, 0)
+
+    def _listen(self, plan: Plan, due: What) -> None:
+        """Ask what came of a source after a beat. Raises InvalidEvent and ValueError for what another release wrote."""
+        due_ms, kept = silence.read_due(due.event)
+        event, compiled = self._codec.decode(kept), self._by_name.get(due.name)
+        match = compiled.match(event) if compiled is not None else None
+        if compiled is None or match is None or compiled.rule.silence is None:
+            return
+        beats, others = (plan.ask(span) for span in self._beats.ranges(compiled, event))
+        plan.quiet.append(silence.Quiet(match, due.where, compiled.rule.silence, due_ms, beats, others))
 
     def _feed(self, plan: Plan, match: Match, where: Where, own: str = "") -> None:
         """Hand a match on to the correlations that it is a part of. `own`: its alert's id, where the match says not."""

@@ -12,6 +12,7 @@ FIRST_SEEN = "first_seen"
 CELL = "cell"
 BASELINE = "baseline"
 RISK = "risk"
+SILENCE = "silence"
 
 
 @dataclass(frozen=True, slots=True)

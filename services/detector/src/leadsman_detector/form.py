@@ -74,6 +74,19 @@ class FirstSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Holds for the last event of a source that others of it should have followed (silence.py).
+
+    They should within `times` the usual gap between them, and `least_s` at the least, once it was watched for
+    `learning_s`.
+    """
+
+    least_s: int
+    times: int
+    learning_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Modifier:
     """Where `when` holds, `by` levels are added to what the level steps gave; `why` stands in the alert."""
 
@@ -144,6 +157,7 @@ class Rule:
     alert: bool = True  # False: it only feeds correlations
     first_seen: FirstSeen | None = None  # beside the condition
     regression: Regression | None = None  # the condition is then what says either
+    silence: Silence | None = None  # what the condition speaks of is missed, not met
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
     line: int = field(default=0, compare=False)
 

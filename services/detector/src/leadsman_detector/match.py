@@ -88,6 +88,8 @@ class CompiledRule:
             raise BadPattern("a rule that speaks of change or of what is first seen does not look at known.*")
         if rule.changed and rule.first_seen:
             raise BadPattern("changed and first_seen do not go together")
+        if self.known_paths and rule.silence:
+            raise BadPattern("a rule with silence does not look at known.*")
         self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
         self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
@@ -319,7 +321,8 @@ class RuleSet:
         self._routes: dict[tuple[str, int, int], Route] = {}
         self._shared: dict[tuple[Group, ...], Route] = {}  # routes with the same rules are one
         groups: dict[str, list[CompiledRule]] = {}
-        for compiled in self.rules:
+        # what is missed is asked of the events that are looked at anyway
+        for compiled in (r for r in self.rules if r.rule.silence is None):
             groups.setdefault(repr(compiled.gate), []).append(compiled)
         made = [Group(rules[0].gate, tuple(rules)) for rules in groups.values()]
         self._gates = Index([(g.gate, "", g) for g in made], lambda path: partial(known_values, path))

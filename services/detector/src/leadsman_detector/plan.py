@@ -14,6 +14,7 @@ from leadsman_detector.first_seen import Asked, Key, Watch
 from leadsman_detector.form import Modifier as FormModifier
 from leadsman_detector.match import CompiledRule, Match
 from leadsman_detector.risk import Weighing
+from leadsman_detector.silence import Quiet
 from leadsman_detector.state import Put, Range, StateRequest
 from leadsman_detector.statements import Statement, Thing
 
@@ -189,6 +190,7 @@ class Plan:
     telling: list[Telling] = field(default_factory=list)
     sighting: list[Sighting] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
+    quiet: list[Quiet] = field(default_factory=list)
     weighing: list[Weighing] = field(default_factory=list)  # alerts that are looked at again
     stating: list[Stating] = field(default_factory=list)
     days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put

@@ -35,6 +35,7 @@ from leadsman_detector.form import (
     Regression,
     Repeats,
     Rule,
+    Silence,
     Suppression,
 )
 from leadsman_detector.requires import read_requires
@@ -52,13 +53,14 @@ from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, no
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {
     "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
-    "responsible", "regression",
+    "responsible", "regression", "silence",
 }  # fmt: skip
 REGRESSION_KEYS = {"secure", "by", "secure-by"}
 REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
 }  # fmt: skip
+SILENCE_KEYS = {"least", "times", "learning"}
 FIRST_SEEN = "first_seen"
 FIRST_SEEN_KEYS = ("fields", "window", "learning", "again", "every")
 SCOPES = ("cluster", "account", "all")
@@ -290,6 +292,7 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         alert=bool(own.get("alert", True)),
         first_seen=_first_seen(own["first_seen"]) if "first_seen" in own else None,
         regression=regresses,
+        silence=_silence(own) if "silence" in own else None,
         requires=read_requires(own.get("requires"), lists),
         line=document.first_line,
     )
@@ -331,6 +334,19 @@ def _first_seen(given: Any) -> FirstSeen:
     if not isinstance(again, bool):
         raise BadRule("leadsman.first_seen: again is true or false", "leadsman", "first_seen", "again")
     return FirstSeen(_texts(fields), window_s, learning_s, again)
+
+
+def _silence(own: dict[str, Any]) -> Silence:
+    given = own["silence"]
+    if not isinstance(given, dict) or set(given) != SILENCE_KEYS:
+        raise BadRule("leadsman.silence: says least, times and learning", "leadsman", "silence")
+    if clash := [key for key in ("changed", "first_seen", "repeats", "modifiers", "each") if key in own]:
+        raise BadRule(f"leadsman.silence: does not go with {clash[0]}", "leadsman", "silence")
+    times = given["times"]
+    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+        raise BadRule("leadsman.silence: times is a number", "leadsman", "silence", "times")
+    least_s, learning_s = (seconds_of(given[key], "leadsman", "silence", key) for key in ("least", "learning"))
+    return Silence(least_s, times, learning_s)
 
 
 def _filter(
