@@ -23,6 +23,7 @@ pytestmark = pytest.mark.e2e
 
 CASES = Path(__file__).parents[1] / "rules"
 CLUSTER = b"chains"
+HOUR = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%dT%H:").encode()  # the same for all of a run
 # rule, the case, its cloud, the rules of its evidence in order of time
 ANONYMOUS = "unauthenticated-request-allowed"
 STORIES = [
@@ -67,9 +68,8 @@ def told(rule, name, cloud):
     """The files of a case in order of arrival, at this morning's times and in the cluster of this test."""
     file = load_cases(CASES / f"{rule}.yml")
     (case,) = (c for c in file.cases if c.name == name)
-    hour = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%dT%H:").encode()
     for _, enveloped in arrivals_of(file, case, cloud):
-        yield enveloped.data.replace(b"2026-11-02T09:", hour).replace(b"harbour", CLUSTER + b"-" + rule.encode())
+        yield enveloped.data.replace(b"2026-11-02T09:", HOUR).replace(b"harbour", CLUSTER + b"-" + rule.encode())
 
 
 def put(stream, data):
