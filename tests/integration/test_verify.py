@@ -20,6 +20,7 @@ pytestmark = pytest.mark.integration
 
 COUNT = 3_000
 WAIT_S = 120
+LONG_WAIT_S = 2_400
 EVENT = {
     "kind": "Event",
     "apiVersion": "audit.k8s.io/v1",
@@ -50,21 +51,29 @@ sys.exit(main())
 
 
 @pytest.fixture
-def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, capsys):
+def count(request):
+    """How many records there are."""
+    return getattr(request, "param", COUNT)
+
+
+@pytest.fixture
+def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, capsys, count):
     """Put records on raw.k8s (every tenth not ours, every hundredth bad), and give a command and a starter."""
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
-    for n in range(COUNT):
+    for n in range(count):
         stage = "RequestReceived" if n % 10 == 3 else "ResponseComplete"
         value = b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n}", "stage": stage}).encode()
         raw = RawEvent(value, "k8s-audit", "harbour", provider="none", source_id=str(n), received_ms=n + 1)
         producer.produce(topics["raw.k8s"], raw.value, raw.key(), headers=raw.headers())
+        if n % 10_000 == 0:
+            producer.flush(60)
     assert producer.flush(60) == 0
     monkeypatch.setenv("LEADSMAN_KAFKA_BOOTSTRAP", bootstrap)
     monkeypatch.setenv("LEADSMAN_TOPIC_PREFIX", topic_prefix)
     monkeypatch.setenv("LEADSMAN_REDIS_URL", redis_url)
     monkeypatch.setenv("LEADSMAN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("LEADSMAN_HTTP_PORT", "0")
-    monkeypatch.setenv("LEADSMAN_NORMALIZER_BATCH", "100")
+    monkeypatch.setenv("LEADSMAN_NORMALIZER_BATCH", "100" if count == COUNT else "500")
     monkeypatch.setenv("LEADSMAN_BATCH", "100")
     running = []
 
@@ -82,9 +91,9 @@ def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, ca
         process.wait(10)
 
 
-def until_done(reader, topics, topic_prefix, *services):
+def until_done(reader, topics, topic_prefix, *services, wait_s=WAIT_S):
     """Wait until all is committed."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         lags = []
         for service, base in services or [("normalizer", "raw.k8s")]:
@@ -144,10 +153,15 @@ def test_it_adds_up_after_kills_and_a_lie_is_found(verify, bootstrap, topics, to
     assert "something was produced" in report["findings"][0]["what"]
 
 
-def test_a_lost_record_is_named(verify, topics, topic_prefix):
+@pytest.mark.parametrize(
+    "count",
+    [COUNT, pytest.param(1_000_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)])],
+    indirect=True,
+)
+def test_a_lost_record_is_named(verify, topics, topic_prefix, count):
     start, run, reader = verify
     start("-c", LOSSY)
-    until_done(reader, topics, topic_prefix)
+    until_done(reader, topics, topic_prefix, wait_s=WAIT_S if count == COUNT else LONG_WAIT_S)
     code, report = run()
     lost = [m for m in reader.read(topics["raw.k8s"]) if b'"audit-1234"' in (m.value() or b"")]
     assert code == 1
