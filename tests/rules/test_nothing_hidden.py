@@ -36,13 +36,14 @@ def test_a_scan_finds_what_building_every_event_finds(files, monkeypatch):
 
 def test_the_index_finds_what_trying_every_rule_finds(files):
     rules = load_rules(())
+    asked = [one for one in rules.rules if one.rule.silence is None]  # the others hold for what is missed
     matched = 0
     for file in files:
         for line in file.read_bytes().splitlines():
             event = normalize(RawEvent(line))
             if isinstance(event, Dropped):
                 continue
-            tried = {m.rule.name: m.level for m in rules.match(event, rules.rules)}
+            tried = {m.rule.name: m.level for m in rules.match(event, asked)}
             assert {m.rule.name: m.level for m in rules.match(event)} == tried
             matched += len(tried)
     assert matched > 100
