@@ -19,7 +19,7 @@ KS = {
     "K1": ["exec-by-new-role"], "K2": ["self-bound-then-used"], "K3": ["anonymous-then-action"],
     "K4": ["anonymous-binding-used"], "K5": ["secret-harvest"], "K6": ["refused-then-allowed"],
     "K7": ["permission-probing", "permission-trial"], "K8": ["dangerous-pod-entered"],
-    "K9": ["dangerous-object-removed"], "K10": ["cluster-access-used"], "K11": ["aws-auth-access-used"],
+    "K9": ["dangerous-object-removed", "dangerous-then-events-deleted"], "K10": ["cluster-access-used"], "K11": ["aws-auth-access-used"],
     "K12": ["service-account-outside"], "K13": ["credential-in-two-places"], "K14": ["minted-token-used"],
     "K15": ["certificate-used"], "K16": ["logging-off-then-action", "account-logging-off-then-action"],
     "K17": ["webhook-then-mutated", "webhook-then-injected"], "K18": ["kubelet-by-new-role"], "K19": ["cloud-pivot"],

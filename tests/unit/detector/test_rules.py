@@ -170,7 +170,8 @@ def test_routing_never_hides_a_match(make_event, record):
         make_event("create", facts={"pod": record("PodFacts", host_network=True)}),
         make_event("create", effective=False, facts={"pod": record("PodFacts", host_network=True)}),
     ]
-    fired = [sorted(m.rule.name for m in rules.match(e, rules.rules)) for e in events]
+    asked = [one for one in rules.rules if one.rule.silence is None]  # the others hold for what is missed
+    fired = [sorted(m.rule.name for m in rules.match(e, asked)) for e in events]
     assert fired == [sorted(m.rule.name for m in rules.match(e)) for e in events]
     alerting = {r.rule.name for r in rules.rules if r.rule.alert}  # the rest counts who is seen where
     assert [bool(alerting & set(f)) for f in fired] == [False, True, True, True, True]
