@@ -27,7 +27,6 @@ EVERYDAY = [
     ("create selfsubjectaccessreviews.authorization.k8s.io", DONE | Flag.CONTROL_PLANE),
     ("delete pods", DONE | Flag.CONTROL_PLANE),
     ("update endpointslices.discovery.k8s.io", DONE | Flag.CONTROL_PLANE),
-    ("list pods", Flag.FORBIDDEN | Flag.FAILED | Flag.NODE),
 ]
 # who comes for the first time, or comes back, with which credential and from where: of people every request is looked
 # at, of workloads what they seldom do
@@ -41,20 +40,21 @@ WORKLOAD = CREDENTIALS | {"account-token-used", "account-used", "address-first-u
 COUNTED = [
     ("get configmaps", DONE, PERSON),
     ("get pods/log", DONE, PERSON),
-    ("list pods", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"kinds-listed"}),
+    ("list pods", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"kinds-listed", "account-listed"}),
     (
         "get nodes/proxy",
         DONE | Flag.SERVICE_ACCOUNT,
         {"kubelet-reached", "kubelet-commanded"},
     ),  # metrics, told by what stands behind it
     ("get secrets", DONE | Flag.SERVICE_ACCOUNT, WORKLOAD | {"secret-read", "sensitive-action", "secret-read-by-tool"}),
-    ("list pods", DONE, PERSON | WORKLOAD | {"kinds-listed"}),
+    ("list pods", DONE, PERSON | WORKLOAD | {"kinds-listed", "account-listed"}),
     (
         "create selfsubjectaccessreviews.authorization.k8s.io",
         DONE,
         PERSON | WORKLOAD | {"access-review", "unlimited-account-used"},
     ),
-    ("list pods", Flag.FORBIDDEN | Flag.FAILED, {"request-refused"}),
+    ("list pods", Flag.FORBIDDEN | Flag.FAILED, {"request-refused", "account-refused"}),
+    ("list pods", Flag.FORBIDDEN | Flag.FAILED | Flag.NODE, {"account-refused"}),
     ("get secrets", DONE | Flag.NODE, {"secret-read-by-tool"}),  # a kubelet's, told by the client's name
     ("delete pods", DONE, PERSON | WORKLOAD | {"workload-deleted", "unlimited-account-used"}),
 ]

@@ -272,14 +272,16 @@ USES = {
 }  # fmt: skip
 # who aws-auth lets in stands in its body, and only EKS logs that: no other cluster has such a ConfigMap
 AWS_AUTH = {"aws-auth-access-used", "aws-auth-role-mapped", "aws-auth-user-mapped"}
+# requests for events are not logged
+EVENTS = {"dangerous-then-events-deleted", "events-deleted", "events-removed"}
 BY_CLOUD: dict[str, tuple[set[str], set[str]]] = {  # degraded, blind
-    "eks": ({"ingress-without-tls", "service-exposed"} | AWS_AUTH, {"events-deleted"}),
-    "gke": (BODIES | READS | USES, ONLY_READS | AWS_AUTH | {"secret-read-by-tool", "events-deleted"}),
-    "gke-data-access": (BODIES, AWS_AUTH | {"events-deleted"}),
-    "aks": (BODIES, AWS_AUTH | {"events-deleted"}),
+    "eks": ({"ingress-without-tls", "service-exposed"} | AWS_AUTH, EVENTS),
+    "gke": (BODIES | READS | USES, ONLY_READS | AWS_AUTH | {"secret-read-by-tool"} | EVENTS),
+    "gke-data-access": (BODIES, AWS_AUTH | EVENTS),
+    "aks": (BODIES, AWS_AUTH | EVENTS),
     "aks-admin": (
         BODIES | READS | USES | {"command-in-pod", "secret-read-by-tool"},
-        ONLY_READS | AWS_AUTH | {"events-deleted"},
+        ONLY_READS | AWS_AUTH | EVENTS,
     ),
 }
 
