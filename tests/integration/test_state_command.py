@@ -108,7 +108,8 @@ def test_what_cannot_be_read_is_told(leadsman, tmp_path, text, says):
 
 
 def test_a_cluster_that_was_made_anew_is_begun_afresh(leadsman, bootstrap, topics):
-    assert leadsman("forget", CLUSTER, "--at", "2026-11-01T08:00:00Z")[0] == 0
+    code, _, err = leadsman("forget", CLUSTER, "--at", "2026-11-01T08:00:00Z")
+    assert code == 0, err
     code, out, err = leadsman("forget", f"{CLUSTER}@20261101T080000Z", "--at", "2026-11-02T08:00:00Z")
     assert (code, out) == (0, f"from 2026-11-02 08:00:00 on it is {CLUSTER}@20261102T080000Z\n"), err
     *_, last = [decode(message.value()) for message in TopicReader(bootstrap).read(topics["sightings"])]

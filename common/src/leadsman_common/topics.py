@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +200,6 @@ def delete(bootstrap: str, names: Iterable[str], *, timeout_s: float = 30.0) -> 
 
 def _create_missing(admin: AdminClient, new: list[NewTopic], timeout_s: float) -> list[str]:
     created = []
-    # the broker answers once every replica serves the topic, so a producer may start right after
     futures = admin.create_topics(new, operation_timeout=timeout_s, request_timeout=timeout_s) if new else {}
     for full, future in futures.items():
         try:
@@ -209,7 +209,23 @@ def _create_missing(admin: AdminClient, new: list[NewTopic], timeout_s: float) -
             # two services may start at once and create the same topic
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _wait_shown(admin, [topic.topic for topic in new], timeout_s)
     return created
+
+
+def _wait_shown(admin: AdminClient, names: list[str], timeout_s: float) -> None:
+    """Wait until the broker shows these topics: it answers when they are made, and shows them a moment later.
+
+    Raises TimeoutError.
+    """
+    deadline = time.monotonic() + timeout_s
+    while names:
+        shown = admin.list_topics(timeout=timeout_s).topics
+        names = [name for name in names if name not in shown or shown[name].error is not None]
+        if names and time.monotonic() > deadline:
+            raise TimeoutError(f"not shown by the broker after {timeout_s:.0f} s: {', '.join(names)}")
+        if names:
+            time.sleep(0.05)
 
 
 def _apply_settings(admin: AdminClient, settings: Mapping[str, Mapping[str, str]], timeout_s: float) -> None:
