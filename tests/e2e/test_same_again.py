@@ -184,7 +184,9 @@ def raws():
         stories = importlib.import_module("stories")
     finally:
         sys.path.pop()
-    return streamable([*of_cases(REPO / "tests" / "rules"), *of_demo(stories), *of_files(corpora)])
+    return streamable(
+        [*of_cases(REPO / "tests" / "rules"), *of_demo(stories), *(of_files(corpora) if corpora.is_dir() else ())]
+    )
 
 
 @pytest.mark.parametrize(
