@@ -42,7 +42,7 @@ test: setup ## all that CI runs
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 3 --dist loadfile tests -m "not long and not real"
+	$(BIN)/pytest -q -n 2 --dist loadfile tests -m "not long and not real"
 
 test-long: setup ## what takes many minutes
 	$(BIN)/pytest -q tests -m long

@@ -21,7 +21,7 @@ import pytest
 from leadsman_cli.verify import Verifier
 from leadsman_common.settings import Common
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 EVENTS = 20_000
 HELD_S = 2.5  # longer than any service waits before it acknowledges or commits

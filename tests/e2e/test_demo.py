@@ -17,7 +17,7 @@ REPO = Path(__file__).parents[2]
 DEMO = REPO / "deploy" / "local" / "demo"
 LAST = re.compile(r"demo: eks=(\d+) gke=(\d+) correlated=(\d+)")
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
