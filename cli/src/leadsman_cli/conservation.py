@@ -6,7 +6,7 @@ Pure: books of the ledger and what was found on the topics in, findings out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from leadsman_common.ledger import DEAD, DELIVERED, MADE, UNDELIVERED, Book, kind_of
@@ -84,24 +84,17 @@ def unnoted(book: Book, of: Account) -> Iterator[Finding]:
 
 def untrue(book: Book, of: Account, start: int, produced: Marks, dead: Marks) -> list[Finding]:
     """Where the topics say otherwise than the ledger, from `start` on, as far as they reach back."""
-    found: list[Finding] = []
-    for noted in book.noted(max(start, of.start), of.end):
-        kind = kind_of(noted.outcome)
-        for offset in range(noted.start, noted.end):
-            if kind == MADE and offset not in produced:
-                what = "the ledger says produced, and nothing came of it"
-            elif kind == DEAD and offset not in dead:
-                what = "the ledger says dead-lettered, and no letter is there"
-            elif kind not in (MADE, DEAD) and offset in produced:
-                what = f"the ledger says {kind}, and something was produced"
-            elif kind not in (MADE, DEAD) and offset in dead:
-                what = f"the ledger says {kind}, and a dead letter is there"
-            else:
-                continue
-            _add(found, Finding(of.hop, of.topic, of.partition, offset, offset + 1, what))
-            if len(found) > MAX_FINDINGS:
-                return found
-    return found
+
+    def judge(kind: str, offset: int) -> str:
+        if kind == MADE:
+            return "" if offset in produced else "the ledger says produced, and nothing came of it"
+        if kind == DEAD:
+            return "" if offset in dead else "the ledger says dead-lettered, and no letter is there"
+        if offset in produced:
+            return f"the ledger says {kind}, and something was produced"
+        return f"the ledger says {kind}, and a dead letter is there" if offset in dead else ""
+
+    return _held_against(book, of, start, judge)
 
 
 def untold(book: Book, of: Account, start: int, told: Marks, kept: Marks) -> list[Finding]:
@@ -109,25 +102,31 @@ def untold(book: Book, of: Account, start: int, told: Marks, kept: Marks) -> lis
 
     `told` are the offsets of alerts that are written down as told, `kept` those of alerts that were given up.
     """
-    found: list[Finding] = []
-    for noted in book.noted(max(start, of.start), of.end):
-        kind = kind_of(noted.outcome)
-        for offset in range(noted.start, noted.end):
-            if kind == DELIVERED and offset not in told:
-                what = "the ledger says delivered, and it is not written down as told"
-            elif kind == UNDELIVERED and offset not in kept:
-                what = "the ledger says undelivered, and it is not kept"
-            else:
-                continue
-            _add(found, Finding(of.hop, of.topic, of.partition, offset, offset + 1, what))
-            if len(found) > MAX_FINDINGS:
-                return found
-    return found
+
+    def judge(kind: str, offset: int) -> str:
+        if kind == DELIVERED and offset not in told:
+            return "the ledger says delivered, and it is not written down as told"
+        return "the ledger says undelivered, and it is not kept" if kind == UNDELIVERED and offset not in kept else ""
+
+    return _held_against(book, of, start, judge)
 
 
 def unsent(book: Book, of: Account, there: Collection[str]) -> Iterator[str]:
     """Alerts that the ledger says were made and that are not on their topic."""
     yield from sorted(book.made(of.start, of.end).difference(there))
+
+
+def _held_against(book: Book, of: Account, start: int, judge: Callable[[str, int], str]) -> list[Finding]:
+    """What `judge` finds wrong with the outcomes from `start` on, by kind and offset; empty where it is right."""
+    found: list[Finding] = []
+    for noted in book.noted(max(start, of.start), of.end):
+        kind = kind_of(noted.outcome)
+        for offset in range(noted.start, noted.end):
+            if what := judge(kind, offset):
+                _add(found, Finding(of.hop, of.topic, of.partition, offset, offset + 1, what))
+                if len(found) > MAX_FINDINGS:
+                    return found
+    return found
 
 
 def _add(found: list[Finding], new: Finding) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -42,6 +42,7 @@ EVENTS, ALERTS = "audit.events", "alerts"
 ALERTS_UNDELIVERED, DELIVERIES = "alerts.undelivered", "deliveries"
 NOTIFIER = "notifier/"  # the hop of each channel
 PageKey = tuple[str, str, int]  # hop, topic, partition
+AlertPlace = tuple[bytes, int, int]  # id, partition, offset
 
 
 @dataclass(slots=True)
@@ -132,8 +133,11 @@ class Verifier:
         told = {channel: self._accounts(books, NOTIFIER + channel, ALERTS) for channel in channels}
         if recount:
             self._recount_events(books, [one for accounts in normalized for one in accounts])
-            self._recount_alerts(books, detected)
-            self._recount_told(books, told)
+            alerts = [
+                (m.key() or b"", m.partition() or 0, m.offset() or 0) for m in self._reader.read(self._prefix + ALERTS)
+            ]
+            self._recount_alerts(books, detected, alerts)
+            self._recount_told(books, told, alerts)
         return self.report
 
     def beside(self, where: beside.Place, aws_endpoint: str, monitoring: str) -> beside.Beside:
@@ -201,7 +205,7 @@ class Verifier:
             accounts.append(found)
         return accounts
 
-    def _recount_events(self, books: dict[PageKey, Book], accounts: Iterable[Account]) -> None:
+    def _recount_events(self, books: dict[PageKey, Book], accounts: Sequence[Account]) -> None:
         """Hold what the normalizer noted against audit.events and the dead letters."""
         topic = self._prefix + EVENTS
         produced: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
@@ -217,44 +221,49 @@ class Verifier:
             except InvalidEvent:
                 continue  # whoever reads it dead-letters it: that is the next hop's account
             produced[source["topic"], source["partition"]].add(source["offset"])
+        full_names = {self._prefix + found.topic for found in accounts}
+        reach = {} if began_ms is None else {full: self._reader.spans(full, began_ms) for full in full_names}
         for found in accounts:
             full = self._prefix + found.topic
-            start = 0 if began_ms is None else self._reader.spans(full, began_ms)[found.partition].start
+            start = reach[full][found.partition].start if reach else 0
             book = books.get(("normalizer", full, found.partition), Book([]))
             dead = self._letters(found.topic, "normalize")[found.partition]
             self.report.findings += untrue(book, found, start, produced[full, found.partition], dead)
 
-    def _recount_alerts(self, books: dict[PageKey, Book], accounts: Iterable[Account]) -> None:
+    def _recount_alerts(
+        self, books: dict[PageKey, Book], accounts: Iterable[Account], alerts: Iterable[AlertPlace]
+    ) -> None:
         """Hold what the detector noted against the dead letters and the alerts."""
-        there = {(m.key() or b"").decode("utf-8", "replace") for m in self._reader.read(self._prefix + ALERTS)}
+        there = {key.decode("utf-8", "replace") for key, _, _ in alerts}
         for found in accounts:
             book = books.get(("detector", self._prefix + EVENTS, found.partition), Book([]))
             dead = self._letters(EVENTS, "detect")[found.partition]
             self.report.findings += untrue(book, found, 0, Marks(), dead)
             self.report.missing_alerts += unsent(book, found, there)
 
-    def _recount_told(self, books: dict[PageKey, Book], told: dict[str, list[Account]]) -> None:
+    def _recount_told(
+        self, books: dict[PageKey, Book], told: dict[str, list[Account]], alerts: Iterable[AlertPlace]
+    ) -> None:
         """Hold what the channels noted against what is written down as told and what was given up."""
         if not told:
             return
         marks: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
         kept: defaultdict[tuple[str, int], Marks] = defaultdict(Marks)
         written = {m.key() or b"" for m in self._reader.read(self._prefix + DELIVERIES) if m.value() is not None}
-        for message in self._reader.read(self._prefix + ALERTS):
+        for key, partition, offset in alerts:
             for channel in told:
-                if f"{channel}/told/".encode() + (message.key() or b"") in written:
-                    marks[channel, message.partition() or 0].add(message.offset() or 0)
+                if f"{channel}/told/".encode() + key in written:
+                    marks[channel, partition].add(offset)
         for message in self._reader.read(self._prefix + ALERTS_UNDELIVERED):
             said = _texts(message)
             if said.get("undelivered-offset", "").isdecimal():
                 place = said.get("undelivered-channel", ""), int(said["undelivered-partition"])
                 kept[place].add(int(said["undelivered-offset"]))
-        start = {} if self._since_ms is None else self._reader.spans(self._prefix + ALERTS, self._since_ms)
         for channel, accounts in told.items():
             for found in accounts:
                 book = books.get((found.hop, self._prefix + ALERTS, found.partition), Book([]))
-                at, begin = (channel, found.partition), start.get(found.partition)
-                self.report.findings += untold(book, found, begin.start if begin else 0, marks[at], kept[at])
+                at = channel, found.partition
+                self.report.findings += untold(book, found, 0, marks[at], kept[at])
 
     def _aged(self, base: str) -> bool:
         """Whether the first records of a topic are gone."""
