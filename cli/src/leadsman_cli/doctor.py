@@ -14,6 +14,7 @@ from leadsman_cli.audited import Audit
 from leadsman_common.clusters import ClusterSettings
 from leadsman_common.events import AuditEvent
 from leadsman_common.sightings import AUDIT
+from leadsman_common.since import span_text
 
 READS = frozenset({"get", "list", "watch"})
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
@@ -81,7 +82,9 @@ def examine(
     found: list[Finding] = []
     if not sighting.sources:
         found.append(
-            Finding("broken", f"nothing arrived within {_span(span_s)}", f"docs/sources/{page}.md: what to switch on")
+            Finding(
+                "broken", f"nothing arrived within {span_text(span_s)}", f"docs/sources/{page}.md: what to switch on"
+            )
         )
     elif not any(name in sighting.sources for name in AUDIT):
         found.append(Finding("broken", "no audit log among what arrives", f"docs/sources/{page}.md: the audit log"))
@@ -89,14 +92,16 @@ def examine(
         seen = sighting.sources.get(name)
         silent_s = span_s if seen is None else (now_ms - seen.newest_ms) / 1000
         if silent_s >= silence_s:
-            what = f"{name}: expected within {_span(silence_s)}, silent for {_span(silent_s)}"
+            what = f"{name}: expected within {span_text(silence_s)}, silent for {span_text(silent_s)}"
             found.append(Finding("broken", what, f"docs/sources/{page}.md: how to see that it works"))
     if registry and not settings.claimed:
         found.append(Finding("weak", "stands in no entry of the registry", "docs/clusters.md: add it to clusters.yaml"))
     for name, seen in sighting.sources.items():
         if (late_s := seen.delay_s(0.95)) > LATE_S and name in AUDIT:
             found.append(
-                Finding("weak", f"{name}: one event in twenty is later than {_span(late_s)}", "look at ingest's lag")
+                Finding(
+                    "weak", f"{name}: one event in twenty is later than {span_text(late_s)}", "look at ingest's lag"
+                )
             )
     if sighting.truncated:
         found.append(
@@ -156,10 +161,3 @@ def dropped_by_server(text: str) -> dict[str, float]:
 
 def _highest(levels: Counter[str]) -> str:
     return max((level for level in levels if level in LEVELS), key=LEVELS.index, default="None")
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"

@@ -9,7 +9,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
-from leadsman_common.events import Actor, Cluster, ObjectRef, Source
+from leadsman_common.events import NO_ACTOR, NO_REF, Actor, Cluster, ObjectRef, Source
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 
@@ -97,6 +97,31 @@ class Alert(TypedDict):
     revision: int
     suppressed: NotRequired[Suppressed | None]  # alerts of older releases lie in the state
     members: NotRequired[list[str]]
+
+
+def own_alert(
+    id_: str, rule: RuleRef, level: str, title: str, now_us: int, cluster: Cluster, revision: int = 0
+) -> Alert:
+    """An alert of a service about what it sees itself: of no event, by nobody, about no object."""
+    return {
+        "id": id_,
+        "level": level,
+        "rule": rule,
+        "title": title,
+        "time": now_us,
+        "detected_time": now_us,
+        "cluster": cluster,
+        "actor": {**NO_ACTOR, "class": ""},
+        "objectRef": NO_REF,
+        "tags": [],
+        "references": [],
+        "attempt": False,
+        "joins": [],
+        "modifiers": [],
+        "rules_digest": "",
+        "evidence": [],
+        "revision": revision,
+    }
 
 
 def level_at_least(level: str, minimum: str) -> bool:

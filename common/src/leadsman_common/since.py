@@ -1,4 +1,4 @@
-"""How far back to read, as people write it: a span before now, or a time."""
+"""Spans of time and how far back to read, as people write them."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ def span_ms(text: str, now_ms: int) -> int:
     except ValueError:
         raise ValueError("is neither a span (15m, 6h, 30d) nor a time (2026-11-01T00:00:00Z)") from None
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def span_text(seconds: float) -> str:
+    """A span as people read it, in the largest unit that it fills: `1.5 d`, `6 h`, `15 min`, `40 s`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from leadsman_common.alerts import Alert, alert_id
+from leadsman_common.alerts import Alert, RuleRef, alert_id, own_alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
-from leadsman_common.events import NO_ACTOR, NO_REF, Cluster
+from leadsman_common.events import Cluster
 from leadsman_common.sightings import AUDIT, Raised, Seen, Sightings, plain_id
+from leadsman_common.since import span_text
 
 MINUTE_MS = 60_000
 # audit logs that go on for as long as a control plane lives: its own loops write leases and statuses all the time.
@@ -124,7 +125,7 @@ def _silent(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Iterator
             continue
         silent_ms = now_ms - seen.last_ms
         if silent_ms > bound_ms:
-            what = f"{source} of {seen.cluster['id']} is silent, and is expected within {_span(bound_ms)}"
+            what = f"{source} of {seen.cluster['id']} is silent, and is expected within {span_text(bound_ms / 1000)}"
             yield Trouble(SILENT, seen.cluster, source, seen.last_ms, what)
 
 
@@ -201,34 +202,10 @@ def _over(known: Raised, now_ms: int) -> Alert | None:
     if kind is None or not known.alert_id:
         return None
     source = rest.rpartition("|")[2]
-    what = f"Over after {_span(now_ms - known.since_ms)}: {kind.title} ({source or known.cluster['id']})"
+    what = f"Over after {span_text((now_ms - known.since_ms) / 1000)}: {kind.title} ({source or known.cluster['id']})"
     return _alert(known.alert_id, kind, known.cluster, "informational", what, now_ms, revision=1)
 
 
 def _alert(id_: str, kind: Kind, cluster: Cluster, level: str, what: str, now_ms: int, revision: int = 0) -> Alert:
-    return {
-        "id": id_,
-        "level": level,
-        "rule": {"id": kind.rule_id, "name": kind.name, "title": kind.title, "level": kind.level},
-        "title": what,
-        "time": now_ms * 1000,
-        "detected_time": now_ms * 1000,
-        "cluster": cluster,
-        "actor": {**NO_ACTOR, "class": ""},
-        "objectRef": NO_REF,
-        "tags": [],
-        "references": [],
-        "attempt": False,
-        "joins": [],
-        "modifiers": [],
-        "rules_digest": "",
-        "evidence": [],
-        "revision": revision,
-    }
-
-
-def _span(ms: float) -> str:
-    for size, unit in ((24 * 60 * MINUTE_MS, "d"), (60 * MINUTE_MS, "h"), (MINUTE_MS, "min")):
-        if ms >= size:
-            return f"{ms / size:.3g} {unit}"
-    return f"{ms / 1000:.0f} s"
+    rule: RuleRef = {"id": kind.rule_id, "name": kind.name, "title": kind.title, "level": kind.level}
+    return own_alert(id_, rule, level, what, now_ms * 1000, cluster, revision)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from leadsman_common.alerts import Alert, alert_id
-from leadsman_common.events import NO_ACTOR, NO_REF
+from leadsman_common.alerts import Alert, alert_id, own_alert
 
 RULE = "notifier-channel"
 RULE_ID = "5d3f5c0e-6a57-5d0c-9f6b-0c1f7a8f2f11"
@@ -18,22 +17,11 @@ def is_alarm(alert: Alert) -> bool:
 
 def channel_alarm(channel: str, what: str, reason: str, now_us: int) -> Alert:
     """The alert that a channel fails or gave alerts up; one an hour and channel, whoever raises it."""
-    return {
-        "id": alert_id(RULE_ID, "leadsman", channel, what, str(now_us // HOUR_US)),
-        "level": "high",
-        "rule": {"id": RULE_ID, "name": RULE, "title": TITLE, "level": "high"},
-        "title": f"Channel {channel} {what}: {reason}",
-        "time": now_us,
-        "detected_time": now_us,
-        "cluster": {"id": "", "name": "", "provider": "", "account": "", "region": ""},
-        "actor": {**NO_ACTOR, "class": ""},
-        "objectRef": NO_REF,
-        "tags": [],
-        "references": [],
-        "attempt": False,
-        "joins": [],
-        "modifiers": [],
-        "rules_digest": "",
-        "evidence": [],
-        "revision": 0,
-    }
+    return own_alert(
+        alert_id(RULE_ID, "leadsman", channel, what, str(now_us // HOUR_US)),
+        {"id": RULE_ID, "name": RULE, "title": TITLE, "level": "high"},
+        "high",
+        f"Channel {channel} {what}: {reason}",
+        now_us,
+        {"id": "", "name": "", "provider": "", "account": "", "region": ""},
+    )
