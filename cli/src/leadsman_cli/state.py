@@ -127,21 +127,21 @@ def forget(cluster: str, at: int) -> int:
     expires. EKS, GKE and an audit log that holds the making of kube-system tell it by themselves.
     """
     settings = _settings()
-    life = Life(plain_id(cluster), (at,))
+    plain = plain_id(cluster)
+    view = Sightings([Life(plain, (at,))])
     topic = topic_name(SIGHTINGS, settings.topic_prefix)
     try:
         # what is there of it is kept: a view merges the times of a life, compaction keeps the last record
         for message in TopicReader(settings.kafka_bootstrap, settings.kafka_options).read(topic):
-            if (message.key() or b"") == life.key.encode():
-                known = decode(message.value() or b"")
-                if isinstance(known, Life):
-                    life = Life(life.plain, tuple(sorted({*life.made_ms, *known.made_ms})), known.deleted_ms)
+            if (message.key() or b"") == view.lives[plain].key.encode():
+                view.apply(decode(message.value() or b""))
+        life = view.lives[plain]
         AckedProducer(settings.kafka_bootstrap, settings.kafka_options).send(
             [Outgoing(topic, life.key.encode(), encode(life))]
         )
     except (TopicUnreadableError, InvalidEvent, DeliveryFailed, KafkaException) as error:
         raise click.ClickException(f"nothing is changed: {error}") from error
-    click.echo(f"from {_iso(at)} on it is {clean(Sightings([life]).current(life.plain, at))}")
+    click.echo(f"from {_iso(at)} on it is {clean(view.current(plain, at))}")
     return 0
 
 

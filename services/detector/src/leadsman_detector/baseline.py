@@ -22,16 +22,14 @@ from leadsman_detector.alert import Where
 from leadsman_detector.due import BASELINE, encode_due
 from leadsman_detector.lateness import AUDIT, LATENESS_MS
 from leadsman_detector.plan import Writing
-from leadsman_detector.state import Put, Range, StateRequest, Timer
+from leadsman_detector.state import ALL_TIME, DAY_MS, Put, Range, StateRequest, Timer
 
 NAME = "baseline"
 RULE_ID = "b0e1d2c3-6a52-4a0e-9a57-5d1c7c9a7e10"
 TITLE = "What stood in the cluster before it was watched"
-DAY_MS = 86_400_000
 HISTORY_TTL_MS = 31 * DAY_MS  # told anew each day that the cluster is seen, as long as versions are kept
 MAX_FOUND = 1_000  # versions of a cluster that wait for the report; the latest are kept
 MAX_EVIDENCE = 100
-_EVER = (-(1 << 53), 1 << 53)
 _START = "baseline/start"
 _FOUND = "baseline/found"
 
@@ -62,7 +60,7 @@ class Baseline:
 
     def beginning(self, cluster: str) -> Range:
         """Ask since when it is watched."""
-        return Range(_START, cluster, *_EVER, _START)
+        return Range(_START, cluster, *ALL_TIME, _START)
 
     def start(self, reply: Sequence[bytes]) -> int:
         """Since when, ms, by the reply to that."""
@@ -109,7 +107,7 @@ class Baseline:
 
     def asked(self, cluster: str) -> Range:
         """Ask for what is kept for the report."""
-        return Range(_FOUND, cluster, *_EVER, _FOUND)
+        return Range(_FOUND, cluster, *ALL_TIME, _FOUND)
 
     def found(self, reply: Sequence[bytes]) -> list[tuple[history.ObjectKey, history.Version, bytes]]:
         """The versions by the reply to that, each with its object and what a child showed."""

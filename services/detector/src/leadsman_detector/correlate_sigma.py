@@ -53,7 +53,7 @@ from leadsman_detector.lateness import AUDIT
 from leadsman_detector.lateness import LATENESS_MS as LATENESS
 from leadsman_detector.match import Match
 from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
-from leadsman_detector.state import CLOCK, Put, Range, StateReply, Timer
+from leadsman_detector.state import ALL_TIME, CLOCK, Put, Range, StateReply, Timer
 from leadsman_detector.suppressing import NOBODY, Suppressing
 
 LATENESS_MS = 2 * 60 * 60 * 1000
@@ -61,7 +61,6 @@ OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it
 ABSENCE_PARTS = 15
 QUOTA = 256  # events of one rule in a cell, where all are kept
 MAX_EVIDENCE = 20
-FOREVER = (-(1 << 53), 1 << 53)
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
 
@@ -219,7 +218,7 @@ class Windowed:
             names = [f"{cell - 1}.last", f"{cell}.first", f"{cell}.last", f"{cell + 1}.first"]
         else:
             names = [f"{n}.{part}" for n in (cell - 1, cell, cell + 1) for part in self.form.rules]
-        return [Range(f"{group}/{name}", arrival.cluster, *FOREVER, group) for name in names]
+        return [Range(f"{group}/{name}", arrival.cluster, *ALL_TIME, group) for name in names]
 
     def timer(self, arrival: Arrival) -> Timer | None:
         """When the cell of an event is to be judged, where that waits for its end."""
@@ -251,7 +250,7 @@ class Windowed:
         group = self.group(over.key)
         cells = (over.cell, over.cell + 1) if self.form.absence else (over.cell - 1, over.cell)
         names = (f"{cell}.{part}" for cell in cells for part in self.form.rules)
-        return [Range(f"{group}/{name}", over.cluster, *FOREVER, group) for name in names]
+        return [Range(f"{group}/{name}", over.cluster, *ALL_TIME, group) for name in names]
 
     def judge(
         self, over: Over, replies: Sequence[StateReply], digest: str, now_us: int

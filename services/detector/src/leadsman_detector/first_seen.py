@@ -25,14 +25,13 @@ from leadsman_detector.fields import getter
 from leadsman_detector.form import FirstSeen
 from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.sigma_correlations import shape_of
-from leadsman_detector.state import Put, Range, StateReply
+from leadsman_detector.state import ALL_TIME, DAY_MS, Put, Range, StateReply
 
 CELLS = 336  # of a window; an hour in two weeks
 MIN_CELL_MS = 60_000
 MAX_COMBINATIONS = 16  # of the values of one event
 MAX_OTHERS = 16  # other values that an alert tells of
 MAX_REMEMBERED = 100_000
-DAY_MS = 86_400_000
 EVER_TTL_MS = 400 * DAY_MS  # how long values are remembered that were not seen again
 Verdict: TypeAlias = Literal["no", "first", "later"]  # later: known once the sources have come far enough
 Values: TypeAlias = tuple[str, ...]
@@ -108,7 +107,7 @@ class Watch:
             ranges.append(Range(self._ever(values), cluster, -(1 << 53), at_ms - self._window_ms - 1, group))
         if self.learns:
             start, history = self._history()
-            ranges.append(Range(start, cluster, -(1 << 53), 1 << 53, history))
+            ranges.append(Range(start, cluster, *ALL_TIME, history))
         if self._tells:
             others, beside = self._beside(values)
             ranges.append(Range(others, cluster, at_ms - self._window_ms, at_ms - 1, beside))

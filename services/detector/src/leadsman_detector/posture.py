@@ -14,8 +14,8 @@ from typing import Any, cast
 import msgspec
 
 from leadsman_common.events import AuditEvent, ControlPlaneFacts, Flag, NamespaceFacts, WebhookFacts, parse_action
-from leadsman_detector.state import Put
-from leadsman_detector.statements import DAY_MS, Statement, Thing, heads, in_order, read, tells
+from leadsman_detector.state import DAY_MS, Put
+from leadsman_detector.statements import Statement, Thing, heads, in_order, read, tells
 
 OWNER = "posture"
 COMPONENTS = "posture.components"

@@ -21,11 +21,11 @@ from leadsman_common.events import AuditEvent, Flag, parse_action
 from leadsman_detector import members
 from leadsman_detector.alert import Where
 from leadsman_detector.due import RISK, encode_due
-from leadsman_detector.first_seen import DAY_MS, Key, Values, Watch
+from leadsman_detector.first_seen import Key, Values, Watch
 from leadsman_detector.form import Acknowledged, FirstSeen
 from leadsman_detector.lateness import AUDIT, LATENESS_MS
 from leadsman_detector.match import CompiledRule, moved
-from leadsman_detector.state import Put, Range, StateReply, Timer
+from leadsman_detector.state import DAY_MS, Put, Range, StateReply, Timer
 
 FIELDS = ("actor.name", "objectRef.resource")
 TWO_WEEKS_S = 14 * 86_400

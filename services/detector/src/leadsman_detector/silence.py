@@ -21,11 +21,11 @@ from leadsman_common.events import NO_REF, AuditEvent
 from leadsman_detector import members
 from leadsman_detector.alert import Where
 from leadsman_detector.due import SILENCE, encode_due
-from leadsman_detector.first_seen import DAY_MS, Key
+from leadsman_detector.first_seen import Key
 from leadsman_detector.form import Silence
 from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.match import CompiledRule, Match
-from leadsman_detector.state import CLOCK, Put, Range, StateReply, Timer
+from leadsman_detector.state import ALL_TIME, CLOCK, DAY_MS, Put, Range, StateReply, Timer
 
 MINUTE_MS = 60_000
 MAX_BEATS = DAY_MS // MINUTE_MS
@@ -35,7 +35,6 @@ USUAL = 0.99  # of the gaps between beats are not longer than the usual one: an 
 EVERYWHERE = "all:"
 WHO = "the audit log"
 WHAT = "fell silent"
-_EVER = (-(1 << 53), 1 << 53)
 _OTHERS = "silence/others"
 
 
@@ -92,8 +91,8 @@ class Beats:
         """What is to be known of a beat: the beats of its source, and when the others were last heard of."""
         group = _group(compiled, event)
         return (
-            Range(f"{group}/beats", event["cluster"]["id"], *_EVER, group),
-            Range(_OTHERS, EVERYWHERE, *_EVER, _OTHERS),
+            Range(f"{group}/beats", event["cluster"]["id"], *ALL_TIME, group),
+            Range(_OTHERS, EVERYWHERE, *ALL_TIME, _OTHERS),
         )
 
 

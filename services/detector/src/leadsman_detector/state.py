@@ -18,6 +18,8 @@ from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 import msgspec
 
 CLOCK = ""  # the source of a timer that goes by the wall clock
+ALL_TIME = (-(1 << 53), 1 << 53)  # a Range's times: all there is
+DAY_MS = 86_400_000
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):

@@ -39,13 +39,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from leadsman_common.eviction import complaint, policies
 from leadsman_common.metrics import STATE_EVICTED, STATE_GROUPS_EVICTED
 from leadsman_detector import state_lua
-from leadsman_detector.state import Claim, Due, Put, Range, StateReply, StateRequest, Timer
+from leadsman_detector.state import DAY_MS, Claim, Due, Put, Range, StateReply, StateRequest, Timer
 
 RETRIES = 3
 CALLS_AT_ONCE = 8  # buckets of one exchange that are asked side by side, each over a connection
 CLUSTER_BUCKETS = 16
 TIMER_TTL_MS = 31 * 24 * 60 * 60 * 1000
-DAY_MS = 24 * 60 * 60 * 1000
 LONG_LIVED = 4  # so many times as many groups may there be of what lives longer than a day: objects, who was seen
 _BODIES = b"\0m"  # of a series with names: where the members are
 _GLOB = re.compile(rb"[\\*?\[\]]")

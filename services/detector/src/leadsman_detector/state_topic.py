@@ -14,8 +14,7 @@ from typing import Literal
 import msgspec
 
 from leadsman_common.kafka import Outgoing
-from leadsman_detector.state import Put
-from leadsman_detector.state_redis import DAY_MS
+from leadsman_detector.state import DAY_MS, Put
 
 VERSION = 1
 

@@ -17,13 +17,11 @@ import msgspec
 
 from leadsman_common.events import AuditEvent
 from leadsman_detector import members
-from leadsman_detector.state import Put, Range, StateReply
+from leadsman_detector.state import ALL_TIME, DAY_MS, Put, Range, StateReply
 
-DAY_MS = 86_400_000
 EVER_MS = 3650 * DAY_MS  # of what changed
 MAX_RECENT = 64  # statements of one thing within a day; the latest are kept
 MAX_HEADS = 1_000  # changes of one thing; the latest are kept
-_EVER = (-(1 << 53), 1 << 53)
 MAX_NAME = 200
 
 
@@ -71,8 +69,8 @@ class Thing:
         """Ask for all that was said."""
         group = self.group
         return (
-            Range(f"{group}/recent", self.cluster, *_EVER, group),
-            Range(f"{group}/heads", self.cluster, *_EVER, group),
+            Range(f"{group}/recent", self.cluster, *ALL_TIME, group),
+            Range(f"{group}/heads", self.cluster, *ALL_TIME, group),
         )
 
     def _put(self, series: str, said: Statement, ttl_ms: int, cap: int) -> Put:
