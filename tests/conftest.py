@@ -98,6 +98,19 @@ def local() -> Callable[[str], ModuleType]:
     return load_local
 
 
+@pytest.fixture(scope="module")
+def mix() -> Iterator[ModuleType]:
+    """Give the module bench/mix.py, and the benchmark's folder to import from meanwhile; it is no package."""
+    folder = str(REPO / "bench")
+    sys.path.append(folder)
+    try:
+        import mix
+
+        yield mix
+    finally:
+        sys.path.remove(folder)
+
+
 @pytest.fixture(scope="session")
 def run_dir() -> Iterator[Path]:
     """Give the session's run dir (pid files, logs, data); what runs in it is stopped at the end."""

@@ -11,10 +11,8 @@ import collections
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -26,19 +24,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 EVENTS = 20_000
 HELD_S = 2.5  # longer than any service waits before it acknowledges or commits
 PART = 400  # records that are put together
-
-
-@pytest.fixture(scope="module")
-def mix():
-    """The module bench/mix.py; the benchmark is no package."""
-    folder = str(Path(__file__).parents[2] / "bench")
-    sys.path.append(folder)
-    try:
-        import mix
-
-        yield mix
-    finally:
-        sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ import collections
 import itertools
 import json
 import random
-import sys
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -34,18 +32,6 @@ GARBAGE = [
     (DEEP, ""),
 ]
 UNKNOWN = "eks-v9"
-
-
-@pytest.fixture(scope="module")
-def mix():
-    """The module bench/mix.py; the benchmark is no package."""
-    sys.path.append(str(Path(__file__).parents[2] / "bench"))
-    try:
-        import mix
-
-        yield mix
-    finally:
-        sys.path.pop()
 
 
 @pytest.fixture

@@ -32,17 +32,11 @@ OWN_RULES = Path(__file__).parent / "rules"
 
 
 @pytest.fixture(scope="module")
-def bench():
-    """Give the folder of the benchmark as modules: mix and part_normalizer; it is no package."""
-    folder = str(Path(__file__).parents[2] / "bench")
-    sys.path.append(folder)
-    try:
-        import mix
-        import part_normalizer
+def bench(mix):
+    """Give the benchmark's modules mix and part_normalizer."""
+    import part_normalizer
 
-        yield mix, part_normalizer
-    finally:
-        sys.path.remove(folder)
+    return mix, part_normalizer
 
 
 def rules_dirs():

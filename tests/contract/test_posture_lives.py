@@ -11,6 +11,7 @@ import random
 from pathlib import Path
 
 import pytest
+from disorder import in_disorder
 
 from leadsman_cli.readers import Identity, read
 from leadsman_cli.rules import load_rules
@@ -90,18 +91,6 @@ def events_of(life):
         return [normalize(raw) for raw in read("life", stream, "auto", Identity(), lambda _size: None)]
 
 
-def batches_of(events, chance):
-    """Events in any order, some twice, in batches of any size."""
-    left = [*events, *(e for e in events if chance.random() < 0.2)]
-    chance.shuffle(left)
-    batches = []
-    while left:
-        size = chance.randint(1, 9)
-        batches.append(left[:size])
-        left = left[size:]
-    return batches
-
-
 def judged(rules, opened, batches, restart):
     """The alerts of batches, by id their last form; a worker that starts anew after so many of them."""
 
@@ -142,7 +131,7 @@ def regressions(alerts):
 @pytest.mark.parametrize("seed", range(4))
 def test_exactly_the_regressions_that_happened(rules, opened, life, seed):
     events, chance = events_of(f"life-{life}"), random.Random(seed)  # noqa: S311 - to shuffle
-    batches = batches_of(events, chance) if seed else [[event] for event in events]
+    batches = in_disorder(events, chance, twice=0.2, largest=9) if seed else [[event] for event in events]
     alerts = judged(rules, opened, batches, chance.randint(1, 4) if seed else 1000)
     assert regressions(alerts) == LIVES[life]
 
@@ -158,7 +147,7 @@ def test_the_ids_are_the_same_in_any_order(rules, life):
     events, found = events_of(f"life-{life}"), []
     for seed in range(3):
         state, chance = MemoryState(), random.Random(seed)  # noqa: S311 - to shuffle
-        alerts = judged(rules, lambda kept=state: kept, batches_of(events, chance), 2)
+        alerts = judged(rules, lambda kept=state: kept, in_disorder(events, chance, twice=0.2, largest=9), 2)
         told = {k: a for k, a in alerts.items() if a["rule"]["name"].startswith("posture-regression-")}
         found.append({k: (a["level"], a["title"], a["revision"]) for k, a in told.items()})
     assert found[0] == found[1] == found[2]

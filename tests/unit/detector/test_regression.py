@@ -6,6 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
+from disorder import in_disorder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -97,18 +98,6 @@ def regressions_of(events):
     return sorted(found)
 
 
-def in_disorder(events, chance):
-    """Events in any order, some twice, in batches of any size."""
-    left = [*events, *(e for e in events if chance.random() < 0.3)]
-    chance.shuffle(left)
-    batches = []
-    while left:
-        size = chance.randint(1, 4)
-        batches.append(left[:size])
-        left = left[size:]
-    return batches
-
-
 @pytest.mark.parametrize(
     ("story", "found"),
     [
@@ -167,7 +156,7 @@ _stories = st.lists(
 @example([(SHUT, 0, "a"), (SHUT, 1, "a"), (OPEN, 2, "a"), (OPEN, 3, "a"), (SHUT, 4, "a")], random.Random(1))  # noqa: S311
 def test_exactly_those_that_happened_in_any_order(rules, said, story, chance):
     events = [said(*one) for one in story]
-    alerts = run(rules, in_disorder(events, chance))
+    alerts = run(rules, in_disorder(events, chance, twice=0.3, largest=4))
     found = told(alerts)
     assert sorted(found.values()) == regressions_of(events)
     in_order = run(rules, [[e] for e in sorted(events, key=lambda e: (e["time"], e["id"]))])
