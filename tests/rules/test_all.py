@@ -45,6 +45,8 @@ CANNOT = {
     ("record-cut-off", "gke"): "a cut LogEntry cannot be read: it is a dead letter",
     ("events-deleted", "eks"): "its audit policy leaves events out",
     ("events-deleted", "gke"): "its audit policy leaves events out",
+    ("dangerous-then-events-deleted", "eks"): "its audit policy leaves events out",
+    ("dangerous-then-events-deleted", "gke"): "its audit policy leaves events out",
     ("unlimited-account-used", "gke"): "no entry names the caller's groups",
     ("opened-then-anonymous", "native"): "no cloud",
     ("signal-then-pod-acts", "gke"): "no entry names the pod of a token",
