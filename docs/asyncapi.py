@@ -119,7 +119,7 @@ def _message(topic: Topic) -> dict[str, Any]:
 def _headers(name: str) -> dict[str, Any]:
     if name.endswith(topics.DEAD_LETTER_SUFFIX):
         return DEAD
-    if name == "alerts":
+    if name in ("alerts", "alerts.shadow"):
         return {**CLOUD_EVENT, "ce_type": {"type": "string", "const": EVENT_TYPE}}
     if name == "alerts.ocsf":
         return CLOUD_EVENT

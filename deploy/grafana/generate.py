@@ -239,6 +239,7 @@ def _detector() -> list[Panel]:
     return [
         panel("Alerts by rule", "In five minutes.", within("leadsman_alerts_total", "rule", "5m")),
         panel("Suppressed", "Of which nobody is told, by filter.", within("leadsman_suppressed_total", "filter", "1h")),
+        panel("On trial", "What rules in shadow found.", within("leadsman_shadow_alerts_total", "rule", "1h")),
         panel(
             "Routing",
             "Events that no rule can match are passed without being decoded.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from confluent_kafka import Message
 
 from leadsman_cli.page import page
 from leadsman_common.alerts import Alert, iso_time
@@ -192,7 +193,7 @@ def _find(reader: TopicReader, settings: Common, alert_id: str, days: float) -> 
     wire = _wire(settings)
     found: dict[str, Alert] = {}
     try:
-        for message in reader.read(topic_name("alerts", settings.topic_prefix), max(0, since_ms)):
+        for message in _alerts(reader, settings, max(0, since_ms)):
             if not (message.key() or b"").startswith(alert_id.encode()):
                 continue
             try:
@@ -207,6 +208,14 @@ def _find(reader: TopicReader, settings: Common, alert_id: str, days: float) -> 
         several = f"{len(found)} alerts begin with it" if found else f"none on the topic in the last {days:g} days"
         raise click.ClickException(f"alert {clean(alert_id, 64)!r}: {several}")
     return next(iter(found.values()))
+
+
+def _alerts(reader: TopicReader, settings: Common, since_ms: int) -> Iterator[Message]:
+    """The records of `alerts`, and those of `alerts.shadow` where there is one."""
+    yield from reader.read(topic_name("alerts", settings.topic_prefix), since_ms)
+    shadow = topic_name("alerts.shadow", settings.topic_prefix)
+    if shadow in reader.topics():
+        yield from reader.read(shadow, since_ms)
 
 
 def _wire(settings: Common) -> Wire[Alert]:

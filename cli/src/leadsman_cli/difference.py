@@ -28,11 +28,16 @@ def difference(first: Mapping[str, Alert], second: Mapping[str, Alert]) -> list[
     changes = [Change("added", alert) for key, alert in second.items() if key not in first]
     changes += [Change("removed", alert) for key, alert in first.items() if key not in second]
     changes += [
-        Change("level", alert, first[key]["level"])
+        Change("level", alert, _level(first[key]))
         for key, alert in second.items()
-        if key in first and first[key]["level"] != alert["level"]
+        if key in first and _level(first[key]) != _level(alert)
     ]
     return sorted(changes, key=lambda change: (change.alert["time"], change.alert["id"]))
+
+
+def _level(alert: Alert) -> str:
+    """Its level, and whether nobody is told."""
+    return alert["level"] + (" in shadow" if alert.get("shadow") else "")
 
 
 def lines(changes: Sequence[Change]) -> None:
@@ -40,7 +45,7 @@ def lines(changes: Sequence[Change]) -> None:
     signs = {"added": "+", "removed": "-", "level": "~"}
     for change in changes:
         alert = change.alert
-        level = f"{change.before} -> {alert['level']}" if change.before else alert["level"]
+        level = f"{change.before} -> {_level(alert)}" if change.before else _level(alert)
         last = alert["evidence"][-1]
         what = f"{alert['actor']['name'] or '-'}: {last['action']} {last['object']}"
         said = (signs[change.kind], iso_time(alert["time"])[:19] + "Z", level, alert["rule"]["name"])

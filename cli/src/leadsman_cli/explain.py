@@ -54,7 +54,8 @@ class Explained:
         met = f"meets the rule at {self.level}" + (f" ({why})" if why else "")
         if not self.alerts:
             return f"{met}; no alert: nothing new, or not the rule's to raise"
-        return f"{met}; alert {self.alerts[0]['level']}"
+        shadow = " in shadow: nobody is told" if self.alerts[0].get("shadow") else ""
+        return f"{met}; alert {self.alerts[0]['level']}{shadow}"
 
 
 class Explainer:
@@ -164,7 +165,7 @@ def jsonl(slug: str, explained: Explained) -> None:
         "held": bool(explained.level),
         "level": explained.level or None,
         "modifiers": list(explained.modifiers),
-        "alerts": [{"id": a["id"], "level": a["level"]} for a in explained.alerts],
+        "alerts": [{"id": a["id"], "level": a["level"], "shadow": a.get("shadow", False)} for a in explained.alerts],
         "looked": [_looked(looked) for looked in explained.looked],
     }
     sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")

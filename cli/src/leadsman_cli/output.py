@@ -28,6 +28,11 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
+def named(alert: Alert) -> str:
+    """The alert's rule, and whether it is on trial."""
+    return alert["rule"]["name"] + (" (shadow)" if alert.get("shadow") else "")
+
+
 def jsonl(alerts: Sequence[Alert]) -> None:
     """One alert a line (leadsman_common.alerts.to_json)."""
     for alert in alerts:
@@ -57,7 +62,7 @@ def _rows(grid: Table, alert: Alert, mark: str = "") -> None:
     grid.add_row(
         iso_time(alert["time"])[:19] + "Z",
         Text(alert["level"], COLOURS[alert["level"]]),
-        mark + alert["rule"]["name"],
+        mark + named(alert),
         Text(clean(alert["cluster"]["name"] or "-")),
         Text(clean(alert["actor"]["name"] or "-")),
         Text(clean(f"{last['action']} {last['object']}")),

@@ -79,6 +79,9 @@ def _fields(alert: Alert) -> Iterator[str]:
     why = alert.get("suppressed")
     pairs = (
         ("Rule", alert["rule"]["name"]),
+        ("Author", alert["rule"].get("author", "")),
+        ("Licence", alert["rule"].get("license", "")),
+        ("From", alert["rule"].get("origin", "")),
         ("Cluster", clean(alert["cluster"]["id"] or alert["cluster"]["name"], 160)),
         ("Who", actor_text(alert["actor"]["name"], 400)),
         ("Level", f"{alert['level']}: {moved}" if moved else ""),
@@ -86,6 +89,7 @@ def _fields(alert: Alert) -> Iterator[str]:
         ("Gathers", gathered(alert)),
         ("Techniques", " ".join(alert["tags"][:20])),
         ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
+        ("Shadow", "the rule is on trial: nobody is told" if alert.get("shadow") else ""),
         ("Id", alert["id"]),
     )
     for name, value in pairs:

@@ -199,8 +199,10 @@ def _summary(found: Scanned, alerts: str, files: int) -> None:
     _say_unread(found)
     dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(5))
     hidden = sum(bool(alert.get("suppressed")) for alert in found.alerts.values())
+    shadow = sum(bool(alert.get("shadow")) for alert in found.alerts.values())
     click.echo(
         f"{files} files, {found.records} records: {alerts}"
+        + (f", {shadow} of them in shadow" if shadow else "")
         + (f" and {hidden} suppressed" if hidden else "")
         + f", {found.dropped.total()} not ours"
         + (f" ({dropped})" if dropped else "")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.keys import keyboard
-from leadsman_cli.output import COLOURS, clean
+from leadsman_cli.output import COLOURS, clean, named
 from leadsman_cli.when import When
 from leadsman_common.alerts import LEVELS, Alert, iso_time, level_at_least, to_json
 from leadsman_common.errors import InvalidEvent
@@ -103,6 +103,9 @@ class Tail:
 @click.option("--cluster", "clusters", multiple=True, metavar="PATTERN", help="Only of these clusters: id or name.")
 @click.option("--actor", "actors", multiple=True, metavar="PATTERN", help="Only of these people and accounts.")
 @click.option("-o", "--output", type=click.Choice(["lines", "jsonl"]), default="lines", help="How they are written.")
+@click.option(
+    "--shadow", is_flag=True, help="Those of rules on trial, of which nobody is told, in place of the others."
+)
 @click.option("--no-follow", is_flag=True, help="End where the topic ends now.")
 def tail(
     since: int | None,
@@ -111,6 +114,7 @@ def tail(
     clusters: tuple[str, ...],
     actors: tuple[str, ...],
     output: str,
+    shadow: bool,
     no_follow: bool,
 ) -> int:
     """Show alerts as they come. Keys: space pauses, + and - move the least level, q leaves.
@@ -121,7 +125,7 @@ def tail(
     settings = kafka_settings()
     wire = alert_wire(settings)
     reader = TopicReader(settings.kafka_bootstrap, settings.kafka_options)
-    topic = topic_name("alerts", settings.topic_prefix)
+    topic = topic_name("alerts.shadow" if shadow else "alerts", settings.topic_prefix)
     shown = Tail(Filter(min_level, rules, clusters, actors), WRITERS[output], lambda text: click.echo(text, err=True))
     code = 0
     if sys.stdin.isatty() and not no_follow:
@@ -154,7 +158,7 @@ def _line(alert: Alert) -> None:
     text = Text.assemble(
         iso_time(alert["time"])[:19] + "Z  ",
         (f"{alert['level']:13}", COLOURS[alert["level"]]),
-        f"  {alert['rule']['name']}{more}  {clean(alert['cluster']['name'] or '-')}  {clean(what)}",
+        f"  {named(alert)}{more}  {clean(alert['cluster']['name'] or '-')}  {clean(what)}",
         (f"  {alert['id'][:12]}", "dim"),
     )
     Console(width=None if sys.stdout.isatty() else 400, highlight=False, soft_wrap=True).print(text)

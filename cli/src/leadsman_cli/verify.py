@@ -38,7 +38,7 @@ from leadsman_common.settings import Common
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 
 RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
-EVENTS, ALERTS = "audit.events", "alerts"
+EVENTS, ALERTS, SHADOW = "audit.events", "alerts", "alerts.shadow"
 ALERTS_UNDELIVERED, DELIVERIES = "alerts.undelivered", "deliveries"
 NOTIFIER = "notifier/"  # the hop of each channel
 PageKey = tuple[str, str, int]  # hop, topic, partition
@@ -88,9 +88,9 @@ def verify(
 
     Every record below a consumer group's committed offset must stand in the ledger with one outcome. Then the topics
     themselves are read as far back as they are kept: what the ledger calls produced must be there, what it calls
-    dead-lettered must be a dead letter, alerts that came of events must be on their topic, and for each channel an
-    alert is written down as told, suppressed, or kept as undelivered. Exit code 0: it adds up; 1: it does not, and each
-    gap is named by topic, partition and offsets.
+    dead-lettered must be a dead letter, alerts that came of events must be on `alerts` or `alerts.shadow`, and for each
+    channel an alert is written down as told, suppressed, or kept as undelivered. Exit code 0: it adds up; 1: it does
+    not, and each gap is named by topic, partition and offsets.
 
     What was lost before it was handed over to Leadsman stands in no ledger. --beside puts the cloud's own counters next
     to what the ledger has of the same time (--since, a day without it); a difference is told and is no failure, since
@@ -136,7 +136,8 @@ class Verifier:
             alerts = [
                 (m.key() or b"", m.partition() or 0, m.offset() or 0) for m in self._reader.read(self._prefix + ALERTS)
             ]
-            self._recount_alerts(books, detected, alerts)
+            shadow = self._reader.read(self._prefix + SHADOW) if self._prefix + SHADOW in self._there else ()
+            self._recount_alerts(books, detected, {key for key, _, _ in alerts} | {m.key() or b"" for m in shadow})
             self._recount_told(books, told, alerts)
         return self.report
 
@@ -230,11 +231,9 @@ class Verifier:
             dead = self._letters(found.topic, "normalize")[found.partition]
             self.report.findings += untrue(book, found, start, produced[full, found.partition], dead)
 
-    def _recount_alerts(
-        self, books: dict[PageKey, Book], accounts: Iterable[Account], alerts: Iterable[AlertPlace]
-    ) -> None:
-        """Hold what the detector noted against the dead letters and the alerts."""
-        there = {key.decode("utf-8", "replace") for key, _, _ in alerts}
+    def _recount_alerts(self, books: dict[PageKey, Book], accounts: Iterable[Account], alerts: Iterable[bytes]) -> None:
+        """Hold what the detector noted against the dead letters and the ids of alerts, those in shadow too."""
+        there = {key.decode("utf-8", "replace") for key in alerts}
         for found in accounts:
             book = books.get(("detector", self._prefix + EVENTS, found.partition), Book([]))
             dead = self._letters(EVENTS, "detect")[found.partition]

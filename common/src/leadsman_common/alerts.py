@@ -21,6 +21,9 @@ class RuleRef(TypedDict):
     name: str
     title: str
     level: str
+    author: NotRequired[str]  # alerts of older releases lie in the state
+    license: NotRequired[str]
+    origin: NotRequired[str]
 
 
 class Modifier(TypedDict):
@@ -97,6 +100,7 @@ class Alert(TypedDict):
     revision: int
     suppressed: NotRequired[Suppressed | None]  # alerts of older releases lie in the state
     members: NotRequired[list[str]]
+    shadow: NotRequired[bool]
 
 
 def own_alert(

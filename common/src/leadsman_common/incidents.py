@@ -27,7 +27,8 @@ def incidents(alerts: Sequence[Alert]) -> list[Incident]:
     found = {alert["id"]: alert for alert in alerts}
     owners: dict[str, str] = {}
     for chain in sorted(found.values(), key=lambda a: (-level_rank(a["level"]), a["time"], a["id"])):
-        for member in chain.get("members", []):
+        # a chain on trial takes nothing away from those that people are told of
+        for member in () if chain.get("shadow") else chain.get("members", []):
             if member in found and member not in owners and _lead(owners, chain["id"]) != member:
                 owners[member] = chain["id"]
     parts: dict[str, list[Alert]] = {}

@@ -22,6 +22,7 @@ ALERTS = Counter("leadsman_alerts", "Alerts raised, by rule and level", ["rule",
 SUPPRESSED = Counter(
     "leadsman_suppressed", "Alerts raised of which nobody is told, by rule and filter", ["rule", "filter"]
 )
+SHADOWED = Counter("leadsman_shadow_alerts", "Alerts of rules on trial, on alerts.shadow alone", ["rule", "level"])
 DELIVERIES = Counter("leadsman_deliveries", "Alerts by what came of them at a sink (a channel)", ["sink", "result"])
 MESSAGES = Counter(
     "leadsman_messages", "Messages to a sink: single or digest where it took them, retried, refused", ["sink", "result"]

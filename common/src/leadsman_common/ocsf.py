@@ -103,6 +103,9 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
                 "modifiers": [{"by": m["by"], "why": m["why"]} for m in alert["modifiers"]],
                 "rules_digest": alert["rules_digest"],
                 "rule_level": alert["rule"]["level"],
+                "rule_author": alert["rule"].get("author", ""),
+                "rule_license": alert["rule"].get("license", ""),
+                "rule_origin": alert["rule"].get("origin", ""),
             },
         }
     )

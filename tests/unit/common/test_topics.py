@@ -35,6 +35,7 @@ def test_the_declared_topics():
     sources = ["raw.aws", "raw.gcp", "raw.k8s", "raw.azure"]
     with_dead_letters = [*sources, "audit.events", "alerts"]
     others = {"state", "ledger", "dlq.decisions", "deliveries", "alerts.undelivered", "alerts.ocsf", "sightings"}
+    others |= {"alerts.shadow"}
     assert TOPICS.keys() == {*with_dead_letters, *(f"{name}.dlq" for name in with_dead_letters), *others}
 
 

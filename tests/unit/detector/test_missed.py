@@ -42,7 +42,7 @@ def test_where_it_begins_again(stored, earliest, committed, again):
         SimpleNamespace(rules=SimpleNamespace(digest="")),
         Gapped(stored),
         SimpleNamespace(send=lambda _: None),
-        Topics("audit.events", "alerts", "state"),
+        Topics("audit.events", "alerts", "state", "alerts.shadow"),
         SimpleNamespace(),
         BadRecordCap(0),
         bounds=lambda _partition: (earliest, committed),

@@ -182,7 +182,7 @@ def test_one_line(make_alert):
     assert render.one_line(make_alert()) == (
         "2026-09-21T14:33:54.567890Z CRITICAL privileged-container "
         'title="Privileged container shell in shop/debug" cluster=aws/111122223333/eu-central-1/shop '
-        f'actor=alice@example.com object="pods shop/debug" id={make_alert()["id"]}'
+        f'actor=alice@example.com object="pods shop/debug" author=Leadsman id={make_alert()["id"]}'
     )
 
 

@@ -70,6 +70,7 @@ def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now
         digest=digest,
         now_us=now_us,
         suppressed=told_of(match.suppressed),
+        shadow=match.shadow,
     )
 
 
@@ -103,12 +104,21 @@ def build(
     now_us: int,
     suppressed: Suppressed | None = None,
     members: Sequence[str] = (),
+    shadow: bool = False,
 ) -> Alert:
     """An alert out of its parts, for rules and correlations alike."""
     return {
         "id": alert_id,
         "level": level,
-        "rule": {"id": rule.id, "name": rule.name, "title": rule.title, "level": rule.level},
+        "rule": {
+            "id": rule.id,
+            "name": rule.name,
+            "title": rule.title,
+            "level": rule.level,
+            "author": rule.author,
+            "license": rule.license,
+            "origin": rule.origin,
+        },
         "title": title,
         "time": time,
         "detected_time": now_us,
@@ -125,6 +135,7 @@ def build(
         "revision": 0,
         "suppressed": suppressed,
         "members": list(dict.fromkeys(filter(None, members)))[:MAX_MEMBERS],
+        "shadow": shadow,
     }
 
 

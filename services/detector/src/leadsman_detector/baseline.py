@@ -124,14 +124,18 @@ class Baseline:
 
 
 def report_of(standing: Sequence[Alert], digest: str, now_us: int) -> Alert:
-    """The report, out of the alerts that these would have been: the worst first, the number told."""
+    """The report, out of the alerts that these would have been: the worst first, the number told.
+
+    What rules on trial found has a report of its own.
+    """
+    shadow = bool(standing[0].get("shadow"))
     ordered = sorted(standing, key=lambda a: (-level_rank(a["level"]), a["time"], a["id"]))
     kept = list({alert["id"]: alert for alert in reversed(ordered)}.values())[::-1]
     cluster = kept[0]["cluster"]
     levels = [f"{sum(a['level'] == level for a in kept)} {level}" for level in dict.fromkeys(a["level"] for a in kept)]
     shown = f", {MAX_EVIDENCE} shown" if len(kept) > MAX_EVIDENCE else ""
     return {
-        "id": alert_id(RULE_ID, cluster["id"]),
+        "id": alert_id(RULE_ID, cluster["id"], *(["shadow"] if shadow else [])),
         "level": "informational",
         "rule": {"id": RULE_ID, "name": NAME, "title": TITLE, "level": "informational"},
         "title": f"{TITLE}: {', '.join(levels)}{shown}",
@@ -148,4 +152,5 @@ def report_of(standing: Sequence[Alert], digest: str, now_us: int) -> Alert:
         "rules_digest": digest,
         "evidence": [alert["evidence"][0] for alert in kept[:MAX_EVIDENCE]],
         "revision": len(kept),
+        "shadow": shadow,
     }

@@ -31,6 +31,7 @@ from leadsman_detector.form import Correlation
 from leadsman_detector.match import Match
 from leadsman_detector.state import Put, Range, StateReply
 from leadsman_detector.suppressing import NOBODY, Suppressing
+from leadsman_detector.within import Standing
 
 Part: TypeAlias = Literal["role", "binding", "use"]
 RoleKey: TypeAlias = tuple[str, str, str]  # kind, namespace, name
@@ -80,13 +81,16 @@ class RoleUse:
             raise ValueError("role-use joins three rules: role, binding, use")
         self.correlation = correlation
         self._suppressing = suppressing
+        self._standing = Standing(correlation)
         self._window_ms = correlation.timespan_s * 1000
         role, binding, use = correlation.rules
         self._parts: dict[str, Part] = {role: "role", binding: "binding", use: "use"}
 
     def takes(self, match: Match) -> bool:
         """Whether the match is a part of this correlation: only what took effect counts."""
-        return match.rule.name in self._parts and not match.attempt
+        if match.rule.name not in self._parts or match.attempt:
+            return False
+        return self._standing.takes(match.event["cluster"], shadow=match.shadow)
 
     def member(self, match: Match, where: Where) -> Member | None:
         """The match as a member of its series; None where its facts are not there."""
@@ -213,7 +217,10 @@ class RoleUse:
                 best[key] = (rank, join, chain)
         alerts = [(rank, self._alert(key, join, chain, digest, now_us)) for key, (rank, join, chain) in best.items()]
         # whatever somebody is told of comes before what nobody is
-        return [Found(a, rank + len(LEVELS) * bool(a.get("suppressed")), member.event_id) for rank, a in alerts]
+        return [
+            Found(a, rank + len(LEVELS) * bool(a.get("suppressed") or a.get("shadow")), member.event_id)
+            for rank, a in alerts
+        ]
 
     def _stories(
         self, series: Mapping[Part, list[Member]], arrived: Member
@@ -268,6 +275,7 @@ class RoleUse:
             now_us=now_us,
             suppressed=self._suppressing.of(self.correlation.name, [(m.held, m.time_ms) for m in chain]),
             members=[item.get("alert", "") for item in evidence],
+            shadow=self._standing.shadow(use.cluster),
         )
 
 

@@ -55,6 +55,7 @@ from leadsman_detector.match import Match
 from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
 from leadsman_detector.state import ALL_TIME, CLOCK, Put, Range, StateReply, Timer
 from leadsman_detector.suppressing import NOBODY, Suppressing
+from leadsman_detector.within import Standing
 
 LATENESS_MS = 2 * 60 * 60 * 1000
 OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it was counting is gone
@@ -103,6 +104,7 @@ class Windowed:
     ) -> None:
         self.form = form
         self._suppressing = suppressing
+        self.standing = Standing(form)
         self.name = form.name
         self.window_ms = form.timespan_s * 1000
         self.above: list[Windowed] = []
@@ -140,6 +142,8 @@ class Windowed:
         """
         if match.attempt and not (minds_outcome or match.rule.name in self.form.attempts):
             return
+        if not self.standing.takes(match.event["cluster"], shadow=match.shadow):
+            return
         route = (match.rule.name,)
         keys, values = self.reader.read(match.event, route, match.only)
         if not keys or not values:
@@ -163,7 +167,9 @@ class Windowed:
     def ups_of(self, event: AuditEvent, route: Route, only: Mapping[str, frozenset[str]]) -> list[Up]:
         """How an event that came this way would stand in the correlations above."""
         ups = []
-        for above in self.above:
+        cluster = event["cluster"]
+        shadow = self.standing.shadow(cluster)
+        for above in (a for a in self.above if a.standing.takes(cluster, shadow=shadow)):
             way = (self.name, *route)
             keys, values = above.reader.read(event, way, only)
             if keys and values:
@@ -432,10 +438,11 @@ class Windowed:
             now_us=now_us,
             suppressed=self._suppressing.of(self.name, [(m.held, m.time_ms) for m in chain]),
             members=[m.alert for m in chain],
+            shadow=self.standing.shadow(cluster_of(last)),
         )
         alert["revision"] = chain[-1].time_ms
         # told again where it has grown by half or so, not with every event
-        hidden = ".suppressed" if alert.get("suppressed") else ""
+        hidden = ".shadow" if alert.get("shadow") else ".suppressed" if alert.get("suppressed") else ""
         return Told(alert, f"{part}.{level_rank(level)}.{len(chain).bit_length()}{hidden}")
 
     def _level(self, chain: Sequence[Member]) -> str:

@@ -560,8 +560,9 @@ class Detector:
             stories, stood, _ = self._judged(writing, replies)
             yield from self._told(writing, stories, now_us)
             standing += (writing.version.alerts[rule] for rule in stood)
-        if standing:
-            yield Raised(report_of(standing, self.rules.digest, now_us), 0, "baseline", history.TTL_MS)
+        for shadow in (False, True):
+            if found := [alert for alert in standing if bool(alert.get("shadow")) is shadow]:
+                yield Raised(report_of(found, self.rules.digest, now_us), 0, "baseline", history.TTL_MS)
 
     def _question(self, event: AuditEvent, rules: Sequence[CompiledRule]) -> known.Question:
         """What these rules want to know of an event."""

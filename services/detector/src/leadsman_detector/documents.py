@@ -22,6 +22,7 @@ class Document:
     data: dict[str, Any]
     first_line: int
     lines: Lines = field(repr=False)
+    origin: str = ""  # FOLDER/FILE
 
     @property
     def label(self) -> str:
@@ -66,7 +67,7 @@ def files_of(folders: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def documents_of(file: str, text: str) -> Iterator[Document | Problem]:
+def documents_of(file: str, text: str, origin: str = "") -> Iterator[Document | Problem]:
     """The documents of one file, and what could not be read of it."""
     loader = _Loader(text)
     try:
@@ -75,7 +76,7 @@ def documents_of(file: str, text: str) -> Iterator[Document | Problem]:
             data = loader.construct_document(node)
             line = node.start_mark.line + 1 if node else 0
             if isinstance(data, dict):
-                yield Document(file, data, line, loader.lines)
+                yield Document(file, data, line, loader.lines, origin)
             elif data is not None:
                 yield Problem(file, "", "a rule is a map", line)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:

@@ -48,6 +48,7 @@ class Not:
 
 
 Node: TypeAlias = Leaf | And | Or | Not
+Where: TypeAlias = bool | Node  # in every cluster, in none, or in those of which this holds (within.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ class Rule:
     regression: Regression | None = None  # the condition is then what says either
     silence: Silence | None = None  # what the condition speaks of is missed, not met
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
+    author: str = ""
+    license: str = ""
+    origin: str = ""  # FOLDER/FILE, and those that changed it
+    shadow: Where = False  # where nobody is told of its alerts
+    enabled: bool = True
     line: int = field(default=0, compare=False)
 
 
@@ -272,6 +278,11 @@ class Correlation:
     levels: tuple[RaisedBy, ...] = ()
     absence: Absence | None = None
     alert: bool = True  # False: it only feeds other correlations
+    author: str = ""  # and those of its rules
+    license: str = ""
+    origin: str = ""  # FOLDER/FILE, and those that changed it
+    shadow: Where = False  # where nobody is told of its alerts
+    enabled: Where = True
     line: int = field(default=0, compare=False)
 
 

@@ -28,6 +28,7 @@ from leadsman_common.metrics import (
     PRODUCED,
     RECEIVED,
     ROUTED,
+    SHADOWED,
     STATE_TROUBLES,
     SUPPRESSED,
 )
@@ -303,16 +304,15 @@ class BatchHandler:
         self, alerts: list[Alert], dead: list[tuple[Record, str]], kept: list[Outgoing], taken: Taken = NONE
     ) -> None:
         with traces.hop() as hop:
-            sent = (outgoing(self._topics.alerts, alert, self._wire) for alert in alerts)
+            sent = (outgoing(self._topics.of(alert), alert, self._wire) for alert in alerts)
             out = [*kept, *(sent if hop is None else traced(hop, sent, alerts, taken))]
             await self._produce(out, dead, taken)
         for alert in alerts:
-            ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
+            (SHADOWED if alert.get("shadow") else ALERTS).labels(alert["rule"]["name"], alert["level"]).inc()
+            PRODUCED.labels(SERVICE, self._topics.of(alert)).inc()
             if why := alert.get("suppressed"):
                 SUPPRESSED.labels(alert["rule"]["name"], why["by"]).inc()
             _log.info("alert", **described(alert))
-        if alerts:
-            PRODUCED.labels(SERVICE, self._topics.alerts).inc(len(alerts))
         if kept:
             PRODUCED.labels(SERVICE, self._topics.state).inc(len(kept))
         if dead:
@@ -354,6 +354,7 @@ def described(alert: Alert) -> dict[str, object]:
         "revision": alert["revision"],
         "rule": alert["rule"]["name"],
         "alert_level": alert["level"],
+        **({"shadow": True} if alert.get("shadow") else {}),
         "cluster": alert["cluster"]["id"],
         "events": [
             {"event_id": e["event_id"], "topic": e["topic"], "partition": e["partition"], "offset": e["offset"]}

@@ -465,7 +465,11 @@ def _object_known(event: AuditEvent, facts: list[Fact]) -> dict[str, Any]:
 def _findings(matches: Sequence[Match]) -> list[str]:
     """The rules of which an alert of medium or more would be raised."""
     return sorted(
-        {m.rule.name for m in matches if m.rule.alert and not m.attempt and level_at_least(m.level, "medium")}
+        {
+            m.rule.name
+            for m in matches
+            if m.rule.alert and not m.shadow and not m.attempt and level_at_least(m.level, "medium")
+        }
     )
 
 

@@ -23,6 +23,7 @@ from leadsman_detector.index import Field, Index, Values
 from leadsman_detector.regressing import Regressing
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
+from leadsman_detector.within import within
 
 # what a condition looks at to tell an attempt from what took effect
 OUTCOME = ("outcome.", "responseStatus.", "annotations.authorization.k8s.io/")
@@ -47,6 +48,7 @@ class Match:
     only: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a field's values those that count
     alert: str = ""  # the id of its own alert, where it goes into a correlation
     held: tuple[str, ...] = ()  # suppressions of correlations that mean this event
+    shadow: bool = False  # nobody is told, and it feeds nothing that somebody is told of
 
     @property
     def attempt(self) -> bool:
@@ -90,6 +92,7 @@ class CompiledRule:
             raise BadPattern("changed and first_seen do not go together")
         if self.known_paths and rule.silence:
             raise BadPattern("a rule with silence does not look at known.*")
+        self._shadow = within(rule.shadow)
         self.minds_outcome = any(p.startswith(OUTCOME) for p in self.condition.paths)
         self._minds_credentials = any("actor.unauthenticated" in part.paths for part in parts)
         self._fact_paths = tuple(p.removeprefix("facts.") for p in self.condition.paths if p.startswith("facts."))
@@ -159,10 +162,23 @@ class CompiledRule:
         if level == "informational" or not event["outcome"]["effective"]:
             modifiers = []
         suppressed = self._suppressed(event, element)
-        properties = self._properties(event, element, reached, dangers, suppressed) if self.rule.changed else {}
+        shadow = self._shadow(event["cluster"])
+        # what nobody is told of is another property: it is new once somebody is to be told
+        untold = "shadow|" if shadow else "suppressed|" if suppressed else ""
+        properties = self._properties(event, element, reached, dangers, untold) if self.rule.changed else {}
         moved_to = self._capped(event, element, moved(level, modifiers))
         group = self._group(event, element)
-        return Match(self.rule, event, moved_to, tuple(leaves), tuple(modifiers), properties, group, suppressed)
+        return Match(
+            self.rule,
+            event,
+            moved_to,
+            tuple(leaves),
+            tuple(modifiers),
+            properties,
+            group,
+            suppressed,
+            shadow=shadow,
+        )
 
     def _group(self, event: AuditEvent, element: Any) -> tuple[str, ...]:
         """What an event shares with its repeats: the span that it lies in, and the values that are grouped by."""
@@ -178,18 +194,18 @@ class CompiledRule:
         element: Any,
         level: str,
         leaves: Sequence[MatchedLeaf],
-        suppressed: Filter | None = None,
+        untold: str = "",
     ) -> dict[str, bool]:
         """What is dangerous about the object, one entry a fact that decided and one a level that was reached.
 
         An expression stands for itself, whatever text met it; an element of `each` goes by its name; a list that is
-        asked for as a whole (`|exists`) brings each of its values, so that one more on it is new. What nobody is told
-        of is another property: it is new once somebody is to be told.
+        asked for as a whole (`|exists`) brings each of its values, so that one more on it is new. `untold` stands in
+        front of what nobody is told of.
         """
         facts = event["facts"]
         if facts is None:
             return {}
-        name = ("suppressed|" if suppressed else "") + _name_of(element)
+        name = untold + _name_of(element)
         touched = facts["touched"]
         # what was excepted until now is new by what ended the exception
         if event["verb"] == "patch" and any(f.released(event, element) for f in self.filters):
@@ -300,7 +316,7 @@ class RuleSet:
         correlations = usable(files.correlations, problems)
         fed = {name for c in correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
-        for rule in files.rules:
+        for rule in (r for r in files.rules if r.enabled):
             filters = [f for f in kept if rule.name in f.rules and _usable(f, rule.each, problems)]
             try:
                 compiled = CompiledRule(rule, filters)

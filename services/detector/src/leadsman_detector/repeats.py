@@ -67,7 +67,7 @@ def grown(alert: Alert, counted: Sequence[bytes], told: Sequence[bytes], added: 
     if len(alerts) < MAX_TOLD:
         alerts.setdefault(alert["evidence"][0]["event_id"], alert)
     ordered = sorted(alerts.values(), key=_position)
-    worst = max(ordered, key=lambda a: (not a.get("suppressed"), level_rank(a["level"])))
+    worst = max(ordered, key=lambda a: (not a.get("shadow"), not a.get("suppressed"), level_rank(a["level"])))
     requests = sorted(
         {*members.read_all(_COUNTED, counted), *((*_position(a), level_rank(a["level"])) for a in ordered)}
     )

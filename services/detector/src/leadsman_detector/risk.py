@@ -97,7 +97,8 @@ class Risk:
         group = f"risk/{mark}"
         series = f"{group}/raised"
         name = f"{alert['id']}/{alert['revision']}".encode()
-        puts = [Put(series, cluster, at_ms, name, SEEN_MS + 2 * DAY_MS, MAX_SEEN, group, name=name)]
+        shadow = alert.get("shadow", False)  # a rule on trial is weighed, and leaves nothing that weighs others
+        puts = [] if shadow else [Put(series, cluster, at_ms, name, SEEN_MS + 2 * DAY_MS, MAX_SEEN, group, name=name)]
         ranges: list[Range] = []
         acknowledged = self._acknowledged.get(mark)
         if acknowledged is not None and acknowledged.until and alert["time"] >= acknowledged.until:
@@ -106,7 +107,7 @@ class Risk:
             ranges.append(Range(series, cluster, at_ms - SEEN_MS, at_ms - 1, group))
         values = self._values(alert)
         if values is not None:
-            puts += self.watch.puts(cluster, values, at_ms)
+            puts += [] if shadow else self.watch.puts(cluster, values, at_ms)
             ranges += self.watch.ranges(cluster, values, at_ms, 0)
         return Question(puts, ranges, values, acknowledged)
 

@@ -53,12 +53,13 @@ from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, no
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {
     "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
-    "responsible", "regression", "silence",
+    "responsible", "regression", "silence", "shadow",
 }  # fmt: skip
 REGRESSION_KEYS = {"secure", "by", "secure-by"}
 REPEATS_KEYS = {"group-by", "timespan", "when"}
 CORRELATION_KEYS = {
     "join", "alert", "anchor", "incident", "scope", "attempts", "levels", "absence", "requires", "blind_spots",
+    "shadow",
 }  # fmt: skip
 SILENCE_KEYS = {"least", "times", "learning"}
 FIRST_SEEN = "first_seen"
@@ -103,12 +104,20 @@ def read(folders: Sequence[Path]) -> RuleFiles:
     """Read every *.yml below the folders. One bad rule is a problem and does not stop the rest."""
     reader = _Reader()
     digest = hashlib.sha256()
-    for name, path in files_of(folders):
-        text = path.read_text("utf-8", errors="replace")
-        digest.update(f"{name}\x00{text}\x00".encode())
-        for document in documents_of(name, text):
-            reader.take(document)
+    for folder in folders:
+        for name, path in files_of([folder]):
+            text = path.read_text("utf-8", errors="replace")
+            digest.update(f"{name}\x00{text}\x00".encode())
+            for document in documents_of(name, text, origin_of(folder, name)):
+                reader.take(document)
     return reader.done(digest.hexdigest()[:16])
+
+
+def origin_of(folder: Path, file: str) -> str:
+    """A file as alerts name it: below the last name of its folder, wherever that is mounted."""
+    if folder.is_file():
+        return file
+    return f"{'rules' if folder == default_rules_dir() else folder.resolve().name}/{file}"
 
 
 class _Reader:
@@ -149,6 +158,7 @@ class _Reader:
                 self._problem(document, f"no such rule: {name}", "filter", "rules")
         self._tie(rules, correlations)
         self._silence(rules, correlations)
+        _name_authors(rules, correlations)
         return RuleFiles(
             tuple(rules.values()),
             tuple(correlations.values()),
@@ -294,6 +304,10 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         regression=regresses,
         silence=_silence(own) if "silence" in own else None,
         requires=read_requires(own.get("requires"), lists),
+        author=_author(data),
+        license=str(data.get("license") or ""),
+        shadow=_truth(own, "shadow"),
+        origin=document.origin,
         line=document.first_line,
     )
 
@@ -498,6 +512,10 @@ def _correlation(document: Document, ids: Mapping[str, str]) -> Correlation:
         levels=_raised_by(own, rules),
         absence=_absence(own, rules),
         alert=bool(own.get("alert", True)),
+        author=_author(data),
+        license=str(data.get("license") or ""),
+        shadow=_truth(own, "shadow"),
+        origin=document.origin,
         line=document.first_line,
     )
 
@@ -593,6 +611,15 @@ def _depths(correlations: Mapping[str, Correlation]) -> dict[str, int]:
         depths |= ready
 
 
+def _name_authors(rules: Mapping[str, Rule], correlations: dict[str, Correlation]) -> None:
+    """Have a correlation name the authors of its rules beside its own: what it finds are matches of theirs."""
+    for name in sorted(correlations, key=_depths(correlations).__getitem__):  # those below come first
+        own = correlations[name]
+        below = [(correlations.get(rule) or rules[rule]).author for rule in own.rules]
+        authors = [one.strip() for line in (own.author, *below) for one in line.split(",")]
+        correlations[name] = replace(own, author=", ".join(dict.fromkeys(filter(None, authors))))
+
+
 def _id(document: Document) -> str:
     """A rule's UUID; one without goes by its name."""
     given = str(document.data.get("id") or "")
@@ -602,6 +629,19 @@ def _id(document: Document) -> str:
         return str(UUID(given))
     except ValueError as error:
         raise BadRule(f"id: not a UUID: {given}", "id") from error
+
+
+def _author(data: Mapping[str, Any]) -> str:
+    """The line as it stands; some write a list."""
+    given = data.get("author")
+    return ", ".join(map(str, given)) if isinstance(given, list) else str(given or "")
+
+
+def _truth(own: Mapping[str, Any], key: str) -> bool:
+    given = own.get(key, False)
+    if not isinstance(given, bool):
+        raise BadRule(f"leadsman.{key}: is true or false", "leadsman", key)
+    return given
 
 
 def _texts(given: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from leadsman_common.alerts import Alert
 from leadsman_common.kafka import Outgoing
 from leadsman_detector.state import DAY_MS, Put
 
@@ -26,6 +27,11 @@ class Topics:
     events: str
     alerts: str
     state: str
+    shadow: str
+
+    def of(self, alert: Alert) -> str:
+        """Where an alert goes."""
+        return self.shadow if alert.get("shadow") else self.alerts
 
 
 class Kept(msgspec.Struct, array_like=True, frozen=True):

@@ -92,8 +92,8 @@ def make_state(settings: Settings) -> RedisState:
 
 def topics_of(settings: Settings) -> Topics:
     """The topics that are read and written."""
-    events, alerts, state = (topic_name(base, settings.topic_prefix) for base in ("audit.events", "alerts", "state"))
-    return Topics(events, alerts, state)
+    bases = ("audit.events", "alerts", "state", "alerts.shadow")
+    return Topics(*(topic_name(base, settings.topic_prefix) for base in bases))
 
 
 def refuse_eviction(settings: Settings) -> None:

@@ -55,6 +55,7 @@ def one_line(alert: Alert) -> str:
         ("cluster", cluster_text(alert["cluster"])),
         ("actor", actor_text(alert["actor"])),
         ("object", object_text(alert["objectRef"])),
+        ("author", alert["rule"].get("author", "")),
         ("id", alert["id"]),
     )
     return " ".join(

@@ -103,8 +103,10 @@ def _fields(alert: Alert, before: str) -> tuple[tuple[str, str], ...]:
         ("Time", iso_time(alert["time"])),
         ("Gathers", gathered(alert)),
         ("Address", last["source_ip"] if last else ""),
+        ("Author", alert["rule"].get("author", "")),
         ("Techniques", " ".join(alert["tags"][:20])),
         ("Suppressed", f"by {why['owner']} until {iso_time(why['until'])[:19]}Z: {why['reason']}" if why else ""),
+        ("Shadow", "the rule is on trial: nobody is told" if alert.get("shadow") else ""),
     )
     return tuple((label, value) for label, value in pairs if value)
 

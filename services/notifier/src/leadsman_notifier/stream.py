@@ -274,7 +274,7 @@ class ChannelStream:
 
     def _unwanted(self, alert: Alert) -> str:
         """Why this channel is not told of an alert; empty where it is."""
-        if alert.get("suppressed"):
+        if alert.get("suppressed") or alert.get("shadow"):
             return "suppressed"
         labels = self._clusters.of(alert["cluster"]).labels
         plan = self._notify().plan

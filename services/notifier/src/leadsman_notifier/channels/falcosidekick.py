@@ -46,6 +46,7 @@ def render(message: Message, story: Story) -> dict[str, Any]:
         fields = {
             "leadsman.alert_id": first["id"],
             "leadsman.level": first["level"],
+            "leadsman.author": first["rule"].get("author", ""),
             "k8s.cluster": cluster_text(first["cluster"]),
             "ka.user.name": actor_text(first["actor"]),
             "ka.target.resource": first["objectRef"]["resource"],
