@@ -370,7 +370,7 @@ def test_alerts_have_the_fixed_shape(tmp_path, capfd):
     main(["scan", "-o", "jsonl", str(path)])
     (alert,) = alerts_of(capfd.readouterr().out)
     assert alert.keys() >= {"id", "level", "rule", "time", "cluster", "actor", "objectRef", "evidence"}
-    assert alert["rule"].keys() == {"id", "name", "title", "level"}
+    assert alert["rule"].keys() == {"id", "name", "title", "level", "author", "license", "origin"}
     assert alert["time"] == "2026-11-20T10:00:01.000000Z"
 
 
