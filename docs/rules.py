@@ -73,7 +73,8 @@ Other tools have rules about what no audit log tells, or what one log cannot tel
 - **Events deleted, on EKS and GKE**: their audit policies leave events out; elsewhere events-deleted tells.
 - **What is attached later to a role that service accounts take**: CloudTrail's records of that name no cluster;
   those that a pod's own session makes are in sensitive-cloud-calls.
-- **A stream that falls silent**: silence is no event. The metrics and `leadsman doctor` tell of it.
+- **A stream that falls silent**: silence is no event. `source-silent` of the normalizer tells of it
+  ([clusters.md](clusters.md)), the metrics and `leadsman doctor`.
 - **Requests to a kubelet's own port, to etcd or to a container runtime**: they do not pass by the API server.
 - **What a process does in a container after it was entered**: the log ends with the command that opened the session.
 

@@ -30,6 +30,7 @@ from leadsman_common.kafka import (
 from leadsman_common.kafka_sources import Record, Source, source_of, split
 from leadsman_common.kafka_tokens import for_librdkafka
 from leadsman_common.patience import Patience
+from leadsman_common.pulse import Pulse
 from leadsman_common.raw import Bad
 from leadsman_common.service import listening
 from leadsman_common.settings import Common
@@ -81,7 +82,7 @@ class Relay:
         self._producer, self._stop, self._log, self._prefix = producer, stop, log, prefix
         self._limits = limits or Limits()
         self._cap = BadRecordCap(self._limits.max_bad_in_a_row)
-        self._patience = Patience(stop, self._limits.broken_s)
+        self._patience = Patience(stop, self._limits.broken_s, what="Kafka")
         self._of_topic: dict[str, Source | None] = {}
         self._joined = False
         self._joining_since = time.monotonic()
@@ -91,7 +92,7 @@ class Relay:
 
     def run(self) -> None:
         """Read until told to stop. Raises what broke once the bound on patience is met, TooManyBadRecords."""
-        patience = Patience(self._stop, self._limits.broken_s)
+        patience = Patience(self._stop, self._limits.broken_s, what=self._broker.bootstrap)
         while not self._stop.is_set():
             started = time.monotonic()
             self._joining_since, self._joined, self._away = started, False, None
@@ -232,13 +233,16 @@ class Relay:
 
 def serve(service: str, settings: Common, log: Any, broker: Broker, sources: Iterable[Source], limits: Limits) -> None:
     """A whole service of it: read until SIGTERM, with /healthz, /readyz and /metrics. Call it in the main thread."""
-    stop = on_signals()
+    stop, sources = on_signals(), tuple(sources)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
     relay = Relay(service, broker, sources, producer, stop, log, prefix=settings.topic_prefix, limits=limits)
-    with listening(
-        settings,
-        log,
-        ready=lambda: relay.reading() and producer.ready(),
-        alive=lambda: time.monotonic() - relay.last_turn < _STUCK_S,
+    with (
+        Pulse(service, settings, (source.raw_topic for source in sources), log),
+        listening(
+            settings,
+            log,
+            ready=lambda: relay.reading() and producer.ready(),
+            alive=lambda: time.monotonic() - relay.last_turn < _STUCK_S,
+        ),
     ):
         relay.run()

@@ -1,9 +1,11 @@
 """What is known of clusters beside their events: the records of the topic `sightings`, and what they add up to.
 
-    Seen    the normalizer saw events of a cluster's source: since when, until when
+    Seen    the normalizer saw events of a cluster's source: since when, until when, with which pauses
     Listed  a cloud's own API named these clusters of an account and region, or of a project
     Life    when a cluster was made anew under its old name, and when it was deleted
     Raised  what an alert about a source or a cluster has come to: it stands, or it is over
+    Sign    what may explain a silence: an ingest service that is there or has a trouble, logs that were switched off
+    Watch   since when somebody looks at what is silent, with every record read
 
 The topic is compacted: the last record of each key stays, for ever. A cluster that was made anew has another id from
 then on, PLAIN@TIME, and so none of the state of the one before. Pure.
@@ -18,6 +20,7 @@ import msgspec
 
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import Cluster
+from leadsman_common.rhythm import Gaps, merged
 
 SIGHTINGS = "sightings"
 # formats that are the audit log itself; without one of them nothing can be detected
@@ -26,10 +29,17 @@ AUDIT = ("k8s-audit", "eks-audit", "gke-logentry", "aks-audit")
 # making, told by the call, by its end, by the cluster itself and by the cloud's list
 SAME_MAKING_MS = 30 * 60_000
 MAX_LIVES = 50
+# the kinds of signs
+ALIVE, TROUBLE, LOGGING_OFF = "alive", "trouble", "logging-off"
+MAX_SIGN = 300  # of a sign's text
+BEAT_S = 60  # how often an ingest service says that it is there
 
 
 class Seen(msgspec.Struct, tag="seen", frozen=True):
-    """Events of one source of a cluster: the first and the newest by their own time, when one came first and last."""
+    """Events of one source of a cluster: the first and the newest by their own time, when one came first and last.
+
+    `topic` is the raw topic, without a prefix, that the last one came by.
+    """
 
     cluster: Cluster
     format: str
@@ -37,6 +47,8 @@ class Seen(msgspec.Struct, tag="seen", frozen=True):
     newest_ms: int
     came_ms: int
     last_ms: int
+    gaps: Gaps = ()
+    topic: str = ""
 
     @property
     def key(self) -> str:
@@ -111,7 +123,38 @@ class Raised(msgspec.Struct, tag="raised", frozen=True):
         return f"raised|{self.about}"
 
 
-Record = Seen | Listed | Life | Raised
+class Sign(msgspec.Struct, tag="sign", frozen=True):
+    """`about` is a raw topic (ALIVE, TROUBLE), or a cluster's plain id or PROVIDER/ACCOUNT (LOGGING_OFF).
+
+    `place` is what has the trouble (a queue, a log group) or who was alive. `text` is for people.
+    """
+
+    kind: str
+    about: str
+    place: str
+    at_ms: int
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"sign|{self.kind}|{self.about}|{self.place}"
+
+
+class Watch(msgspec.Struct, tag="watch", frozen=True):
+    """Somebody looked without a break from `since_ms` until `until_ms`, and before that nobody for `away_ms`."""
+
+    since_ms: int
+    until_ms: int
+    away_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """The record's key: there is one."""
+        return "watch|"
+
+
+Record = Seen | Listed | Life | Raised | Sign | Watch
 _decoder = msgspec.json.Decoder(Record)
 
 
@@ -142,6 +185,8 @@ class Sightings:
         self.listed: dict[str, Listed] = {}
         self.lives: dict[str, Life] = {}
         self.raised: dict[str, Raised] = {}
+        self.signs: dict[str, Sign] = {}  # by their keys
+        self.watch: Watch | None = None
         for record in records:
             self.apply(record)
 
@@ -151,13 +196,16 @@ class Sightings:
             case Seen():
                 at = (record.cluster["id"], record.format)
                 known = self.seen.get(at, record)
+                last_ms = max(known.last_ms, record.last_ms)
                 self.seen[at] = Seen(
                     record.cluster,
                     record.format,
                     min(known.first_ms, record.first_ms),
                     max(known.newest_ms, record.newest_ms),
                     min(known.came_ms, record.came_ms),
-                    max(known.last_ms, record.last_ms),
+                    last_ms,
+                    merged(known.gaps, record.gaps, last_ms),
+                    (record if record.last_ms == last_ms else known).topic or known.topic,
                 )
             case Listed():
                 self.listed[record.scope] = record
@@ -168,6 +216,11 @@ class Sightings:
                 self.lives[record.plain] = Life(record.plain, made_ms, deleted_ms)
             case Raised():
                 self.raised[record.about] = record
+            case Sign():
+                if record.at_ms >= self.signs.get(record.key, record).at_ms:
+                    self.signs[record.key] = record
+            case Watch():
+                self.watch = record
 
     def incarnation(self, plain: str, at_ms: int) -> str:
         """Which cluster of that id lived at a time, as in `id@20261128T081500Z`; empty for the first one."""

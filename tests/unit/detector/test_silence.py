@@ -19,10 +19,21 @@ LATE_S = 10 * MINUTE_S
 
 
 @pytest.fixture
-def rules(tmp_path):
+def alert():
+    """Whether the silence itself alerts; as we ship it, it only feeds."""
+    return True
+
+
+@pytest.fixture
+def rules(tmp_path, alert):
     for name in ("kubernetes/log-fell-silent", "cloud/control-plane-logging-off", "kubernetes/pod-exec",
                  "correlations/logging-off-and-silent"):  # fmt: skip
         shutil.copy(default_rules_dir() / f"{name}.yml", tmp_path)
+    rule = tmp_path / "log-fell-silent.yml"
+    text = rule.read_text()
+    assert "    alert: false\n" in text
+    if alert:
+        rule.write_text(text.replace("    alert: false\n", ""))
     text = (default_rules_dir() / "correlations" / "silent-then-action.yml").read_text()
     begin, end = text.index("    condition:"), text.index("leadsman:")
     (tmp_path / "after.yml").write_text(f"{text[:begin]}    condition: log-fell-silent and pod-exec\n{text[end:]}")
@@ -186,6 +197,19 @@ def test_then_a_privileged_action(world, after_s, told):
     if found:
         assert [item["rule"] for item in found[0]["evidence"]] == ["log-fell-silent", "pod-exec"]
         assert found[0]["members"][0] == world.told()[0]["id"]
+
+
+@pytest.mark.parametrize("alert", [False])
+def test_as_we_ship_it_it_feeds_and_alerts_of_nobody(world):
+    """The normalizer's source-silent tells of every silence: an outage is told once."""
+    world.goes_on(0, SILENT_S)
+    world.goes_on(0, SILENT_S + HOUR_S, cluster=OTHER)
+    world.clock(ENOUGH_S)
+    assert world.told() == []
+    world.happens(SILENT_S + HOUR_S, verb="create", sub="exec", facts={"exec": _exec()}, name="web")
+    (found,) = world.told("silent-then-action")
+    assert [item["rule"] for item in found["evidence"]] == ["log-fell-silent", "pod-exec"]
+    assert found["evidence"][0]["alert"] == ""
 
 
 def _exec():

@@ -6,11 +6,12 @@ import yaml
 from leadsman_common.alerts import Alert
 from leadsman_common.avro import alert_codec
 from leadsman_common.clusters import NO_CLUSTERS, load_clusters
-from leadsman_common.sightings import Life, Listed, ListedCluster, Seen, Sightings, decode, encode
-from leadsman_normalizer.silence import changes, troubles
+from leadsman_common.sightings import Life, Listed, ListedCluster, Seen, Sightings, Watch, decode, encode
+from leadsman_normalizer.silence import changes, looked, troubles, watched_ms
 
 MIN = 60_000
 HOUR = 60 * MIN
+DAY = 24 * HOUR
 NOW = 1_700_000_000_000
 ID = "aws/111122223333/eu-west-1/"
 
@@ -20,10 +21,10 @@ def cluster(name, incarnation=""):
     return {"id": f"{ID}{name}{incarnation}", **parts}
 
 
-def seen(name, source="eks-audit", last=0, first=10 * HOUR, incarnation="", late=0):
+def seen(name, source="eks-audit", last=0, first=30 * HOUR, incarnation="", late=0, gaps=()):
     """Seen from `first` until `last`, both before NOW; its events are `late` older."""
     times = (NOW - first - late, NOW - last - late, NOW - first, NOW - last)
-    return Seen(cluster(name, incarnation), source, *times)
+    return Seen(cluster(name, incarnation), source, *times, gaps, "raw.aws")
 
 
 def registry(tmp_path, *entries):
@@ -50,19 +51,24 @@ SILENT = ("source-silent", f"{ID}prod", "eks-audit", "high", 0)
 @pytest.mark.parametrize(
     ("sightings", "expects", "found"),
     [
-        pytest.param([seen("prod", last=14 * MIN)], None, [], id="within what an audit log may be silent"),
-        pytest.param([seen("prod", last=16 * MIN)], None, [SILENT], id="an audit log goes on all the time"),
-        pytest.param([seen("prod", last=16 * MIN, first=30 * MIN)], None, [], id="a file that was sent once"),
-        pytest.param([seen("prod", last=16 * MIN, late=90 * HOUR)], None, [], id="a past that was read back for hours"),
+        pytest.param([seen("prod", last=17 * MIN)], None, [], id="within what an audit log may be silent"),
+        pytest.param([seen("prod", last=18 * MIN)], None, [SILENT], id="an audit log goes on all the time"),
         pytest.param(
-            [seen("prod", last=16 * MIN, late=90 * HOUR)],
+            [seen("prod", last=18 * MIN, first=20 * HOUR)],
+            None,
+            [],
+            id="not yet a day: a file, or a log that is quiet at night",
+        ),
+        pytest.param([seen("prod", last=18 * MIN, late=90 * HOUR)], None, [], id="a past that was read back for hours"),
+        pytest.param(
+            [seen("prod", last=18 * MIN, late=90 * HOUR)],
             {"eks-audit": "5m"},
             [SILENT],
             id="but what is declared is due",
         ),
-        pytest.param([seen("prod", "gke-logentry", 20 * HOUR)], None, [], id="Admin Activity may be rare"),
+        pytest.param([seen("prod", "gke-logentry", 20 * HOUR, 7 * DAY)], None, [], id="Admin Activity may be rare"),
         pytest.param([seen("prod", "eks-api", 20 * HOUR)], None, [], id="a component's log"),
-        pytest.param([seen("prod", last=16 * MIN)], {"eks-audit": "1h"}, [], id="the registry's bound holds"),
+        pytest.param([seen("prod", last=18 * MIN)], {"eks-audit": "1h"}, [], id="the registry's bound holds"),
         pytest.param([seen("prod", last=2 * MIN)], {"eks-audit": "1m"}, [SILENT], id="a short one too"),
         pytest.param(
             [seen("prod"), seen("prod", "eks-api", 2 * HOUR)],
@@ -71,16 +77,16 @@ SILENT = ("source-silent", f"{ID}prod", "eks-audit", "high", 0)
             id="a declared source of any kind",
         ),
         pytest.param(
-            [seen("prod", last=16 * MIN), Life(f"{ID}prod", (), NOW - 10 * MIN)], None, [], id="it was deleted"
+            [seen("prod", last=18 * MIN), Life(f"{ID}prod", (), NOW - 10 * MIN)], None, [], id="it was deleted"
         ),
         pytest.param(
             [
-                seen("prod", last=10 * HOUR, first=50 * HOUR),
-                Life(f"{ID}prod", (NOW - 9 * HOUR,), NOW - 10 * HOUR),
-                seen("prod", last=16 * MIN, first=8 * HOUR, incarnation="@20231114T131320Z"),
+                seen("prod", last=40 * HOUR, first=50 * HOUR),
+                Life(f"{ID}prod", (NOW - 39 * HOUR,), NOW - 40 * HOUR),
+                seen("prod", last=18 * MIN, first=38 * HOUR, incarnation="@20231113T071320Z"),
             ],
             None,
-            [("source-silent", f"{ID}prod@20231114T131320Z", "eks-audit", "high", 0)],
+            [("source-silent", f"{ID}prod@20231113T071320Z", "eks-audit", "high", 0)],
             id="of one made anew, the new one",
         ),
     ],
@@ -91,9 +97,12 @@ def test_silence(sightings, expects, found, tmp_path):
 
 
 def test_one_alert_an_episode_and_its_end(tmp_path):
-    view, of = Sightings([seen("prod", last=16 * MIN)]), registry(tmp_path, {"name": "prod"})
+    view, of = Sightings([seen("prod", last=18 * MIN)]), registry(tmp_path, {"name": "prod"})
     (first,) = [alert for _, alert in changes(view, troubles(view, of, NOW), NOW)]
-    assert first["title"] == f"eks-audit of {ID}prod is silent, and is expected within 15 min"
+    assert first["title"] == (
+        f"eks-audit of {ID}prod is silent, and is expected within 10 min. Likely cause: what writes raw.aws is not "
+        "known, and nothing else comes by raw.aws: the cluster's logging, or the way to raw.aws"
+    )
     assert news(view, of) == [SILENT]
     assert [news(view, of, NOW + at * MIN) for at in (1, 60, 6000)] == [[], [], []]
     again = Sightings([decode(encode(r)) for r in (*view.seen.values(), *view.raised.values())])  # after a restart
@@ -106,9 +115,44 @@ def test_one_alert_an_episode_and_its_end(tmp_path):
     assert second["id"] != first["id"]  # another episode
 
 
+@pytest.mark.parametrize(
+    ("since", "away", "found"),
+    [
+        pytest.param(10 * MIN, 5 * HOUR, [], id="nobody looked, and it has had no time to come again"),
+        pytest.param(20 * MIN, 5 * HOUR, [SILENT], id="it has had"),
+        pytest.param(20 * HOUR, 5 * HOUR, [SILENT], id="somebody looks all the time"),
+    ],
+)
+def test_after_nobody_looked(since, away, found):
+    view = Sightings([seen("prod", last=6 * HOUR), Watch(NOW - since, NOW, away)])
+    assert news(view, NO_CLUSTERS) == found
+
+
+def test_who_looks_without_a_break():
+    watch = looked(None, NOW)
+    for at in range(0, 20, 4):
+        watch = looked(watch, NOW + at * MIN)
+    assert watch == Watch(NOW, NOW + 16 * MIN)
+    assert looked(watch, NOW + 30 * MIN) == Watch(NOW + 30 * MIN, NOW + 30 * MIN, 14 * MIN)
+    assert looked(watch, NOW + 30 * MIN, 10 * MIN) == Watch(NOW, NOW + 30 * MIN)  # it is looked at so rarely
+
+
+@pytest.mark.parametrize(
+    ("watch", "minutes"),
+    [
+        (None, 300),
+        (Watch(0, NOW + 299 * MIN), 300),
+        (Watch(0, NOW + 60 * MIN), 60),  # the first after nobody looked for four hours
+        (Watch(NOW + 290 * MIN, NOW + 299 * MIN, 90 * MIN), 210),
+    ],
+)
+def test_a_pause_that_nobody_watched_is_no_rhythm(watch, minutes):
+    assert watched_ms(watch, NOW, NOW + 300 * MIN) == minutes * MIN
+
+
 def test_whoever_looks_finds_the_same_id():
     found: list[list[Alert | None]] = []
-    for at in (16 * MIN, 40 * MIN):
+    for at in (18 * MIN, 40 * MIN):
         view = Sightings([seen("prod", last=0)])
         found.append([alert for _, alert in changes(view, troubles(view, NO_CLUSTERS, NOW + at), NOW + at)])
     assert [a["id"] for a in found[0]] == [a["id"] for a in found[1]]

@@ -641,11 +641,13 @@ class Detector:
             if not verdict.told:
                 continue
             match = replace(quiet.match, event=silence.silent(event), leaves=())
-            alert = alert_of(match, None, quiet.where, self.rules.digest, now_us)
-            alert["id"] = alert_id(rule.id, cluster, *silence.anchor(event))
-            alert["evidence"][0]["matched"].append({"field": "silence", "value": verdict.told, "changed": False})
-            yield Raised(alert, 0, event["id"])
-            self._feed(following, match, quiet.where, alert["id"])
+            own = alert_id(rule.id, cluster, *silence.anchor(event))
+            if rule.alert:
+                alert = alert_of(match, None, quiet.where, self.rules.digest, now_us)
+                alert["id"] = own
+                alert["evidence"][0]["matched"].append({"field": "silence", "value": verdict.told, "changed": False})
+                yield Raised(alert, 0, event["id"])
+            self._feed(following, match, quiet.where, own)
 
     def _sighting(
         self, sighting: Sighting, replies: Sequence[StateReply], following: Plan, now_us: int

@@ -15,6 +15,7 @@ from leadsman_common.http_server import HttpServer
 from leadsman_common.inventory import Inventory
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
+from leadsman_common.pulse import Pulse
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError, secret_values
 from leadsman_common.since import span_ms
@@ -63,6 +64,7 @@ def _run(settings: Settings, log: Any, since: str) -> None:
             closing.callback(_serve(settings, intake, log, ready, inputs.alive).close)
         closing.enter_context(listening(settings, log, ready, inputs.alive))
         if not since:
+            closing.enter_context(Pulse(SERVICE, settings, ["raw.aws"], log))
             inventory = Inventory(settings, eks.scopes(settings, accounts), settings.inventory_s, log)
             closing.callback(inventory.start().close)
         inputs.run()

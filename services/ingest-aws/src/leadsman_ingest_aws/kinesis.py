@@ -66,7 +66,7 @@ class StreamReader:
         self._log = log.bind(stream=stream.id)
         self._region = kinesis.meta.region_name
         self._cap = intake.cap()
-        self._kafka_patience = Patience(stop, settings.broken_s)
+        self._kafka_patience = Patience(stop, settings.broken_s, what=f"Kafka, for stream {stream.id}")
         self._readings: dict[str, _Reading] = {}
         self._shards: list[Shard] = []
         self._listed_at: float | None = None
@@ -79,7 +79,7 @@ class StreamReader:
 
         Raises what broke (Kafka, AWS) once the bound on patience is met, TooManyBadRecords.
         """
-        patience = Patience(self._stop, self._settings.broken_s)
+        patience = Patience(self._stop, self._settings.broken_s, what=f"stream {self._stream.id}")
         while not self._stop.is_set():
             self.last_turn = time.monotonic()
             try:

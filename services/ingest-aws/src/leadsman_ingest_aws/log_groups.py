@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from leadsman_common import metrics
-from leadsman_common.patience import Patience
+from leadsman_common.patience import TROUBLES, Patience
 from leadsman_ingest_aws.accounts import Accounts
 from leadsman_ingest_aws.checkpoints import Checkpoint, CheckpointConflict
 from leadsman_ingest_aws.config import Settings
@@ -79,7 +79,7 @@ class LogGroupReader:
         self._overlap_ms = 0 if until_ms else int(settings.log_overlap_s * 1000)
         self._groups = {group.id: group for group in settings.groups}
         self._cap = intake.cap()
-        self._kafka_patience = Patience(stop, settings.broken_s)
+        self._kafka_patience = Patience(stop, settings.broken_s, what="Kafka, for log groups")
         self._readings: dict[str, _Reading] = {}
         self.begun = False
         self.last_turn = time.monotonic()
@@ -89,7 +89,7 @@ class LogGroupReader:
 
         Raises what broke (Kafka, AWS) once the bound on patience is met, TooManyBadRecords.
         """
-        patience = Patience(self._stop, self._settings.broken_s)
+        patience = Patience(self._stop, self._settings.broken_s, what="log groups")
         while not self._stop.is_set() and not self._all_read():
             self.last_turn = time.monotonic()
             try:
@@ -144,6 +144,7 @@ class LogGroupReader:
                 raise
             # a cluster whose logging was never on has no group yet
             self._log.warning("the log group is not there", group=reading.group.id)
+            TROUBLES.note(f"log group {reading.group.id}", error)
             reading.began_ms, reading.due = 0, time.monotonic() + _ABSENT_S
 
     def _read(self, reading: _Reading) -> None:
@@ -161,6 +162,7 @@ class LogGroupReader:
             wanted["nextToken"] = reading.token
         client: CloudWatchLogsClient = self._accounts.client("logs", group.region, group.account)
         answer = client.filter_log_events(**wanted)
+        TROUBLES.note(f"log group {group.id}", None)
         now_ms = time.time_ns() // 1_000_000
         fresh = [event for event in answer["events"] if digest(event["eventId"]) not in reading.seen]
         if fresh:

@@ -55,7 +55,7 @@ class QueueReader:
         self._log = log.bind(queue=queue.name)
         self._url = queue.url
         self._cap = intake.cap()
-        self._kafka_patience = Patience(stop, settings.broken_s)
+        self._kafka_patience = Patience(stop, settings.broken_s, what=f"Kafka, for queue {queue.id}")
         self._in_hand: dict[str, str] = {}  # message id -> receipt handle
         self._in_hand_lock = threading.Lock()
         self._done = threading.Event()
@@ -67,7 +67,7 @@ class QueueReader:
 
         Raises what broke (Kafka, AWS) once the bound on patience is met, TooManyBadRecords.
         """
-        patience = Patience(self._stop, self._settings.broken_s)
+        patience = Patience(self._stop, self._settings.broken_s, what=f"queue {self._queue.id}")
         keeper = threading.Thread(target=self._extend, name="visibility", daemon=True)
         keeper.start()
         try:

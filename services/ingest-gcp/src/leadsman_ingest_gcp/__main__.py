@@ -18,6 +18,7 @@ from leadsman_common.http_server import HttpServer
 from leadsman_common.inventory import Inventory
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
+from leadsman_common.pulse import Pulse
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError
 from leadsman_common.since import span_ms
@@ -80,6 +81,7 @@ def _run(settings: Settings, log: Any) -> None:
             puller = pulling = Puller(settings, client, producer, stop, log)
             ready.append(lambda: pulling.pulling() and producer.ready())
             alive.append(lambda: time.monotonic() - pulling.last_turn < _STUCK_S)
+        stack.enter_context(Pulse(SERVICE, settings, ["raw.gcp"], log))
         stack.callback(Inventory(settings, gke.scopes(settings), settings.inventory_s, log).start().close)
         with listening(settings, log, ready=lambda: all(one() for one in ready), alive=lambda: all(o() for o in alive)):
             if puller is not None:

@@ -66,9 +66,9 @@ class Puller:
         self._topic = name("raw.gcp", settings.topic_prefix)
         self._inbox: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         self._cap = BadRecordCap(settings.max_bad_in_a_row)
-        self._patience = Patience(stop, settings.broken_s)
+        self._patience = Patience(stop, settings.broken_s, what="Kafka")
         self._streams = [
-            _Stream(path, Patience(stop, settings.broken_s), Patience(stop, math.inf))
+            _Stream(path, Patience(stop, settings.broken_s, what=path), Patience(stop, math.inf, what=f"{path}, busy"))
             for path in settings.pubsub_subscriptions
         ]
         # each subscription's share

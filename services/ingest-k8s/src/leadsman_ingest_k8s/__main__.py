@@ -9,6 +9,7 @@ from typing import Any
 from leadsman_common.http_server import HttpServer
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
+from leadsman_common.pulse import Pulse
 from leadsman_common.service import listening, run
 from leadsman_common.settings import SettingError
 from leadsman_common.stopping import on_signals
@@ -39,7 +40,10 @@ def _run(settings: Settings, log: Any) -> None:
     server = HttpServer(settings, webhook, outbox, service=SERVICE, log=log)
     server.start()
     try:
-        with listening(settings, log, ready=outbox.ready, alive=server.alive):
+        with (
+            Pulse(SERVICE, settings, ["raw.k8s"], log),
+            listening(settings, log, ready=outbox.ready, alive=server.alive),
+        ):
             stop.wait()
     finally:
         server.close()

@@ -20,6 +20,7 @@ from leadsman_common.envelopes import audit_events, inside, lines
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.http_server import Head, Refused, Reply, Taken, plain_refusal
 from leadsman_common.kafka import Outgoing, dead_raw
+from leadsman_common.patience import TROUBLES
 from leadsman_common.raw import Bad, RawEvent, checked
 from leadsman_common.topics import DEAD_LETTER_SUFFIX
 from leadsman_ingest_k8s.senders import NAME, SendersFile
@@ -49,7 +50,9 @@ class Webhook:
         if self._senders is not None and not self._senders.now().may(
             cluster, bearer(head.headers.get("Authorization", "")), head.client_certificate
         ):
-            raise Refused(401, "no credentials that are good for this cluster")
+            refused = Refused(401, "no credentials that are good for this cluster")
+            TROUBLES.note(f"posts for {cluster}", refused)
+            raise refused
 
     def take(self, head: Head, body: bytearray) -> Taken:
         """Make a record of each event; what is no event goes to the dead letters, the others go on."""
@@ -73,6 +76,7 @@ class Webhook:
             self._log.warning("bad events", cluster=cluster, events=len(bad), reason=bad[0].reason)
 
         def acknowledged() -> None:
+            TROUBLES.note(f"posts for {cluster}", None)
             label = self._cluster_label(cluster or source_format)
             metrics.RECEIVED.labels(SERVICE, label).inc(len(found))
             metrics.LAST_RECEIVED.labels(SERVICE, label).set(now_ms / 1000)

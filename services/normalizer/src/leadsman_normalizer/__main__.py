@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def _run(settings: Settings, log: Any) -> None:
-    stop, known = on_signals(), Known()
+    stop, known = on_signals(), Known(settings.topic_prefix)
     stream = Stream(settings, stop, log, known)
     follower = Follower(
         settings,

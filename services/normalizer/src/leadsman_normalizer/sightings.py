@@ -22,15 +22,29 @@ from leadsman_common.events import AuditEvent, Cluster
 from leadsman_common.kafka import AckedProducer, DeliveryFailed, Outgoing
 from leadsman_common.metrics import ALERTS, PRODUCED
 from leadsman_common.registry import RegistryAway, RegistryRefused
+from leadsman_common.rhythm import Gaps, paused
 from leadsman_common.settings import Common
 from leadsman_common.shared import shared
-from leadsman_common.sightings import SIGHTINGS, Life, Listed, Raised, Record, Seen, Sightings, decode, encode
+from leadsman_common.sightings import (
+    SIGHTINGS,
+    Life,
+    Listed,
+    Raised,
+    Record,
+    Seen,
+    Sightings,
+    Sign,
+    Watch,
+    decode,
+    encode,
+)
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
 from leadsman_common.wire import Wire
+from leadsman_normalizer.causes import logging_off
 from leadsman_normalizer.config import Settings
 from leadsman_normalizer.lives import told_by
-from leadsman_normalizer.silence import changes, silence_of, troubles
+from leadsman_normalizer.silence import changes, looked, silence_of, troubles, watched_ms
 
 SERVICE = "normalizer"
 # a source is told of again when it has gone on for that long
@@ -44,7 +58,9 @@ WAIT_S = 30.0
 class Known:
     """What this worker knows, and what it has to tell. The thread that normalizes and the Follower use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """`prefix` is that of the topics."""
+        self._prefix = prefix
         self._view = Sightings()
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str], int] = {}  # (cluster, format) -> last_ms that was told
@@ -82,6 +98,8 @@ class Known:
                         cluster["provider"], cluster["account"], cluster["region"], cluster["name"], f"{plain}@{found}"
                     )
             self._go_on(event, at_ms)
+            if (sign := logging_off(event)) is not None and len(self._view.signs) < MOST_SEEN:
+                self._note(sign)
 
     def _go_on(self, event: AuditEvent, at_ms: int) -> None:
         """A source goes on: told at first, and then every minute, by one worker or another."""
@@ -96,14 +114,20 @@ class Known:
             return
         self._told[at] = came_ms
         if known is None or at_ms < known.first_ms or came_ms - known.last_ms >= after_ms:
-            self._note(Seen(event["cluster"], at[1], at_ms, at_ms, came_ms, came_ms))
+            told = silence_of(*at) in self._silent
+            gaps: Gaps = ()
+            if known is not None:
+                pause_ms = watched_ms(self._view.watch, known.last_ms, came_ms)
+                gaps = paused((), known.last_ms, known.last_ms + pause_ms, told=told)
+            topic = event["source"]["topic"].removeprefix(self._prefix)
+            self._note(Seen(event["cluster"], at[1], at_ms, at_ms, came_ms, came_ms, gaps, topic))
 
     def _made_by_list(self, listed: Listed) -> None:
         """The cloud says when a cluster was made: a later time than its log began is another cluster."""
         for cluster, made_ms in listed.known():
             self._note(self._view.made(cluster["id"], made_ms) if made_ms else None)
 
-    def _note(self, record: Seen | Life | None) -> None:
+    def _note(self, record: Seen | Life | Sign | None) -> None:
         """Know it, and have it written; it is nothing to anybody while the topic is not there."""
         if record is None:
             return
@@ -202,6 +226,9 @@ class Follower:
         if any(span.low < span.end and self._next < span.end for span in self._reader.spans(self._topic).values()):
             return  # another worker may have told of it just now
         now_ms = self._clock_ms()
+        watch = self._known.look(lambda view: looked(view.watch, now_ms, int(self._look_s * 1000)))
+        if not self._tell(watch):
+            return
         news = self._known.look(lambda view: list(changes(view, troubles(view, self._registry, now_ms), now_ms)))
         for raised, alert in news:
             try:
@@ -211,11 +238,21 @@ class Follower:
                     ALERTS.labels(alert["rule"]["name"], alert["level"]).inc()
                     say = self._log.info if raised.over else self._log.warning
                     say("alert", alert_id=alert["id"], rule=alert["rule"]["name"], what=alert["title"])
-                self._producer.send([Outgoing(self._topic, raised.key.encode(), encode(raised))])
             except (DeliveryFailed, KafkaException, RegistryAway, RegistryRefused) as error:
                 self._log.warning("cannot be raised now; it is tried again", reason=str(error))
                 return
-            self._known.apply(raised)
+            if not self._tell(raised):
+                return
+
+    def _tell(self, record: Watch | Raised) -> bool:
+        """Write a record and know it; whether Kafka took it."""
+        try:
+            self._producer.send([Outgoing(self._topic, record.key.encode(), encode(record))])
+        except (DeliveryFailed, KafkaException) as error:
+            self._log.warning("cannot be noted now; it is tried again", reason=str(error))
+            return False
+        self._known.apply(record)
+        return True
 
 
 class CaughtUp:

@@ -2,6 +2,10 @@
 
     troubles(view, registry, now_ms)        what is wrong now
     changes(view, found, now_ms)            what is news of it: alerts to raise, alerts that are over
+    looked(watch, now_ms, every_ms)         since when somebody looks at it
+
+How long a source may be silent is what the registry says; else what its own rhythm says (rhythm.py), once that is
+known: of an audit log without pauses after a day, of any other source after a week with its weekend, and three pauses.
 
 An alert's id is a hash of its rule, cluster, source and the moment from which on something was wrong, so that whoever
 looks finds the same one. What is only suspected (nothing has come yet, and the time for it is not over) is noted too,
@@ -10,21 +14,33 @@ so that a restart does not begin to wait anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leadsman_common.alerts import Alert, RuleRef, alert_id, own_alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.events import Cluster
-from leadsman_common.sightings import AUDIT, Raised, Seen, Sightings, plain_id
+from leadsman_common.rhythm import GRAIN_MIN, expected_ms
+from leadsman_common.sightings import AUDIT, Raised, Seen, Sightings, Watch, plain_id
 from leadsman_common.since import span_text
+from leadsman_normalizer.causes import likely_cause
 
 MINUTE_MS = 60_000
 # audit logs that go on for as long as a control plane lives: its own loops write leases and statuses all the time.
 # GKE's Admin Activity is not among them: a quiet cluster may have nothing to tell for hours
-CONSTANT_MS: Mapping[str, int] = dict.fromkeys(("k8s-audit", "eks-audit", "aks-audit"), 15 * MINUTE_MS)
-# before that much was seen of a source it may be a file that somebody sent once; so may what came late
-ESTABLISHED_MS = 60 * MINUTE_MS
+CONSTANT = ("k8s-audit", "eks-audit", "aks-audit")
+# of what is usual for it; twice that is the promise, and looking takes its time
+PATIENCE = 1.75
+LEAST_MS = int(PATIENCE * GRAIN_MIN * MINUTE_MS)
+# a day has its night, a week and a day have a weekend whenever they begin
+DAY_MS = 24 * 60 * MINUTE_MS
+WEEK_MS = 8 * DAY_MS
+PAUSES = 3
+# a log whose newest event was that old when it came is a past that is read back
+FRESH_MS = 60 * MINUTE_MS
+# who did not look for that long was away; then everything has this long to come again, and as long as he was away
+AWAY_MS = 5 * MINUTE_MS
+AGAIN_MS = 30 * MINUTE_MS
 # a cluster that is being made has no logs yet; nor has one whose logs were only just switched on
 UNWATCHED_MS = 30 * MINUTE_MS
 
@@ -51,7 +67,6 @@ UNWATCHED = Kind(
 
 
 KINDS = {kind.name: kind for kind in (SILENT, UNCLAIMED, UNWATCHED)}
-_DAY_MS = 24 * 60 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,7 @@ def troubles(view: Sightings, registry: Clusters, now_ms: int) -> list[Trouble]:
     """What is wrong at a time, and what may become so."""
     living = [seen for seen in view.seen.values() if _lives(view, registry, seen.cluster, now_ms)]
     return [
-        *_silent(living, registry, now_ms),
+        *_silent(view, living, registry, now_ms),
         *_never(view, living, registry, now_ms),
         *_unclaimed(living, registry, now_ms),
         *_unwatched(view, living, registry, now_ms),
@@ -113,25 +128,60 @@ def changes(view: Sightings, found: Iterable[Trouble], now_ms: int) -> Iterator[
             yield Raised(about, known.cluster, known.since_ms, known.alert_id, over=True), _over(known, now_ms)
 
 
-def _silent(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
-    """Sources that were there and are no more: declared ones by their own bound, others only where silence tells."""
+def looked(watch: Watch | None, now_ms: int, every_ms: int = 0) -> Watch:
+    """Somebody looks now, with every record read; he does so each `every_ms`."""
+    if watch is None:
+        return Watch(now_ms, now_ms)
+    if now_ms - watch.until_ms > max(AWAY_MS, 3 * every_ms):
+        return Watch(now_ms, now_ms, now_ms - watch.until_ms)
+    return Watch(watch.since_ms, max(now_ms, watch.until_ms), watch.away_ms)
+
+
+def watched_ms(watch: Watch | None, from_ms: int, came_ms: int) -> int:
+    """How long of a pause somebody watched: what nobody could see is no rhythm."""
+    if watch is None:
+        return came_ms - from_ms
+    until_ms = came_ms if came_ms - watch.until_ms <= AWAY_MS else watch.until_ms
+    away_ms = min(until_ms, watch.since_ms) - max(from_ms, watch.since_ms - watch.away_ms)
+    return until_ms - from_ms - max(0, away_ms)
+
+
+def _silent(view: Sightings, living: Sequence[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
+    """Sources that were there and are no more: declared ones by their own bound, others by their rhythm."""
     for seen in living:
         source, expects = seen.format, registry.of(seen.cluster).expects
         if source in expects:
-            bound_ms = expects[source] * 1000
-        elif source in CONSTANT_MS and _is_live(seen):
-            bound_ms = CONSTANT_MS[source]
-        else:
+            usual_ms = bound_ms = expects[source] * 1000
+        elif now_ms - seen.last_ms < LEAST_MS:
             continue
-        silent_ms = now_ms - seen.last_ms
-        if silent_ms > bound_ms:
-            what = f"{source} of {seen.cluster['id']} is silent, and is expected within {span_text(bound_ms / 1000)}"
+        else:
+            usual_ms = expected_ms(seen.gaps, seen.last_ms - seen.came_ms)
+            bound_ms = int(PATIENCE * usual_ms)
+            if not _is_known(seen, usual_ms):
+                continue
+        if now_ms > max(seen.last_ms + bound_ms, _again(view.watch, seen, bound_ms)):
+            what = (
+                f"{source} of {seen.cluster['id']} is silent, and is expected within {span_text(usual_ms / 1000)}. "
+                f"Likely cause: {likely_cause(view, seen, living, now_ms)}"
+            )
             yield Trouble(SILENT, seen.cluster, source, seen.last_ms, what)
 
 
-def _is_live(seen: Seen) -> bool:
-    """Whether it is a log that goes on, rather than an old one that was read once."""
-    return seen.last_ms - seen.came_ms >= ESTABLISHED_MS and seen.last_ms - seen.newest_ms <= ESTABLISHED_MS
+def _is_known(seen: Seen, usual_ms: int) -> bool:
+    """Whether its rhythm is known, and is one: no old log that was read once, nor a file that somebody sends."""
+    known_ms = seen.last_ms - seen.came_ms
+    if seen.last_ms - seen.newest_ms > max(FRESH_MS, usual_ms):
+        return False
+    if seen.format in CONSTANT and usual_ms == GRAIN_MIN * MINUTE_MS:
+        return known_ms >= DAY_MS
+    return known_ms >= max(WEEK_MS, PAUSES * usual_ms)
+
+
+def _again(watch: Watch | None, seen: Seen, bound_ms: int) -> int:
+    """Until when a source has time to come again, after nobody looked; 0 where that plays no part."""
+    if watch is None or watch.since_ms <= seen.last_ms:
+        return 0
+    return watch.since_ms + min(bound_ms, watch.away_ms + AGAIN_MS)
 
 
 def _never(view: Sightings, living: list[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
@@ -156,7 +206,7 @@ def _unclaimed(living: Iterable[Seen], registry: Clusters, now_ms: int) -> Itera
     told = set()
     for seen in living:
         cluster = seen.cluster
-        if cluster["id"] in told or registry.of(cluster).claimed or now_ms - seen.last_ms > _DAY_MS:
+        if cluster["id"] in told or registry.of(cluster).claimed or now_ms - seen.last_ms > DAY_MS:
             continue
         told.add(cluster["id"])
         what = f"{cluster['id']} sends events and stands in no entry of the registry"
@@ -167,7 +217,7 @@ def _unwatched(view: Sightings, living: Iterable[Seen], registry: Clusters, now_
     """Clusters that the cloud's own API lists and whose audit log never came."""
     watched = {plain_id(seen.cluster["id"]) for seen in living if seen.format in AUDIT}
     for listed in view.listed.values():
-        if now_ms - listed.at_ms > _DAY_MS:
+        if now_ms - listed.at_ms > DAY_MS:
             continue  # nobody asks any more
         for plain, made_ms in listed.known():
             cluster = _here(view, registry, plain, now_ms)
