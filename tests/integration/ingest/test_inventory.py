@@ -8,7 +8,7 @@ import boto3
 import pytest
 from aws_paths import ACCOUNT, KEYS, REGION, Aws, LogGroup
 
-from leadsman_common.sightings import decode
+from leadsman_common.sightings import Listed, Sign, decode
 from leadsman_ingest_gcp import gke
 from leadsman_ingest_gcp.config import Settings
 
@@ -49,9 +49,11 @@ def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventual
     env = {"LEADSMAN_EKS_INVENTORY": f"{ACCOUNT}/{REGION},{ACCOUNT}/eu-central-1", "LEADSMAN_INVENTORY_S": "1"}
     service = run_service("leadsman_ingest_aws", {**LogGroup(aws).env, **env})
 
+    def told(kind):
+        return [found for record in records_of("sightings") if isinstance(found := decode(record.value()), kind)]
+
     def listed():
-        found = [decode(record.value()) for record in records_of("sightings")]
-        return {one.scope: {c.name: c for c in one.clusters} for one in found}
+        return {one.scope: {c.name: c for c in one.clusters} for one in told(Listed)}
 
     eventually("both regions", lambda: len(listed()) == 2, 90)
     here = listed()[f"aws/{ACCOUNT}/{REGION}"]
@@ -61,6 +63,8 @@ def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventual
     eks.delete_cluster(name=(gone := min(wanted)))
     eventually("the deletion", lambda: gone not in listed()[f"aws/{ACCOUNT}/{REGION}"])
     assert service.stop() == 0
+    # and that it was there, to its end
+    assert {(sign.kind, sign.about, sign.place) for sign in told(Sign)} >= {("alive", "raw.aws", "ingest-aws")}
 
 
 def settings(api, project="example-project"):
