@@ -43,7 +43,7 @@ from leadsman_common.kafka import AckedProducer
 from leadsman_normalizer.__main__ import main
 keep = AckedProducer.enqueue
 def lose(self, record):
-    if record.topic.endswith("audit.events") and b"audit-1234" in record.value:
+    if record.topic.endswith("audit.events") and b"audit-0001234" in record.value:
         return
     keep(self, record)
 AckedProducer.enqueue = lose
@@ -63,7 +63,7 @@ def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, ca
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for n in range(count):
         stage = "RequestReceived" if n % 10 == 3 else "ResponseComplete"
-        value = b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n}", "stage": stage}).encode()
+        value = b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n:07}", "stage": stage}).encode()
         raw = RawEvent(value, "k8s-audit", "harbour", provider="none", source_id=str(n), received_ms=n + 1)
         producer.produce(topics["raw.k8s"], raw.value, raw.key(), headers=raw.headers())
         if n % 10_000 == 0:
@@ -170,7 +170,7 @@ def test_a_lost_record_is_named(verify, topics, topic_prefix, count):
     start("-c", LOSSY)
     until_done(reader, topics, topic_prefix, wait_s=WAIT_S if count == COUNT else LONG_WAIT_S)
     code, report = run()
-    lost = [m for m in reader.read(topics["raw.k8s"]) if b'"audit-1234"' in (m.value() or b"")]
+    lost = [m for m in reader.read(topics["raw.k8s"]) if b'"audit-0001234"' in (m.value() or b"")]
     assert code == 1
     assert [(f["topic"], f["partition"], f["start"], f["end"]) for f in report["findings"]] == [
         ("raw.k8s", lost[0].partition(), lost[0].offset(), lost[0].offset() + 1)

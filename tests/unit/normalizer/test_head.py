@@ -56,6 +56,8 @@ MORE = [
     native("update", "nodes", ref={"subresource": "status"}, user={"username": "system:node:n"}),
     native("get", "pods", impersonatedUser={"username": "system:anonymous"}),
     native("get", "pods", responseStatus={"code": "200"}),
+    native("create", "pods", responseStatus={"status": "Failure"}),
+    native("create", "deployments", group="", ref={"apiVersion": "apps/v1"}),
     native("get", "pods", userAgent="x" * 5000, requestURI="/x?token=secret&command=a"),
     native("create", "configmaps", responseObject={"kind": "ConfigMap", "metadata": {"name": "made-up"}}),
     native("create", "pods", auditID='x","stage":"RequestReceived","y":"'),

@@ -161,6 +161,27 @@ def test_gkes_label_decides_over_granted():
     assert event["outcome"]["authz"] == "forbid"
 
 
+@pytest.mark.parametrize(
+    ("response", "effective", "http"),
+    [
+        ({"status": "Failure"}, False, 0),
+        ({"kind": "Status", "status": "Failure", "reason": "AlreadyExists"}, False, 0),
+        ({"kind": "Status", "status": "Success"}, True, 201),
+        ({"kind": "Pod", "status": {"reason": "Failure"}}, True, 201),
+        ({"kind": "Widget", "status": "Failure"}, True, 201),
+    ],
+)
+def test_a_failure_without_a_code(response, effective, http):
+    outcome = gke("privileged-container", response=response)["outcome"]
+    assert (outcome["effective"], outcome["http"], outcome["authz"]) == (effective, http, "allow")
+
+
+def test_a_native_failure_without_a_code():
+    event = event_of(native("create", "pods", responseStatus={"status": "Failure", "reason": "Forbidden"}))
+    assert (event["outcome"]["effective"], event["outcome"]["http"]) == (False, 0)
+    assert not event["flags"] & Flag.EFFECTIVE
+
+
 def test_the_status_in_a_response_is_preferred():
     response = {
         "@type": "core.k8s.io/v1.Status",

@@ -23,9 +23,9 @@ from leadsman_normalizer.facts.exec import STREAMS
 from leadsman_normalizer.facts.kinds import WRITES, kind_of
 from leadsman_normalizer.lenient import NO_BODY
 from leadsman_normalizer.normalize import detect
-from leadsman_normalizer.outcome import DECISION, REASON
+from leadsman_normalizer.outcome import DECISION, FAILURE, REASON
 from leadsman_normalizer.redact import mask_uri
-from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, dry_run_of, who
+from leadsman_normalizer.sources.k8s_audit import MAX_USER_AGENT, dry_run_of, group_and_version, who
 
 _FACTS = 0
 for _flag in FLAG_OF.values():
@@ -62,6 +62,7 @@ class Head(NamedTuple):
 class _Reference(msgspec.Struct, gc=False):
     resource: str = ""
     apiGroup: str = ""
+    apiVersion: str = ""
     subresource: str = ""
     namespace: str = ""
     name: str = ""
@@ -69,6 +70,7 @@ class _Reference(msgspec.Struct, gc=False):
 
 class _Status(msgspec.Struct, gc=False):
     code: int = 0
+    status: str = ""
 
 
 class _Annotations(msgspec.Struct, gc=False):
@@ -123,11 +125,12 @@ def peek(raw: RawEvent) -> Head | None:
         return None  # the body decides
     ref = event.objectRef or _NO_REFERENCE
     annotations = event.annotations or _NO_ANNOTATIONS
-    code = (event.responseStatus or _NO_STATUS).code
-    group = "" if ref.apiGroup == "core" else ref.apiGroup
+    status = event.responseStatus or _NO_STATUS
+    code = status.code
+    group, _ = group_and_version(ref.apiGroup, ref.apiVersion)
     action, known, facts = _decided(event.verb, group, ref.resource, ref.subresource)
     provider = raw.provider or ("aws" if source_format == "eks-audit" else "")
-    flags = facts | _outcome_flags(annotations.decision, annotations.reason, code)
+    flags = facts | _outcome_flags(annotations.decision, annotations.reason, code, status.status == FAILURE)
     flags |= _actor_flags(bytes(event.user), bytes(event.impersonatedUser), provider, refused=code == 401)
     if "dryRun" in event.requestURI and _dry(event.verb, ref, group, event.requestURI):
         flags |= int(Flag.DRY_RUN)
@@ -179,8 +182,8 @@ def _decided(verb: str, group: str, resource: str, subresource: str) -> tuple[st
 
 
 @lru_cache(maxsize=16384)
-def _outcome_flags(decision: str, reason: str, code: int) -> int:
-    return outcomes.flags_of(outcomes.native(decision, reason, code))
+def _outcome_flags(decision: str, reason: str, code: int, failure: bool) -> int:
+    return outcomes.flags_of(outcomes.native(decision, reason, code, failure))
 
 
 @lru_cache(maxsize=8192)

@@ -10,6 +10,7 @@ from leadsman_common.events import Flag, Outcome
 from leadsman_common.shared import shared
 
 _INT32 = 1 << 31
+FAILURE = "Failure"  # metav1.Status.status
 DECISION = "authorization.k8s.io/decision"
 REASON = "authorization.k8s.io/reason"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
@@ -69,24 +70,34 @@ def parse_reason(reason: str) -> Allowed:
 
 
 @lru_cache(maxsize=16384)
-def native(decision: str, reason: str, code: int) -> Outcome:
-    """The outcome of a native record, by its annotations and HTTP code (0 where the record has none).
+def native(decision: str, reason: str, code: int, failure: bool = False) -> Outcome:
+    """The outcome of a native record, by its annotations, HTTP code (0: none there), and whether it says Failure.
 
-    The API server always writes a code. A record without one was taken apart elsewhere: that it was refused is not
-    told, and to take it for a mere attempt would hide what it did.
+    The API server always writes a code. A record without one was taken apart elsewhere: unless its status says so,
+    that it was refused is not told, and to take it for a mere attempt would hide what it did.
     """
     failed = "error" if reason else "none"  # on an authoriser's error the server writes the reason alone
     authz = decision if decision in ("allow", "forbid") else failed
-    return _outcome(authz, reason, code, -1, untold=code == 0)
+    return _outcome(authz, reason, code, -1, untold=code == 0 and not failure)
 
 
 @lru_cache(maxsize=16384)
-def gke(decision: str, reason: str, granted: bool | None, grpc: int, code: int, verb: str, streaming: bool) -> Outcome:
+def gke(
+    decision: str,
+    reason: str,
+    granted: bool | None,
+    grpc: int,
+    code: int,
+    verb: str,
+    streaming: bool,
+    failure: bool = False,
+) -> Outcome:
     """The outcome of a LogEntry (FORMATS 3.1, 7).
 
-    `granted`: of authorizationInfo, null where that is absent. `code`: of the response's Status, 0 where none.
+    `granted`: of authorizationInfo, null where that is absent. `code`: of the response's Status, 0 where none;
+    `failure`: whether that says so without a code, which no HTTP code tells then.
     """
-    http = code or mapped(grpc, verb, streaming=streaming)
+    http = code or (0 if failure and not grpc else mapped(grpc, verb, streaming=streaming))
     if decision in ("allow", "forbid"):
         authz = decision
     elif granted is not None:

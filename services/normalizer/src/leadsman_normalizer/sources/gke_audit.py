@@ -25,7 +25,7 @@ from leadsman_normalizer.assemble import (
 )
 from leadsman_normalizer.calls import NOBODY
 from leadsman_normalizer.lenient import decode_whole, decoder, note
-from leadsman_normalizer.outcome import DECISION, REASON, gke
+from leadsman_normalizer.outcome import DECISION, FAILURE, REASON, gke
 from leadsman_normalizer.redact import mask
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.sources.gcp_calls import normalize_gcp_call
@@ -117,6 +117,7 @@ def _from_entry(raw: RawEvent, entry: LogEntry, payload: Payload, reasons: list[
         answer["code"],
         name.verb,
         streaming,
+        answer["status"] == FAILURE,
     )
     if ref["resource"] == "pods" and name.subresource in _STREAMS:
         note(reasons, "stdin, tty and container of a stream are not logged on GKE")
@@ -246,12 +247,13 @@ def _uri(name: Name) -> str:
 
 def _answer(response: bytes, rpc: RpcStatus) -> ResponseStatus:
     """The Status in the response where there is one, else the RPC's."""
-    if response and b"Status" in response[:4096]:
+    if response and (b"Status" in response[:4096] or b'"Failure"' in response[:4096]):
         try:
             found = decoder(_Status).decode(response)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = _Status()
-        if found.kind == "Status" or found.type.endswith(".Status"):
+        bare = found.status == FAILURE and not (found.kind or found.type)
+        if bare or found.kind == "Status" or found.type.endswith(".Status"):
             return status_of(found.code, found.status, found.reason, found.message)
     return status_of(0, "Failure" if rpc.code else "", "", rpc.message)
 

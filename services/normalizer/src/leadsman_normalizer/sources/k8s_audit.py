@@ -27,7 +27,7 @@ from leadsman_normalizer.assemble import (
 )
 from leadsman_normalizer.facts.kinds import kind_of
 from leadsman_normalizer.lenient import NO_BODY, Truncated, build, decode, decoder, load, note
-from leadsman_normalizer.outcome import DECISION, REASON, native
+from leadsman_normalizer.outcome import DECISION, FAILURE, REASON, native
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.salvage import complete_fields, strip_marker
 from leadsman_normalizer.timestamps import micros
@@ -157,6 +157,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
     cluster = cluster_of(raw, "aws" if source_format == "eks-audit" else "")
     status = event.responseStatus
     code = status.code if status is not None else 0
+    failure = status is not None and status.status == FAILURE
     annotations = event.annotations
     user, cloud, actor, trouble = who(
         bytes(event.user), bytes(event.impersonatedUser), cluster["provider"], refused=code == 401
@@ -165,7 +166,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
         note(reasons, reason)
     if not event.verb:
         note(reasons, "verb: none")
-    if not code:
+    if not code and not failure:
         note(reasons, "responseStatus: no code; whether the request was refused is not told")
     ref = _reference(event)
     received = event.requestReceivedTimestamp or event.timestamp
@@ -203,7 +204,7 @@ def from_event(raw: RawEvent, event: Event, source_format: str, *, truncated: bo
             cluster=cluster,
             actor=actor,
             ip=event.sourceIPs[-1] if event.sourceIPs else "",
-            outcome=native(annotations.get(DECISION, ""), annotations.get(REASON, ""), code),
+            outcome=native(annotations.get(DECISION, ""), annotations.get(REASON, ""), code, failure),
             cloud=cloud,
             request=bytes(event.requestObject),
             response=bytes(event.responseObject),
@@ -291,18 +292,26 @@ def cloud_of(user: User) -> Cloud | None:
     }
 
 
+def group_and_version(group: str, version: str) -> tuple[str, str]:
+    """An objectRef's group and version; other tools write "core" for none, or GROUP/VERSION as the version."""
+    if not group and "/" in version:
+        group, _, version = version.partition("/")
+    return "" if group == "core" else group, version
+
+
 def _reference(event: Event) -> ObjectRef:
     """The objectRef, with the name from the response where the request could not have one (generateName)."""
     found = event.objectRef
     if found is None:
         return NO_REF
+    group, version = group_and_version(found.apiGroup, found.apiVersion)
     ref: ObjectRef = {
         "resource": found.resource,
         "namespace": found.namespace,
         "name": found.name,
         "uid": found.uid,
-        "apiGroup": "" if found.apiGroup == "core" else found.apiGroup,
-        "apiVersion": found.apiVersion,
+        "apiGroup": group,
+        "apiVersion": version,
         "resourceVersion": found.resourceVersion,
         "subresource": found.subresource,
     }
