@@ -63,7 +63,9 @@ def verify(bootstrap, topics, topic_prefix, redis_url, tmp_path, monkeypatch, ca
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for n in range(count):
         stage = "RequestReceived" if n % 10 == 3 else "ResponseComplete"
-        value = b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n:07}", "stage": stage}).encode()
+        value = (
+            b"not json" if n % 100 == 7 else json.dumps({**EVENT, "auditID": f"audit-{n:07}", "stage": stage}).encode()
+        )
         raw = RawEvent(value, "k8s-audit", "harbour", provider="none", source_id=str(n), received_ms=n + 1)
         producer.produce(topics["raw.k8s"], raw.value, raw.key(), headers=raw.headers())
         if n % 10_000 == 0:
