@@ -18,14 +18,14 @@ from leadsman_cli.audited import Audit
 from leadsman_cli.coverage import Coverage, cover
 from leadsman_cli.named_policies import NamedPolicy, named_policy, names
 from leadsman_cli.output import clean
-from leadsman_cli.rules import load_rules
+from leadsman_cli.rules import load_rules, rules_option
 
 COLOURS = {"can fire": "green", "degraded": "yellow", "unknown": "magenta", "blind": "bold red"}
 
 
 @click.command()
 @click.option("--policy", required=True, metavar="FILE|NAME", help=f"An audit policy file, or {', '.join(names())}.")
-@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@rules_option
 @click.option("-o", "--output", type=click.Choice(["table", "jsonl"]), default="table", help="How it is written.")
 @click.option(
     "--attack-layer", "layer_file", type=click.Path(dir_okay=False, path_type=Path), help="Write an ATT&CK layer."

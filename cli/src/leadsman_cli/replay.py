@@ -22,7 +22,7 @@ from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.offline import Offline, above
 from leadsman_cli.output import WRITERS
 from leadsman_cli.progress import progress
-from leadsman_cli.rules import load_rules
+from leadsman_cli.rules import load_rules, rules_option
 from leadsman_cli.stores import StoreError, fetched, guarded, open_store
 from leadsman_cli.when import When
 from leadsman_common.alerts import LEVELS, iso_time
@@ -125,7 +125,7 @@ class Replay:
 @click.option("--since", type=When(), help="Begin here, by the time that Kafka got it: 90m, 30d, or a time.")
 @click.option("--until", type=When(), help="End here. Default: all that is there now.")
 @click.option("--archive", "place", default="", help="What `leadsman archive` wrote, in place of the topic.")
-@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@rules_option
 @click.option(
     "--diff",
     "pair",

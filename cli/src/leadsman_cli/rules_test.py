@@ -15,7 +15,7 @@ from leadsman_cli.cases import CLOUDS, CaseError, CaseFile, case_files, load_cas
 from leadsman_cli.judge_cases import Result, judge_all
 from leadsman_cli.junit import write_junit
 from leadsman_cli.output import clean
-from leadsman_cli.rules import load_rules
+from leadsman_cli.rules import load_rules, rules_option
 from leadsman_detector.match import RuleSet
 
 DEFAULT_DIR = Path("tests/rules")
@@ -24,7 +24,7 @@ _LOOKS = {"passed": ("ok", "green"), "failed": ("FAILED", "bold red"), "blind": 
 
 @click.command("test")
 @click.argument("folder", metavar="[DIR]", default=DEFAULT_DIR, type=click.Path(path_type=Path))
-@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@rules_option
 @click.option("--rule", "slug", default="", help="Only the cases of this rule.")
 @click.option("--cloud", type=click.Choice(CLOUDS), help="Only on this cloud.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each case.")

@@ -19,7 +19,7 @@ from leadsman_cli.offline import Offline, above
 from leadsman_cli.output import WRITERS
 from leadsman_cli.progress import progress
 from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
-from leadsman_cli.rules import load_rules
+from leadsman_cli.rules import load_rules, rules_option
 from leadsman_common.alerts import LEVELS, Alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.errors import InvalidEvent
@@ -96,7 +96,7 @@ class Scanner:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @click.option("-f", "--format", "form", type=click.Choice(FORMATS), default="auto", help="What the files hold.")
-@click.option("-r", "--rules", "folders", multiple=True, type=click.Path(exists=True, path_type=Path), help="Rules.")
+@rules_option
 @click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="table", help="How alerts are written.")
 @click.option("--min-level", type=click.Choice([*LEVELS, "info"]), default="info", help="Leave out what is below.")
 @click.option("--cluster", default="", help="Cluster that the files come from.")
@@ -133,7 +133,7 @@ def scan(
     whatever is found, 1 on a usage or rule error, 3 when some input could not be read. With --explain, each event that
     RULE could meet is written with the clauses that held and those that did not, in place of alerts.
     """
-    rules = load_rules(folders)
+    rules = load_rules(folders, registry)
     for problem in rules.problems:
         click.echo(f"rule error: {problem}", err=True)
     if rules.problems and (strict or not rules.rules):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from leadsman_common.kafka import AckedProducer
@@ -40,7 +41,8 @@ def _run(settings: Settings, log: Any) -> None:
     refuse_eviction(settings)
     producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options)
     runner = make_runner(settings.runner, source_of(settings))
-    watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s)
+    registry = Path(settings.clusters) if settings.clusters else None
+    watch = RulesWatch(rules_folders(settings), rules, settings.rules_reload_s, registry=registry)
     with listening(settings, log, ready=lambda: runner.ready() and producer.ready()), watch:
         stop = on_signals()  # the runner's own take their place
         wire.wait(stop.is_set, log)

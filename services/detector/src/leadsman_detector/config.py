@@ -6,7 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_common.settings import Common, SettingError, setting
+from leadsman_detector.rules import folder_of
 
 RUNNERS = ("faust", "plain")
 
@@ -28,7 +30,12 @@ class Settings(Common):
         "groups of each correlation in a cluster, four times as many of what lives longer than a day; 0: no bound",
         50_000,
     )
-    rules_dir: tuple[str, ...] = setting("folders of rules, comma-separated; empty: those that come with it", ())
+    rules_dir: tuple[str, ...] = setting(
+        "folders of rules, comma-separated, each over those before it; `shipped` are those that come with it, and so "
+        "is empty",
+        (),
+    )
+    clusters: str = setting("file of the registry of clusters, for rules folders of a tenant; none without it", "")
     rules_reload_s: float = setting("how often the rules folders are looked at for changes; 0: never", 10.0)
     runner: str = setting("what reads audit.events: faust or plain", "faust")
     group: str = setting("consumer group, after the topic prefix", "leadsman-detector")
@@ -59,5 +66,13 @@ class Settings(Common):
         if self.session_timeout_s < 6:
             raise SettingError("LEADSMAN_SESSION_TIMEOUT_S: brokers take 6 seconds and more")
         for folder in self.rules_dir:
-            if not Path(folder).exists():
+            if not folder_of(folder).exists():
                 raise SettingError(f"LEADSMAN_RULES_DIR: there is no {folder}")
+        self.registry()
+
+    def registry(self) -> Clusters:
+        """The registry of clusters; empty without a file. Raises SettingError where the file cannot be used."""
+        try:
+            return load_clusters(Path(self.clusters)) if self.clusters else NO_CLUSTERS
+        except InvalidClustersError as error:
+            raise SettingError(f"LEADSMAN_CLUSTERS: {error}") from error

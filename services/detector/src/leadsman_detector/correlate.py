@@ -29,6 +29,7 @@ from leadsman_detector import members
 from leadsman_detector.alert import Where, build, chain_title, evidence_of
 from leadsman_detector.form import Correlation
 from leadsman_detector.match import Match
+from leadsman_detector.overlays import shifted
 from leadsman_detector.state import Put, Range, StateReply
 from leadsman_detector.suppressing import NOBODY, Suppressing
 from leadsman_detector.within import Standing
@@ -262,7 +263,7 @@ class RoleUse:
         return build(
             self.correlation,
             alert_id=key,
-            level=LEVELS[join][0],
+            level=self._standing.level(shifted(LEVELS[join][0], self.correlation.shift), use.cluster),
             title=chain_title(self.correlation.title, evidence),
             time=use.evidence["time"],
             cluster=use.cluster,

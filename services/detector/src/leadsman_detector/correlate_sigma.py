@@ -416,7 +416,7 @@ class Windowed:
         part: str = "",
     ) -> Told:
         chain = ordered({(m.id, m.part): m for m in window}.values())
-        level = self._level(chain)
+        level = self.standing.level(self._level(chain), cluster_of(last))
         shown = chain if len(chain) <= MAX_EVIDENCE else [*chain[: MAX_EVIDENCE // 2], *chain[-MAX_EVIDENCE // 2 :]]
         proof = [evidence(m) for m in shown]
         title = chain_title(self.form.title, proof)

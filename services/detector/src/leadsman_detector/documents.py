@@ -23,6 +23,7 @@ class Document:
     first_line: int
     lines: Lines = field(repr=False)
     origin: str = ""  # FOLDER/FILE
+    layer: int = 0  # the place of its folder among those that are read
 
     @property
     def label(self) -> str:
@@ -67,7 +68,7 @@ def files_of(folders: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def documents_of(file: str, text: str, origin: str = "") -> Iterator[Document | Problem]:
+def documents_of(file: str, text: str, origin: str = "", layer: int = 0) -> Iterator[Document | Problem]:
     """The documents of one file, and what could not be read of it."""
     loader = _Loader(text)
     try:
@@ -76,7 +77,7 @@ def documents_of(file: str, text: str, origin: str = "") -> Iterator[Document | 
             data = loader.construct_document(node)
             line = node.start_mark.line + 1 if node else 0
             if isinstance(data, dict):
-                yield Document(file, data, line, loader.lines, origin)
+                yield Document(file, data, line, loader.lines, origin, layer)
             elif data is not None:
                 yield Problem(file, "", "a rule is a map", line)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:

@@ -164,7 +164,7 @@ class Rule:
     license: str = ""
     origin: str = ""  # FOLDER/FILE, and those that changed it
     shadow: Where = False  # where nobody is told of its alerts
-    enabled: bool = True
+    enabled: Where = True
     line: int = field(default=0, compare=False)
 
 
@@ -283,6 +283,8 @@ class Correlation:
     origin: str = ""  # FOLDER/FILE, and those that changed it
     shadow: Where = False  # where nobody is told of its alerts
     enabled: Where = True
+    shift: int = 0  # levels that a join's own are moved by
+    moves: tuple[tuple[Node, int], ...] = ()  # levels that an alert is moved by in some clusters; the last one decides
     line: int = field(default=0, compare=False)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leadsman_common.alerts import LEVELS, Modifier, iso_time, level_rank
+from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.events import AuditEvent, touches
 from leadsman_detector.compare import BadPattern
 from leadsman_detector.compile import Condition, MatchedLeaf, leaves_of
@@ -316,6 +317,7 @@ class RuleSet:
         correlations = usable(files.correlations, problems)
         fed = {name for c in correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
+        self.disabled = tuple(rule for rule in files.rules if not rule.enabled)
         for rule in (r for r in files.rules if r.enabled):
             filters = [f for f in kept if rule.name in f.rules and _usable(f, rule.each, problems)]
             try:
@@ -416,6 +418,6 @@ def _problem(of: Rule | Filter, error: UnknownField | BadPattern) -> Problem:
     return Problem(of.file, of.name, reason, error.line or of.line)
 
 
-def load(folders: Sequence[Path], now_us: int | None = None) -> RuleSet:
+def load(folders: Sequence[Path], now_us: int | None = None, clusters: Clusters = NO_CLUSTERS) -> RuleSet:
     """Read and compile the rules below the folders, as of a time (now); what is wrong stands in `problems`."""
-    return RuleSet(read(folders), time.time_ns() // 1000 if now_us is None else now_us)
+    return RuleSet(read(folders, clusters), time.time_ns() // 1000 if now_us is None else now_us)

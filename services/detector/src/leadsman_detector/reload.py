@@ -15,6 +15,7 @@ from typing import Self, TypeAlias
 
 import structlog
 
+from leadsman_common.clusters import NO_CLUSTERS, load_clusters
 from leadsman_common.metrics import RULES, RULES_RELOADS
 from leadsman_detector.documents import files_of
 from leadsman_detector.match import RuleSet, load
@@ -35,13 +36,16 @@ class RulesWatch:
         every_s: float,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        registry: Path | None = None,
     ) -> None:
+        """Set up. `registry`: clusters.yaml, which is looked at too: it says which clusters are a tenant's."""
         self._folders = tuple(folders)
+        self._registry = registry
         self._every_s = every_s
         self._sleep = sleep
         self._digest = in_force.digest
         self.in_force = in_force
-        self._seen = fingerprint(self._folders)
+        self._seen = self._look()
         self._ready: RuleSet | None = None
         self._lock = threading.Lock()  # over _ready, which the thread sets and the handler takes
         self._stop = threading.Event()
@@ -73,16 +77,18 @@ class RulesWatch:
     def look(self) -> None:
         """Look once, and load what has changed. What is wrong is logged and counted, never raised."""
         try:
-            found = fingerprint(self._folders)
+            found = self._look()
             if found == self._seen:
                 return
             while True:
                 self._sleep(SETTLE_S)
-                again = fingerprint(self._folders)
+                again = self._look()
                 if again == found:
                     break
                 found = again
-            rules = load(self._folders)
+            rules = load(
+                self._folders, clusters=NO_CLUSTERS if self._registry is None else load_clusters(self._registry)
+            )
             self._seen = found
         except OSError as error:  # the folder is gone, or a file between two looks: it is looked at again
             self._refuse([str(error)])
@@ -102,6 +108,9 @@ class RulesWatch:
                 self._ready = rules
             RULES_RELOADS.labels("loaded").inc()
             _log.info("rules loaded anew", count=len(rules.rules), digest=rules.digest)
+
+    def _look(self) -> _Fingerprint:
+        return fingerprint([*self._folders, *([] if self._registry is None else [self._registry])])
 
     def _refuse(self, problems: Sequence[str]) -> None:
         RULES_RELOADS.labels("refused").inc()

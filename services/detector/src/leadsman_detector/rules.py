@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from leadsman_common.alerts import LEVELS
+from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_detector.documents import Document, documents_of, files_of
 from leadsman_detector.form import (
     Absence,
@@ -37,7 +38,10 @@ from leadsman_detector.form import (
     Rule,
     Silence,
     Suppression,
+    Where,
 )
+from leadsman_detector.layers import Layers
+from leadsman_detector.overlays import OVERLAY, BadOverlay, filtering, narrowed, read_patch, where_of
 from leadsman_detector.requires import read_requires
 from leadsman_detector.sigma_correlations import (
     Parsed,
@@ -94,21 +98,38 @@ class RuleFiles:
     acknowledged: tuple[Acknowledged, ...] = ()
 
 
+SHIPPED = "shipped"
+
+
+def folder_of(name: str) -> Path:
+    """A folder as settings and options name it; the word `shipped` is the rules that come with Leadsman."""
+    return default_rules_dir() if name == SHIPPED else Path(name)
+
+
 def default_rules_dir() -> Path:
     """The rules packaged with the detector, or the repository's folder in an editable install."""
     packaged = Path(__file__).parent / "_rules"
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "rules"
 
 
-def read(folders: Sequence[Path]) -> RuleFiles:
-    """Read every *.yml below the folders. One bad rule is a problem and does not stop the rest."""
+def read(folders: Sequence[Path], clusters: Clusters = NO_CLUSTERS) -> RuleFiles:
+    """Read every *.yml below the folders, each over those before it; `clusters` tells which are a tenant's.
+
+    One bad rule is a problem and does not stop the rest.
+    """
     reader = _Reader()
     digest = hashlib.sha256()
     for folder in folders:
+        if (where := reader.begin(folder, clusters)) is None:
+            continue
+        if reader.layers.number or where is not True:  # where one folder ends and another begins makes a difference
+            digest.update(f"\x01{where!r}".encode())
         for name, path in files_of([folder]):
+            if name in OVERLAY:
+                continue
             text = path.read_text("utf-8", errors="replace")
             digest.update(f"{name}\x00{text}\x00".encode())
-            for document in documents_of(name, text, origin_of(folder, name)):
+            for document in documents_of(name, text, origin_of(folder, name), reader.layers.number):
                 reader.take(document)
     return reader.done(digest.hexdigest()[:16])
 
@@ -126,39 +147,62 @@ class _Reader:
     def __init__(self) -> None:
         self._problems: list[Problem] = []
         self._lists: dict[str, list[str]] = {}
-        self._rules: list[Document] = []
-        self._filters: list[Document] = []
-        self._correlations: list[Document] = []
+        self._lists_before: set[str] = set()  # of earlier folders
         self._acknowledged: list[Acknowledged] = []
+        self.layers = Layers()
+
+    def begin(self, folder: Path, clusters: Clusters) -> Where | None:
+        """Begin a folder: where it holds; None where that cannot be told, and it is left out."""
+        file = f"{folder.name}/{OVERLAY[0]}"
+        try:
+            where = where_of(folder, clusters)
+        except BadOverlay as error:
+            self._problems.append(Problem(file, "", str(error)))
+            return None
+        if where is False:
+            reason = "no cluster of the registry is of these tenants: it holds nowhere"
+            self._problems.append(Problem(file, "", reason, fatal=False))
+        self.layers.begin(where)
+        self._lists_before = set(self._lists)
+        return where
 
     def take(self, document: Document | Problem) -> None:
         if isinstance(document, Problem):
             self._problems.append(document)
         elif "correlation" in document.data:
-            self._correlations.append(document)
+            self._lay(self.layers.correlations, document)
         elif "filter" in document.data:
-            self._filters.append(document)
+            self._lay(self.layers.filters, document)
         elif "detection" in document.data:
-            self._rules.append(document)
+            self._lay(self.layers.rules, document)
         elif isinstance(document.data.get("values"), list):
-            self._lists[Path(document.file).stem] = [str(v) for v in document.data["values"]]
+            self._list(document)
+        elif "patch" in document.data:
+            self._patch(document)
         elif "acknowledged" in document.data:
             self._acknowledge(document)
         else:
-            self._problem(document, "neither a rule, a filter, a correlation, a list nor what is acknowledged")
+            self._problem(document, "neither a rule, a filter, a correlation, a list, a patch nor what is acknowledged")
 
     def done(self, digest: str) -> RuleFiles:
-        rules = self._made(self._rules, lambda d: _rule(d, self._lists))
-        filters = self._made(self._filters, lambda d: _filter(d, self._lists, self._rules, self._correlations))
+        layers = self.layers
+        rules = self._made(layers.rules, lambda d: replace(_rule(d, self._lists), enabled=layers.where(d)))
+        filters = self._made(
+            [d for d in layers.filters if layers.where(d) is not False],
+            lambda d: filtering(_filter(d, self._lists, layers.rules, layers.correlations), layers.where(d)),
+        )
         ids = {item.id: item.name for item in rules.values()}
-        ids |= {str(d.data.get("id")).lower(): d.name for d in self._correlations}
-        correlations = self._made(self._correlations, lambda d: _correlation(d, ids))
-        for document in self._filters:
-            for name in _unknown(document, [*self._rules, *self._correlations]):
+        ids |= {str(d.data.get("id")).lower(): d.name for d in layers.correlations}
+        correlations = self._made(layers.correlations, lambda d: replace(_correlation(d, ids), enabled=layers.where(d)))
+        for document in layers.filters:
+            for name in _unknown(document, [*layers.rules, *layers.correlations]):
                 self._problem(document, f"no such rule: {name}", "filter", "rules")
         self._tie(rules, correlations)
         self._silence(rules, correlations)
         _name_authors(rules, correlations)
+        for document, name in layers.apply(rules, correlations):
+            self._problem(document, f"no such rule: {name}", "patch", "rules")
+        rules = {name: narrowed(rule) for name, rule in rules.items()}
         return RuleFiles(
             tuple(rules.values()),
             tuple(correlations.values()),
@@ -168,6 +212,25 @@ class _Reader:
             tuple(filters.values()),
             tuple(self._acknowledged),
         )
+
+    def _lay(self, kept: list[Document], document: Document) -> None:
+        try:
+            self.layers.lay(kept, document)
+        except BadOverlay as error:
+            self._problem(document, str(error), "name")
+
+    def _list(self, document: Document) -> None:
+        name = Path(document.file).stem
+        if self.layers.here is not True and name in self._lists_before:
+            self._problem(document, f"the list {name} is of an earlier folder: a folder for some clusters changes none")
+            return
+        self._lists[name] = [str(v) for v in document.data["values"]]
+
+    def _patch(self, document: Document) -> None:
+        try:
+            self.layers.patch(document, read_patch(document.data, self.layers.here, document.origin))
+        except BadOverlay as error:
+            self._problem(document, str(error), "patch")
 
     def _acknowledge(self, document: Document) -> None:
         given = document.data["acknowledged"]
@@ -183,7 +246,7 @@ class _Reader:
         while left != len(correlations):
             left = len(correlations)
             depths = _depths(correlations)
-            for document in self._correlations:
+            for document in self.layers.correlations:
                 correlation = correlations.get(document.name)
                 if correlation is None:
                     continue
@@ -208,13 +271,16 @@ class _Reader:
         Where the correlation does not say, that goes for the rules of its own file, which stand there for its sake. A
         rule that says `leadsman.alert` itself decides for itself.
         """
-        documents = {d.name: d for d in (*self._rules, *self._correlations)}
+        documents = {d.name: d for d in (*self.layers.rules, *self.layers.correlations)}
         for correlation in list(correlations.values()):
             own = documents[correlation.name]
             generate = own.data["correlation"].get("generate")
             for name in correlation.rules:
                 said = documents[name].data.get("leadsman") or {}
-                same = documents[name].file == own.file
+                same = documents[name].layer == own.layer
+                if not same and self.layers.where(own) is not True:
+                    continue  # other clusters are told of it
+                same = same and documents[name].file == own.file
                 if "alert" in said or generate is True or (generate is None and not same):
                     continue
                 if name in rules:

@@ -25,7 +25,7 @@ from leadsman_detector.handler import SERVICE, BatchHandler
 from leadsman_detector.match import RuleSet, load
 from leadsman_detector.rebuild import GroupReader, Rebuild, bounds
 from leadsman_detector.reload import RulesWatch
-from leadsman_detector.rules import default_rules_dir
+from leadsman_detector.rules import default_rules_dir, folder_of
 from leadsman_detector.runner import Runner, Source
 from leadsman_detector.state_redis import RedisState, connect
 from leadsman_detector.state_topic import Topics
@@ -35,12 +35,12 @@ _log = structlog.get_logger()
 
 def rules_folders(settings: Settings) -> list[Path]:
     """The folders of LEADSMAN_RULES_DIR, or the one that comes with the detector."""
-    return [Path(folder) for folder in settings.rules_dir] or [default_rules_dir()]
+    return [folder_of(folder) for folder in settings.rules_dir] or [default_rules_dir()]
 
 
 def load_rules(settings: Settings) -> RuleSet:
     """The rules of these folders."""
-    return load(rules_folders(settings))
+    return load(rules_folders(settings), clusters=settings.registry())
 
 
 def make_handler(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from leadsman_common.events import Cluster
 from leadsman_detector.compile import Condition
 from leadsman_detector.form import Correlation, Where
+from leadsman_detector.overlays import shifted
 
 
 def within(given: Where) -> Callable[[Cluster], bool]:
@@ -23,10 +24,16 @@ class Standing:
     def __init__(self, form: Correlation) -> None:
         self._enabled, self._shadow = within(form.enabled), within(form.shadow)
         self._plain = form.enabled is True
+        self._moves = [(within(node), by) for node, by in reversed(form.moves)]
 
     def shadow(self, cluster: Cluster) -> bool:
         """Whether nobody is told of what it raises there."""
         return self._shadow(cluster)
+
+    def level(self, level: str, cluster: Cluster) -> str:
+        """The level of an alert there."""
+        by = next((by for holds, by in self._moves if holds(cluster)), 0)
+        return shifted(level, by) if by else level
 
     def takes(self, cluster: Cluster, *, shadow: bool) -> bool:
         """Whether it is fed with what was found there; what a rule on trial found feeds only what is on trial too."""
