@@ -119,6 +119,7 @@ def _known_schema() -> Any:
     return {"type": "record", "name": "known", "fields": kinds}
 
 
+@lru_cache(maxsize=4096)
 def getter(path: str, each: str = "") -> Getter:
     """A function from event (or from one element of `each`) to the values of the field; absent ones are left out.
 

@@ -194,8 +194,10 @@ class _Reader:
         ids = {item.id: item.name for item in rules.values()}
         ids |= {str(d.data.get("id")).lower(): d.name for d in layers.correlations}
         correlations = self._made(layers.correlations, lambda d: replace(_correlation(d, ids), enabled=layers.where(d)))
+        both = [*layers.rules, *layers.correlations]
+        there = {d.name for d in both} | {str(d.data.get("id")) for d in both}
         for document in layers.filters:
-            for name in _unknown(document, [*layers.rules, *layers.correlations]):
+            for name in _unknown(document, there):
                 self._problem(document, f"no such rule: {name}", "filter", "rules")
         self._tie(rules, correlations)
         self._silence(rules, correlations)
@@ -445,13 +447,13 @@ def _filter(
         raise BadRule(str(error), "filter", *error.keys[1:]) from error
     if not _takes_away(node):
         raise BadRule("a filter says what stays: its condition is `not ...`", "filter", "condition")
-    named_correlations = tuple(c.name for c in correlations if _names(document, c))
+    named_correlations = _named_by(_references(document) or [], correlations)
     if named_correlations and "suppress" not in own:
         raise BadRule(f"{named_correlations[0]}: a filter can suppress a correlation, no more", "filter", "rules")
     return Filter(
         name=str(data.get("name") or data.get("title") or document.name),
         condition=node,
-        rules=tuple(rule.name for rule in rules if _speaks_of(document, rule)),
+        rules=_spoken_of(document, rules),
         every=str(own.get("every", "")),
         level=_level(own["level"], "leadsman", "level") if "level" in own else "",
         file=document.file,
@@ -518,26 +520,26 @@ def _references(document: Document) -> list[str] | None:
     return [str(one) for one in given]
 
 
-def _speaks_of(document: Document, rule: Document) -> bool:
+def _spoken_of(document: Document, rules: Sequence[Document]) -> tuple[str, ...]:
+    """The rules that a filter speaks of, by name: those it names, or all of its logsource."""
     wanted = _references(document)
     if wanted is not None:
-        return _names(document, rule)
-    return logsource_of(rule.data.get("logsource")) in logsource_of(document.data.get("logsource"))
+        return _named_by(wanted, rules)
+    logsource = logsource_of(document.data.get("logsource"))
+    return tuple(rule.name for rule in rules if logsource_of(rule.data.get("logsource")) in logsource)
 
 
-def _names(document: Document, rule: Document) -> bool:
-    """Whether a filter names a rule, or a correlation, by its name or its id."""
-    wanted = _references(document) or []
-    return rule.name in wanted or str(rule.data.get("id")) in wanted
+def _named_by(wanted: Sequence[str], documents: Sequence[Document]) -> tuple[str, ...]:
+    """Those of the rules or correlations that a filter names by their name or their id."""
+    return tuple(d.name for d in documents if d.name in wanted or str(d.data.get("id")) in wanted)
 
 
-def _unknown(document: Document, rules: Sequence[Document]) -> list[str]:
+def _unknown(document: Document, there: set[str]) -> list[str]:
     """The rules that a filter names and nobody has; a rule that is there and cannot be used is told of elsewhere."""
     try:
         wanted = _references(document) or []
     except BadRule:
         return []
-    there = {rule.name for rule in rules} | {str(rule.data.get("id")) for rule in rules}
     return [name for name in wanted if name not in there]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from sigma.conditions import (
@@ -55,7 +56,8 @@ def nodes_of(detection: dict[str, Any], conditions: list[str], line_of: LineOf) 
         _check_encoded(name, given)
     try:
         parsed = SigmaDetections.from_dict({**named, "condition": conditions}).parsed_condition
-        return [_node(one.parsed, line_of) for one in parsed]
+        lines = cache(line_of)  # a field of a hundred values stands on one line
+        return [_node(one.parsed, lines) for one in parsed]
     except (SigmaError, TypeError, AttributeError, ValueError) as error:
         for name, given in named.items():
             _check(name, given)
@@ -96,6 +98,13 @@ def _check(name: str, given: Any) -> None:
 
 
 def _node(parsed: Any, line_of: LineOf) -> Node:
+    # the usual first: pySigma's classes are abstract ones, which take long to ask
+    if isinstance(parsed, ConditionFieldEqualsValueExpression):
+        clause = _clause(parsed)
+        line = line_of(clause, parsed.field)
+        if isinstance(parsed.value, SigmaExpansion):
+            return Or(tuple(_leaf(parsed.field, v, clause, line) for v in _spellings(parsed)))
+        return _leaf(parsed.field, parsed.value, clause, line)
     if isinstance(parsed, ConditionAND):
         return And(tuple(_node(a, line_of) for a in parsed.args))
     if isinstance(parsed, ConditionOR):
@@ -107,12 +116,6 @@ def _node(parsed: Any, line_of: LineOf) -> Node:
         values = _spellings(parsed) if isinstance(parsed.value, SigmaExpansion) else [parsed.value]
         leaves = tuple(_keyword(_leaf(ANYWHERE, v, clause, line_of(clause, ""))) for v in values)
         return leaves[0] if len(leaves) == 1 else Or(leaves)
-    if isinstance(parsed, ConditionFieldEqualsValueExpression):
-        clause = _clause(parsed)
-        line = line_of(clause, parsed.field)
-        if isinstance(parsed.value, SigmaExpansion):
-            return Or(tuple(_leaf(parsed.field, v, clause, line) for v in _spellings(parsed)))
-        return _leaf(parsed.field, parsed.value, clause, line)
     raise BadSigma(f"condition not understood: {type(parsed).__name__}", "detection", "condition")
 
 
@@ -151,6 +154,8 @@ def _leaf(path: str, value: Any, clause: str, line: int) -> Leaf:
     def leaf(op: Any, wanted: Any, *, cased: bool = False) -> Leaf:
         return Leaf(path, op, wanted, clause, cased, line)
 
+    if isinstance(value, SigmaString):
+        return _text(value, leaf)
     if isinstance(value, SigmaTimestampPart):
         raise BadSigma(f"{path}: parts of a time are not compared", "detection", clause, path)
     if isinstance(value, SigmaBool):
@@ -172,8 +177,6 @@ def _leaf(path: str, value: Any, clause: str, line: int) -> Leaf:
     if isinstance(value, SigmaFieldReference):
         forms = {(False, False): "equals", (True, False): "startswith", (False, True): "endswith"}
         return leaf("fieldref", (value.field, forms.get((value.starts_with, value.ends_with), "contains")))
-    if isinstance(value, SigmaString):
-        return _text(value, leaf)
     raise BadSigma(f"{path}: no way to compare with {type(value).__name__}", "detection", clause, path)
 
 
