@@ -3,8 +3,9 @@
 A file may be gzip; it may be NDJSON, one JSON document (pretty-printed or not), several, or an array. Each document is
 a record (a native event, a LogEntry) or an envelope that holds records: a CloudWatch subscription document, an
 EventList, a Pub/Sub push body, a file of CloudTrail, a message of Event Hubs, an answer of Log Analytics, what Lambda
-is given from Kinesis, SQS and SNS, what Firehose posts; what `aws logs filter-log-events`, `aws logs get-query-results`
-and `gcloud logging read` print.
+is given from Kinesis, SQS and SNS, what Firehose posts; what `aws logs filter-log-events`, `aws logs
+get-query-results`, `aws cloudtrail lookup-events` and `gcloud logging read` print. A line may begin with a time, as
+those of CloudWatch's exports do.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec.structs import replace
 
-from leadsman_cli import azure
+from leadsman_cli import aws, azure
 from leadsman_common.envelopes import azure_records
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.raw import RawEvent
@@ -90,6 +93,11 @@ class _Marks(msgspec.Struct):
     Sns: msgspec.Raw = msgspec.Raw()
     body: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
+    Message: msgspec.Raw = msgspec.Raw()
+    Events: msgspec.Raw = msgspec.Raw()
+    QueryResultRows: msgspec.Raw = msgspec.Raw()
+    Messages: msgspec.Raw = msgspec.Raw()
+    selected: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="_1")
 
 
 class _PushMessage(msgspec.Struct):
@@ -114,7 +122,7 @@ class _LogEvent(msgspec.Struct):
     """A logEvent of CloudWatch by itself; some tools have parsed its message."""
 
     message: msgspec.Raw
-    timestamp: int
+    timestamp: Any = None
 
 
 class _Field(msgspec.Struct):
@@ -125,6 +133,17 @@ class _Field(msgspec.Struct):
 
 
 _NATIVE = b'{"kind":"Event"'  # how the API server's log backend begins a line
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what PowerShell makes of a program's output
+# how a line of CloudWatch's exports to S3 begins, and of `aws logs tail`, which may name the stream too
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (?:\S+ (?=\{))?")
+# answers of the clouds' APIs and envelopes, by the field that holds their records
+_ANSWERS: dict[str, Callable[[bytes], Iterable[bytes]]] = {
+    "records": azure_records,
+    "tables": azure.rows,
+    "Events": aws.looked_up,
+    "QueryResultRows": aws.queried,
+    "Messages": aws.received,
+}
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
 
 
@@ -133,11 +152,16 @@ def files_below(paths: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in SUFFIXES)
+            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and _could_be_a_log(p))
             found += [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
         else:
             found.append(path)
     return found
+
+
+def _could_be_a_log(path: Path) -> bool:
+    """By its name: audit.log, audit.log.3, CreateCluster.json.cloudtrail, audit."""
+    return not SUFFIXES.isdisjoint(suffix.lower() for suffix in path.suffixes or [""])
 
 
 def read(name: str, stream: BinaryIO, form: str, identity: Identity, progress: Progress) -> Iterator[Item]:
@@ -153,11 +177,15 @@ def read(name: str, stream: BinaryIO, form: str, identity: Identity, progress: P
     )
     counted = _Counted(stream, progress)
     buffered = io.BufferedReader(counted, 1 << 20)
-    plain: io.BufferedIOBase = buffered
+    plain: io.BufferedReader[Any] = buffered
     if buffered.peek(2)[:2] == b"\x1f\x8b":
         plain = io.BufferedReader(gzip.GzipFile(fileobj=buffered), 1 << 20)
     try:
+        if plain.peek(2)[:2] in _UTF16:
+            plain = io.BufferedReader(io.BytesIO(plain.read().decode("utf-16").encode()))
         yield from _read_plain(plain, base)
+    except UnicodeError as error:
+        yield Unreadable(name, 0, f"not UTF-16, though it begins so: {error}")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Unreadable(name, 0, f"gzip is damaged or cut short: {error}")
     except OSError as error:
@@ -182,6 +210,11 @@ def _read_plain(plain: io.BufferedIOBase, base: RawEvent) -> Iterator[Item]:
                 yield replace(base, value=text, line=number)
             elif text:
                 yield from _document(text, replace(base, line=number))
+        return
+    if _STAMP.match(first):
+        for at, line in enumerate(chain([first], iter(lambda: plain.readline(MAX_LINE_BYTES), b"")), number):
+            if text := _STAMP.sub(b"", line, count=1).strip():
+                yield from _document(text, replace(base, line=at))
         return
     yield from _whole(first + plain.read(), replace(base, line=number))
 
@@ -227,17 +260,16 @@ def _document(text: bytes, base: RawEvent) -> Iterator[Item]:
         yield from _array(array, base)
     elif bytes(marks.events):
         yield from _log_lines(marks.events, base)
-    elif bytes(marks.records):
-        yield from _records(azure_records, text, base)
-    elif bytes(marks.tables):
-        yield from _records(azure.rows, text, base)
+    elif splits := [split_of for name, split_of in _ANSWERS.items() if bytes(getattr(marks, name))]:
+        yield from _records(splits[0], text, base)
     elif bytes(marks.results):
         yield from _rows(text, marks.results, base)
-    elif bytes(marks.detail):  # EventBridge: {"detail-type", "source", "detail": a CloudTrail record}
-        yield replace(base, value=bytes(marks.detail))
+    elif inner := bytes(marks.detail) or bytes(marks.selected):
+        # EventBridge: {"detail-type", "source", "detail": a CloudTrail record}; S3 Select: {"_1": a record}
+        yield replace(base, value=inner)
     elif bytes(marks.message):
         yield from _pushed(text, marks.message, base)
-    elif bytes(marks.kinesis) or bytes(marks.Sns) or bytes(marks.body) or bytes(marks.data):
+    elif any(bytes(raw) for raw in (marks.kinesis, marks.Sns, marks.body, marks.data, marks.Message)):
         yield from _carried(text, marks, base)
     else:
         yield replace(base, value=text)
@@ -299,7 +331,7 @@ def _carried(text: bytes, marks: _Marks, base: RawEvent) -> Iterator[Item]:
             encoded = _carried_in.decode(marks.kinesis).data if bytes(marks.kinesis) else _text.decode(marks.data)
             inside = base64.b64decode(encoded, validate=True)
         else:
-            said = _carried_in.decode(marks.Sns).Message if bytes(marks.Sns) else _text.decode(marks.body)
+            said = _said(marks)
             inside = said.encode("utf-8", "replace")
     except _UNDECODABLE:
         yield replace(base, value=text)
@@ -309,6 +341,13 @@ def _carried(text: bytes, marks: _Marks, base: RawEvent) -> Iterator[Item]:
             yield Unreadable(base.file, base.line, document.reason)
         else:
             yield from _document(document, base)
+
+
+def _said(marks: _Marks) -> str:
+    """The text that a message carries: of SNS, in Lambda's event or by itself, or of SQS."""
+    if bytes(marks.Sns):
+        return _carried_in.decode(marks.Sns).Message
+    return _text.decode(marks.body if bytes(marks.body) else marks.Message)
 
 
 def _log_lines(raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
@@ -339,13 +378,18 @@ def _pushed(text: bytes, raw: msgspec.Raw, base: RawEvent) -> Iterator[Item]:
 
 
 def _logged(text: bytes, base: RawEvent) -> RawEvent:
-    """A logEvent, {"timestamp": ms, "message": text or what a tool made of it}; or the document as it is."""
+    """A logEvent, {"timestamp": ms, "message": text or what a tool made of it}; or the document as it is.
+
+    Shippers wrap a record as the text of `message`, too, with a time of their own spelling.
+    """
     try:
         event = _log_event.decode(text)
         message = bytes(event.message)
         value = message if message.startswith(b"{") else _text.decode(message).encode("utf-8", "replace")
     except _UNDECODABLE:
         return replace(base, value=text)
+    if not isinstance(event.timestamp, int):
+        return replace(base, value=value if value.startswith(b"{") else text)
     return replace(base, value=value, received_ms=event.timestamp if 0 < event.timestamp < MAX_MS else 0)
 
 

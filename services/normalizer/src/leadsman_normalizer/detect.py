@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from leadsman_normalizer.sources.aks_tables import is_row
+from leadsman_normalizer.sources.cloudtrail import DIGEST
 from leadsman_normalizer.sources.eks_components import KLOG
 
 _HEAD_BYTES = 512
@@ -30,7 +31,7 @@ def detect(value: bytes) -> str:
         return found
     if is_row(value):
         return "aks-audit"
-    if b'"eventSource"' in value and b'"eventName"' in value:
+    if (b'"eventSource"' in value and b'"eventName"' in value) or DIGEST in value:
         return "cloudtrail"
     if b'"operationName"' in value or b'"log_s"' in value:
         return "aks-audit" if b'"log"' in value or b'"log_s"' in value else "azure-activity"

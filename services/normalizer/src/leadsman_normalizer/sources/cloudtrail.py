@@ -28,6 +28,7 @@ from leadsman_normalizer.timestamps import micros
 
 FORMAT: Final = "cloudtrail"
 POD_IDENTITY: Final = "pods.eks.amazonaws.com"
+DIGEST: Final = b'"digestS3Object"'
 _DOMAIN = ".amazonaws.com"
 # every call of these is about a cluster or a pod
 _ALWAYS = frozenset({"eks", "eks-auth"})
@@ -100,6 +101,8 @@ def normalize_cloudtrail(raw: RawEvent) -> AuditEvent | Dropped:
     """One record. Raises InvalidEvent where it is none."""
     reasons: list[str] = []
     record = decode_whole(Record, raw.value, reasons, "CloudTrail record")
+    if not record.eventSource and DIGEST in raw.value:
+        return Dropped("not ours: a digest of CloudTrail's files, which holds no call")
     if not record.eventSource or not record.eventName:
         raise InvalidEvent("a CloudTrail record without eventSource or eventName")
     if record.eventType == "AwsCloudTrailInsight":
