@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pod_made import RULE, event
 
 from leadsman_cli.__main__ import main
-from leadsman_common.avro import alert_codec
+from leadsman_common.avro import alert_codec, audit_event_codec
 from leadsman_common.topic_reader import TopicReader
 
 sys.path.append(str(Path(__file__).parent))
@@ -40,8 +41,15 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_what_a_rule_on_trial_finds_goes_to_its_own_topic(detector, topics, monkeypatch, capsys):
-    detector.put(event("one"), event("two"))
+def by_alice(name):
+    codec = audit_event_codec()
+    found = codec.decode(event(name))
+    actor, user = {"name": "alice", "class": "human"}, {"username": "alice", "groups": ["system:authenticated"]}
+    return codec.encode({**found, "actor": {**found["actor"], **actor}, "user": {**found["user"], **user}})
+
+
+def test_what_a_rule_on_trial_finds_goes_to_its_own_topic(detector, topics, tmp_path, monkeypatch, capsys):
+    detector.put(event("one"), by_alice("two"))
     process = detector.start()
     live, shadow = detector.read("alerts", 2), detector.read("alerts.shadow", 2)
     assert (names(live), names(shadow)) == ({"one", "two"}, {"one", "two"}), detector.log()
@@ -59,6 +67,17 @@ def test_what_a_rule_on_trial_finds_goes_to_its_own_topic(detector, topics, monk
     assert {a["rule"]["name"] for a in lines(capsys)} == {"pod-made"}
     assert main(["show", found[0]["id"], "-o", "text"]) == 0
     assert "Eve Example" in capsys.readouterr().out
+
+    # an exception is made of an alert that is looked up, and of its event
+    ours = tmp_path / "ours"
+    (two,) = [m.key().decode() for m in live if alert_codec().decode(m.value())["actor"]["name"]]
+    said = ["--reason", "x", "--expires", str(datetime.now(UTC).date()), "--out", str(ours)]
+    assert main(["except", two[:12], *said, "-r", str(tmp_path / "rules")]) == 0
+    out = capsys.readouterr().out
+    assert "it would have silenced 1 of 2 alerts of pod-made in the last 30 days" in out
+    assert "3 cases" in out
+    (name,) = [p.name for p in (ours / "rules").iterdir()]
+    assert [p.name for p in (ours / "cases").iterdir()] == [name]
 
     read = TopicReader.read
     lost = topics["alerts.shadow"]

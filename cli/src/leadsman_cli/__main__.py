@@ -13,6 +13,7 @@ from leadsman_cli.config_command import config
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
 from leadsman_cli.doctor_command import doctor
+from leadsman_cli.except_command import except_alert
 from leadsman_cli.posture import posture
 from leadsman_cli.replay import replay
 from leadsman_cli.rules import rules
@@ -39,6 +40,7 @@ cli.add_command(state)
 cli.add_command(posture)
 cli.add_command(show)
 cli.add_command(acknowledge)
+cli.add_command(except_alert)
 cli.add_command(events)
 cli.add_command(notify)
 cli.add_command(tail_file)

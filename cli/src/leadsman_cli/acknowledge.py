@@ -47,7 +47,7 @@ def acknowledge(
     """Say that a finding is known: the same actor, object and facts under the same rule count a level less.
 
     From the fourth time within 30 days on. Each worker reads it from its rules folder within LEADSMAN_RULES_RELOAD_S.
-    Other actors, objects and facts are told as ever. To have nobody told at all, write a suppression.
+    Other actors, objects and facts are told as ever. `leadsman except` has nobody told at all.
     """
     alert = _of_scan(scanned, alert_id) if scanned is not None else alert_on_topic(alert_id, days)
     entry = _entry(alert, by or getpass.getuser(), reason, expires.date() if expires else None)

@@ -179,6 +179,28 @@ def alert_on_topic(alert_id: str, days: float) -> Alert:
     return _find(reader, settings, alert_id, days)
 
 
+def alerts_on_topic(rule: str, days: float) -> list[Alert]:
+    """The alerts of a rule on the topic, the newest revision of each. Raises ClickException and UsageError."""
+    reader, settings = _reader()
+    wire = _wire(settings)
+    found: dict[str, Alert] = {}
+    try:
+        for message in reader.read(topic_name("alerts", settings.topic_prefix), _since_ms(days)):
+            try:
+                alert = wire.decode(message.value() or b"")
+            except InvalidEvent:
+                continue
+            if alert["rule"]["name"] == rule:
+                found[alert["id"]] = alert
+    except (TopicUnreadableError, RegistryAway) as error:
+        raise click.ClickException(str(error)) from error
+    return list(found.values())
+
+
+def _since_ms(days: float) -> int:
+    return max(0, int(time.time() * 1000 - days * DAY_MS))
+
+
 def _reader() -> tuple[TopicReader, Common]:
     try:
         settings = load(Common)
@@ -189,11 +211,10 @@ def _reader() -> tuple[TopicReader, Common]:
 
 def _find(reader: TopicReader, settings: Common, alert_id: str, days: float) -> Alert:
     """The newest revision of the alert whose id begins so. Raises ClickException where there is none, or several."""
-    since_ms = int(time.time() * 1000 - days * DAY_MS)
     wire = _wire(settings)
     found: dict[str, Alert] = {}
     try:
-        for message in _alerts(reader, settings, max(0, since_ms)):
+        for message in _alerts(reader, settings, _since_ms(days)):
             if not (message.key() or b"").startswith(alert_id.encode()):
                 continue
             try:

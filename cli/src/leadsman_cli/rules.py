@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from leadsman_common.clusters import NO_CLUSTERS, InvalidClustersError, load_clusters
+from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
 from leadsman_detector.form import Correlation, Rule
 from leadsman_detector.match import RuleSet, load
 from leadsman_detector.rules import SHIPPED, default_rules_dir, folder_of
@@ -78,21 +78,19 @@ def _standing(form: Rule | Correlation, loaded: RuleSet) -> Iterator[str]:
         yield f"without {', '.join(untold)}, in shadow"
 
 
+@cache
 def load_rules(folders: tuple[Path, ...], registry: Path | None = None) -> RuleSet:
     """The rules of these folders, or the ones that come with Leadsman; read once a process.
 
-    `registry`: clusters.yaml, for folders of a tenant; LEADSMAN_CLUSTERS where it is not given. Raises UsageError.
+    `registry`: clusters.yaml, for folders of a tenant; see registry_of. Raises UsageError.
     """
-    return _load(folders, str(registry or os.environ.get("LEADSMAN_CLUSTERS", "")))
+    return load(list(folders) or [default_rules_dir()], clusters=registry_of(registry))
 
 
-@cache
-def _load(folders: tuple[Path, ...], registry: str) -> RuleSet:
+def registry_of(file: Path | None = None) -> Clusters:
+    """clusters.yaml, of LEADSMAN_CLUSTERS where it is not given; none without it. Raises UsageError."""
+    given = file or os.environ.get("LEADSMAN_CLUSTERS")
     try:
-        clusters = load_clusters(Path(registry)) if registry else NO_CLUSTERS
+        return load_clusters(Path(given)) if given else NO_CLUSTERS
     except InvalidClustersError as error:
         raise click.UsageError(str(error)) from error
-    return load(list(folders) or [default_rules_dir()], clusters=clusters)
-
-
-load_rules.cache_clear = _load.cache_clear  # type: ignore[attr-defined]  # tests change files

@@ -141,14 +141,23 @@ def test_it_ends_by_the_time_of_the_event(rules):
     assert not after["suppressed"]
 
 
-def test_an_expired_one_is_not_used_and_is_a_problem_that_names_its_owner(rules):
+def test_an_expired_one_is_a_problem_that_names_its_owner(rules):
     loaded = rules(FILTER.replace("2026-11-30", "2026-11-01"))
     (problem,) = loaded.problems
     assert not problem.fatal
     assert "ours.yml:1" in str(problem)
-    assert "expired at 2026-11-02T00:00:00Z and not used: platform team renews or removes it" in problem.reason
+    assert "expired at 2026-11-02T00:00:00Z: platform team renews or removes it" in problem.reason
     (alert,) = alerts_of(found(loaded, pod()))
     assert not alert["suppressed"]
+
+
+def test_a_replay_of_what_it_held_for_says_the_same_after_its_end(rules):
+    """It ends by the time of the events, not by the clock of whoever loads the rules."""
+    text = FILTER.replace("2026-11-30", "'2026-11-02T10:00:00Z'")
+    events = pod("09:59:59", name="a"), pod("10:00:00", name="b")
+    then, later = (found(rules(text, now_us=now), *events) for now in (0, NOW + 86_400_000_000))
+    assert [bool(a["suppressed"]) for a in alerts_of(then)] == [True, False]
+    assert {k: a["suppressed"] for k, a in then.alerts.items()} == {k: a["suppressed"] for k, a in later.alerts.items()}
 
 
 def test_an_image_that_is_exchanged_is_told_although_the_pod_was_privileged_before(rules):

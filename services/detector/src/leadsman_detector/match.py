@@ -313,9 +313,9 @@ class RuleSet:
     """Compiled rules with the routes to them."""
 
     def __init__(self, files: RuleFiles, now_us: int = 0) -> None:
-        """Compile. `now_us`: a suppression that has expired by then is a problem, and not used."""
-        problems = list(files.problems)
-        kept = [f for f in files.filters if not _expired(f, now_us, problems)]
+        """Compile. `now_us`: a suppression that has expired by then is a problem; it ends by the time of the events."""
+        kept = files.filters
+        problems = [*files.problems, *_expired(kept, now_us)]
         correlations = usable(files.correlations, problems)
         fed = {name for c in correlations for name in c.rules}
         self.rules: list[CompiledRule] = []
@@ -400,14 +400,11 @@ def _compiled(given: Filter, each: str, problems: list[Problem]) -> CompiledFilt
         return None
 
 
-def _expired(given: Filter, now_us: int, problems: list[Problem]) -> bool:
-    if given.suppress is None or now_us < given.suppress.until:
-        return False
-    reason = (
-        f"expired at {iso_time(given.suppress.until)[:19]}Z and not used: {given.suppress.owner} renews or removes it"
-    )
-    problems.append(Problem(given.file, given.name, reason, given.line, fatal=False))
-    return True
+def _expired(filters: Iterable[Filter], now_us: int) -> Iterator[Problem]:
+    for given in filters:
+        if given.suppress is not None and now_us >= given.suppress.until:
+            ended = f"expired at {iso_time(given.suppress.until)[:19]}Z: {given.suppress.owner} renews or removes it"
+            yield Problem(given.file, given.name, ended, given.line, fatal=False)
 
 
 def _misfits(rule: Rule) -> list[Problem]:
