@@ -14,8 +14,8 @@ from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
 
-from leadsman_cli import beside
-from leadsman_cli.conservation import Account, Finding, Marks, account, unnoted, unsent, untold, untrue
+from leadsman_cli import beside, received
+from leadsman_cli.conservation import MAX_FINDINGS, Account, Finding, Marks, account, unnoted, unsent, untold, untrue
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.when import When
 from leadsman_common.avro import audit_event_codec
@@ -34,8 +34,10 @@ from leadsman_common.ledger import (
     Page,
     read_page,
 )
+from leadsman_common.receipts import KEY, Receipt, read_receipt
 from leadsman_common.settings import Common
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
+from leadsman_common.topics import DEAD_LETTER_SUFFIX
 
 RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
 EVENTS, ALERTS, SHADOW = "audit.events", "alerts", "alerts.shadow"
@@ -54,6 +56,7 @@ class Report:
     missing_alerts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     beside: list[beside.Beside] = field(default_factory=list)
+    intake: list[received.Intake] = field(default_factory=list)
 
     @property
     def balances(self) -> bool:
@@ -121,6 +124,7 @@ class Verifier:
         self._there = set(self._reader.topics())
         self._dead: dict[tuple[str, str], defaultdict[int, Marks]] = {}
         self._read: dict[PageKey, Book] = {}
+        self._receipts: list[Receipt] = []
         self.report = Report()
 
     def run(self, *, recount: bool) -> Report:
@@ -131,7 +135,9 @@ class Verifier:
         channels = sorted({hop.removeprefix(NOTIFIER) for hop, _, _ in books if hop.startswith(NOTIFIER)})
         self._groups |= {NOTIFIER + channel: f"leadsman-notifier-{channel}" for channel in channels}
         told = {channel: self._accounts(books, NOTIFIER + channel, ALERTS) for channel in channels}
+        places = self._intake()
         if recount:
+            self._recount_received(places)
             self._recount_events(books, [one for accounts in normalized for one in accounts])
             alerts = [
                 (m.key() or b"", m.partition() or 0, m.offset() or 0) for m in self._reader.read(self._prefix + ALERTS)
@@ -162,6 +168,9 @@ class Verifier:
         for message in self._reader.read(self._prefix + LEDGER):
             began_ms = min(message.timestamp()[1], began_ms or message.timestamp()[1])
             try:
+                if (message.key() or b"").startswith(KEY):
+                    self._receipts.append(read_receipt(message.value() or b""))
+                    continue
                 page = read_page(message.value() or b"")
             except InvalidEvent as error:
                 at = f"{LEDGER}/{message.partition()}/{message.offset()}"
@@ -205,6 +214,35 @@ class Verifier:
             self.report.accounts.append(found)
             accounts.append(found)
         return accounts
+
+    def _intake(self) -> dict[received.Place, list[received.Written]]:
+        """Add ingest's receipts up; returns where they say that their records are."""
+        latest = {receipt.key: receipt for receipt in self._receipts if receipt.at_ms >= (self._since_ms or 0)}
+        receipts = list(latest.values())
+        places = received.written(receipts, self._prefix)
+        self.report.intake = received.by_hop(receipts)
+        self.report.findings += received.wrong(receipts, self._prefix)
+        self.report.findings += received.twice(places)
+        if not self._aged(LEDGER):
+            self.report.findings += received.taken_away(receipts)
+        return places
+
+    def _recount_received(self, places: dict[received.Place, list[received.Written]]) -> None:
+        """Hold what ingest says it wrote against the topics themselves."""
+        for base in sorted({topic for topic, _ in places}):
+            there: defaultdict[int, Marks] = defaultdict(Marks)
+            topic = self._prefix + base
+            for message in self._reader.read(topic) if topic in self._there else ():
+                there[message.partition() or 0].add(message.offset() or 0)
+            spans = self._reader.spans(topic) if topic in self._there else {}
+            for at in sorted(place for place in places if place[0] == base):
+                low, end = (spans[at[1]].low, spans[at[1]].end) if at[1] in spans else (0, 0)
+                found = list(received.not_there(at, places[at], low, there[at[1]]))
+                self.report.findings += found[:MAX_FINDINGS]
+                if not base.endswith(DEAD_LETTER_SUFFIX) and (count := received.without_receipt(places[at], low, end)):
+                    self.report.notes.append(
+                        f"{base}/{at[1]}: {count} records without a receipt: ingest was killed, or others wrote them"
+                    )
 
     def _recount_events(self, books: dict[PageKey, Book], accounts: Sequence[Account]) -> None:
         """Hold what the normalizer noted against audit.events and the dead letters."""
@@ -296,6 +334,8 @@ def _table(report: Report) -> None:
         numbers = [kinds.total(), went_on, filtered, kinds[DEAD], kinds[UNDELIVERED], one.lag]
         table.add_row(one.hop, one.topic, str(one.partition), f"{one.start}-{one.end}", *map(str, numbers))
     Console().print(table)
+    for one_intake in report.intake:
+        click.echo(_told(one_intake))
     for one_beside in report.beside:
         click.echo(beside.told(one_beside))
     for note in report.notes:
@@ -307,6 +347,15 @@ def _table(report: Report) -> None:
         click.echo(f"GAP  detector: alert {alert} was made and is not on its topic")
     gaps = len(report.findings) + len(report.missing_alerts)
     click.echo("it adds up" if report.balances else f"it does not add up: {gaps} gaps")
+
+
+def _told(intake: received.Intake) -> str:
+    """What a service received and what became of it, in one line."""
+    came_to = ", ".join(f"{count} {outcome}" for outcome, count in sorted(intake.outcomes.items()))
+    tries = f"; {intake.failed} more in tries that Kafka did not acknowledge" if intake.failed else ""
+    sources = ", ".join(f"{count} of {source or 'no source'}" for source, count in intake.received.most_common(10))
+    more = f" and of {len(intake.received) - 10} more" if len(intake.received) > 10 else ""
+    return f"{intake.hop}: received {intake.received.total()} ({sources}{more}): {came_to}{tries}"
 
 
 def _json(report: Report) -> None:
@@ -329,6 +378,17 @@ def _json(report: Report) -> None:
         "findings": report.findings,
         "missing_alerts": report.missing_alerts,
         "notes": report.notes,
+        "intake": [
+            {
+                "hop": one.hop,
+                "receipts": one.receipts,
+                "writers": sorted(one.writers),
+                "received": dict(one.received),
+                "outcomes": dict(one.outcomes),
+                "failed": one.failed,
+            }
+            for one in report.intake
+        ],
         "beside": [{**asdict(one), "difference": one.difference} for one in report.beside],
     }
     click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())

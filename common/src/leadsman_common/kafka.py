@@ -60,8 +60,12 @@ class AckedProducer:
         linger_ms: int = 5,
         timeout_s: float = 30,
         begins_traces: bool = False,
+        reports: bool = False,
     ) -> None:
-        """`begins_traces`: for ingest, whose records are the first of their traces where there are any."""
+        """`begins_traces`: for ingest, whose records are the first of their traces where there are any.
+
+        `reports`: `_delivered` is called for every record, not only for what failed.
+        """
         self.timeout_s = timeout_s
         spans = traces.spans() if begins_traces else None
         self._hop = None if spans is None else spans.hop()
@@ -76,8 +80,8 @@ class AckedProducer:
                 "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "delivery.timeout.ms": int(timeout_s * 1000),
                 "queue.buffering.max.kbytes": 256 * 1024,
-                # flush() waits for every record; to be told of each that arrived would cost a call a record
-                "delivery.report.only.error": True,
+                # flush() waits for every record; to be told of each that arrived costs a call a record
+                "delivery.report.only.error": not reports,
                 "on_delivery": self._delivered,
                 **for_librdkafka(extra or {}, bootstrap),
             }
@@ -88,6 +92,9 @@ class AckedProducer:
         headers = list(record.headers)
         if self._hop is not None and self._hop.chosen():
             headers.append(self._hop.begin(record.topic, headers).header)
+        self._produce(record, headers)
+
+    def _produce(self, record: Outgoing, headers: Sequence[Header]) -> None:
         while True:
             try:
                 self._producer.produce(

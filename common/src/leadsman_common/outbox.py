@@ -17,6 +17,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 
 from leadsman_common.kafka import AckedProducer, DeliveryFailed, Outgoing
+from leadsman_common.receipts import Handed
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _PROBE_S = 0.5
@@ -61,7 +62,7 @@ class Outbox:
         much waits already; one that nothing waits before is taken whatever its size.
         """
         parcel = _parcel(records)
-        if not parcel.records:
+        if not parcel.records and not isinstance(parcel.records, Handed):
             parcel.future.set_result(None)
             return parcel.future
         with self._changed:
@@ -76,7 +77,7 @@ class Outbox:
 
     def send(self, records: Iterable[Outgoing]) -> None:
         """Hand records over and wait. Raises what the future of `submit` would hold; waits where too much waits."""
-        parcel = list(records)
+        parcel = records if isinstance(records, Handed) else list(records)
         while True:
             try:
                 future = self.submit(parcel)
@@ -128,7 +129,7 @@ class Outbox:
         self._sending_since = time.monotonic()
         error: Exception | None = None
         try:
-            self._producer.send(record for parcel in batch for record in parcel.records)
+            self._producer.send(Handed.together(parcel.records for parcel in batch))
         except (DeliveryFailed, KafkaException) as failed:
             error = failed
         self._broken = error is not None

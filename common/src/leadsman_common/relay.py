@@ -32,6 +32,7 @@ from leadsman_common.kafka_tokens import for_librdkafka
 from leadsman_common.patience import Patience
 from leadsman_common.pulse import Pulse
 from leadsman_common.raw import Bad
+from leadsman_common.receipts import Handed, IngestProducer
 from leadsman_common.service import listening
 from leadsman_common.settings import Common
 from leadsman_common.stopping import on_signals
@@ -61,6 +62,22 @@ class Limits:
     batch: int = 500
     max_bad_in_a_row: int = 1000
     broken_s: float = 300.0
+
+
+@dataclass
+class _Counts:
+    """What became of a batch. `received` are records, `events` what was in them, both by the topic they came of."""
+
+    received: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    produced: Counter[str] = field(default_factory=Counter)
+    bad: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+
+    def leave(self, topic: str, reason: str) -> None:
+        """A record of which nothing comes stands for itself."""
+        self.events[topic] += 1
+        self.left[reason] += 1
 
 
 class Relay:
@@ -145,30 +162,25 @@ class Relay:
 
     def _relay(self, messages: list[Message]) -> None:
         now_ms = time.time_ns() // 1_000_000
-        received, produced, bad = Counter[str](), Counter[str](), Counter[str]()
-        records = [one for message in messages for one in self._outgoing(message, now_ms, received, produced, bad)]
+        counts = _Counts()
+        made = [one for message in messages for one in self._outgoing(message, now_ms, counts)]
+        records = Handed(made, counts.events, counts.left)
         insist(self._producer.send, records, self._patience, self._log, records=len(records))
-        for topic, count in received.items():
+        for topic, count in counts.received.items():
             metrics.RECEIVED.labels(self._service, topic).inc(count)
             metrics.LAST_RECEIVED.labels(self._service, topic).set_to_current_time()
-        for topic, count in produced.items():
+        for topic, count in counts.produced.items():
             metrics.PRODUCED.labels(self._service, topic).inc(count)
-        for topic, count in bad.items():
+        for topic, count in counts.bad.items():
             metrics.DEAD_LETTERED.labels(self._service, topic + DEAD_LETTER_SUFFIX).inc(count)
         self._behind(messages, now_ms)
 
-    def _outgoing(
-        self,
-        message: Message,
-        now_ms: int,
-        received: Counter[str],
-        produced: Counter[str],
-        bad: Counter[str],
-    ) -> Iterable[Outgoing]:
+    def _outgoing(self, message: Message, now_ms: int, counts: _Counts) -> Iterable[Outgoing]:
         topic = message.topic() or ""
         source = self._source(topic)
-        received[topic] += 1
+        counts.received[topic] += 1
         if source is None:  # a regular expression of librdkafka's that means more than ours
+            counts.leave(topic, "another topic's")
             return
         raw_topic = name(source.raw_topic, self._prefix)
         record = Record(
@@ -179,15 +191,19 @@ class Relay:
             message.value() or b"",
             {k: v for k, v in cast("list[Header]", message.headers() or []) if v is not None},
         )
-        for one in split(source, record, now_ms):
+        found = split(source, record, now_ms)
+        counts.events[topic] += len(found)
+        if not found:
+            counts.leave(topic, "a record without events")
+        for one in found:
             if isinstance(one, Bad):
                 self._log.warning("bad record", reason=one.reason, source_id=one.raw.source_id)
                 self._cap.bad(one.reason)
-                bad[raw_topic] += 1
+                counts.bad[raw_topic] += 1
                 yield dead_raw(raw_topic, one, self._service)
             else:
                 self._cap.good()
-                produced[raw_topic] += 1
+                counts.produced[raw_topic] += 1
                 yield Outgoing(raw_topic, one.key(), one.value, one.headers())
 
     def _source(self, topic: str) -> Source | None:
@@ -234,7 +250,7 @@ class Relay:
 def serve(service: str, settings: Common, log: Any, broker: Broker, sources: Iterable[Source], limits: Limits) -> None:
     """A whole service of it: read until SIGTERM, with /healthz, /readyz and /metrics. Call it in the main thread."""
     stop, sources = on_signals(), tuple(sources)
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
+    producer = IngestProducer(service, settings)
     relay = Relay(service, broker, sources, producer, stop, log, prefix=settings.topic_prefix, limits=limits)
     with (
         Pulse(service, settings, (source.raw_topic for source in sources), log),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from posting import TOKEN, Webhook
 
 
 class Service:
@@ -75,6 +76,20 @@ def run_service(tmp_path, bootstrap, topics, topic_prefix):  # noqa: ARG001 - th
     yield run
     for service in running:
         service.kill()
+
+
+@pytest.fixture
+def serve(run_service, eventually, tmp_path):
+    """Give serve(lines of the senders file, **settings) -> Webhook."""
+
+    def start(senders=f"prod token:{TOKEN}", context=None, program=None, **settings):
+        path = tmp_path / "senders"
+        path.write_text(senders)
+        env = {"LEADSMAN_LISTEN_PORT": "0", "LEADSMAN_AUDIT_SENDERS": str(path)}
+        env |= {f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()}
+        return Webhook(run_service("leadsman_ingest_k8s", env, program), eventually, context=context)
+
+    return start
 
 
 def read_all(bootstrap, topic):

@@ -9,59 +9,9 @@ import time
 
 import pki
 import pytest
+from posting import TOKEN, batch, ids
 
 pytestmark = pytest.mark.integration
-
-TOKEN = "0123456789abcdef-prod"
-
-
-class Webhook:
-    """A running service and how to post to it."""
-
-    def __init__(self, service, eventually, scheme="http", context=None):
-        self.service, self.context, self._scheme = service, context, scheme
-        eventually("taking requests", lambda: service.lines("taking requests"))
-        self.port = service.lines("taking requests")[-1]["port"]
-
-    def post(self, body, cluster="prod", token=TOKEN, context=None, timeout=30, under="audit", **headers):
-        """(status, Retry-After, text); raises ssl.SSLError where TLS refuses, OSError where nobody answers."""
-        context = context or self.context
-        kind = http.client.HTTPSConnection if context else http.client.HTTPConnection
-        connection = kind("127.0.0.1", self.port, timeout=timeout, **({"context": context} if context else {}))
-        given = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            connection.request("POST", f"/{under}/{cluster}?timeout=30s", body, {**given, **headers})
-            answer = connection.getresponse()
-            return answer.status, answer.headers["Retry-After"], answer.read().decode()
-        finally:
-            connection.close()
-
-
-@pytest.fixture
-def serve(run_service, eventually, tmp_path):
-    """Give serve(lines of the senders file, **settings) -> Webhook."""
-
-    def start(senders=f"prod token:{TOKEN}", context=None, **settings):
-        path = tmp_path / "senders"
-        path.write_text(senders)
-        env = {"LEADSMAN_LISTEN_PORT": "0", "LEADSMAN_AUDIT_SENDERS": str(path)}
-        env |= {f"LEADSMAN_{name.upper()}": str(value) for name, value in settings.items()}
-        return Webhook(run_service("leadsman_ingest_k8s", env), eventually, context=context)
-
-    return start
-
-
-def event(at):
-    return {"kind": "Event", "auditID": f"a-{at}", "stage": "ResponseComplete", "verb": "get"}
-
-
-def batch(*ats):
-    items = [{**event(at), "kind": ""} for at in ats]
-    return json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items}).encode()
-
-
-def ids(records):
-    return {json.loads(record.value())["auditID"] for record in records}
 
 
 def test_batches_lines_and_repeats(serve, records_of, corpora, eventually):

@@ -13,9 +13,9 @@ from typing import Any
 
 from leadsman_common.http_server import HttpServer
 from leadsman_common.inventory import Inventory
-from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.pulse import Pulse
+from leadsman_common.receipts import IngestProducer
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError, secret_values
 from leadsman_common.since import span_ms
@@ -48,9 +48,7 @@ def _run(settings: Settings, log: Any, since: str) -> None:
     stop = on_signals()
     if since and not settings.log_groups:
         raise SettingError("LEADSMAN_LOG_GROUPS is not set: --since reads log groups")
-    producer = AckedProducer(
-        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
-    )
+    producer = IngestProducer(SERVICE, settings, timeout_s=settings.answer_timeout_s)
     outbox = Outbox(producer)
     intake, accounts = Intake(settings, outbox, log), Accounts(settings)
     inputs = Inputs(settings, accounts, intake, stop, log, since)

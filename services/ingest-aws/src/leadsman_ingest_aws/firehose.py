@@ -76,7 +76,7 @@ class FirehoseEndpoint:
             now_ms,
         )
         reply = Reply(200, _json(request_id, now_ms), "application/json")
-        return Taken(made.records, reply, lambda: self._intake.count(name, made))
+        return Taken(made.handed(name), reply, lambda: self._intake.count(name, made))
 
     def refusal(self, head: Head, refused: Refused) -> Reply:
         """As the protocol of endpoints says."""

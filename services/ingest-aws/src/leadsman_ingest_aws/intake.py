@@ -17,6 +17,7 @@ from leadsman_common.kafka import BadRecordCap, DeadLetter, Outgoing, dead_lette
 from leadsman_common.outbox import Outbox
 from leadsman_common.patience import Patience
 from leadsman_common.raw import RawEvent
+from leadsman_common.receipts import Handed
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_aws.config import Settings
 from leadsman_ingest_aws.envelope import MAX_VALUE_BYTES, Split
@@ -47,6 +48,15 @@ class Made:
     newest_ms: dict[str, int] = field(default_factory=dict)
     bad: int = 0
     size: int = 0
+
+    @property
+    def received(self) -> int:
+        """In = out + filtered + dead-lettered."""
+        return len(self.events) + self.bad + self.dropped.total()
+
+    def handed(self, source: str) -> Handed:
+        """The records, with what they were made of."""
+        return Handed(self.records, {source: self.received}, self.dropped)
 
 
 class Intake:
@@ -85,12 +95,11 @@ class Intake:
             self.count(source, made)
 
     def _send(self, source: str, made: Made, patience: Patience) -> None:
-        insist(self.outbox.send, made.records, patience, self._log, source=source)
+        insist(self.outbox.send, made.handed(source), patience, self._log, source=source)
 
     def count(self, source: str, made: Made) -> None:
-        """Count what Kafka has acknowledged. In = out + filtered + dead-lettered."""
-        received = len(made.events) + made.bad + made.dropped.total()
-        metrics.RECEIVED.labels(SERVICE, source).inc(received)
+        """Count what Kafka has acknowledged."""
+        metrics.RECEIVED.labels(SERVICE, source).inc(made.received)
         metrics.LAST_RECEIVED.labels(SERVICE, source).set_to_current_time()
         metrics.PRODUCED.labels(SERVICE, self._topic).inc(len(made.events))
         metrics.DEAD_LETTERED.labels(SERVICE, self._topic + DEAD_LETTER_SUFFIX).inc(made.bad)

@@ -16,9 +16,9 @@ from google.cloud.storage import Client
 
 from leadsman_common.http_server import HttpServer
 from leadsman_common.inventory import Inventory
-from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.pulse import Pulse
+from leadsman_common.receipts import IngestProducer
 from leadsman_common.service import MISCONFIGURED, listening, run
 from leadsman_common.settings import SettingError
 from leadsman_common.since import span_ms
@@ -56,7 +56,7 @@ def _read_exports(settings: Settings, log: Any, since_ms: int) -> None:
     if not settings.storage_exports:
         raise SettingError("LEADSMAN_STORAGE_EXPORTS is not set: --since reads exports of Cloud Logging")
     stop = on_signals()
-    producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
+    producer = IngestProducer(SERVICE, settings)
     exports = Exports(settings, Client(), producer, stop, log, since_ms)
     alive = lambda: time.monotonic() - exports.last_turn < _STUCK_S  # noqa: E731
     with listening(settings, log, ready=producer.ready, alive=alive):
@@ -75,7 +75,7 @@ def _run(settings: Settings, log: Any) -> None:
             alive.append(server.alive)
         puller = None
         if settings.pubsub_subscriptions:
-            producer = AckedProducer(settings.kafka_bootstrap, settings.kafka_options, begins_traces=True)
+            producer = IngestProducer(SERVICE, settings)
             options = {"api_endpoint": settings.pubsub_endpoint} if settings.pubsub_endpoint else None
             client = stack.enter_context(SubscriberClient(client_options=options))
             puller = pulling = Puller(settings, client, producer, stop, log)
@@ -94,9 +94,7 @@ def _pushed(settings: Settings, log: Any, stack: ExitStack) -> tuple[Outbox, Htt
     """Take pushes until the stack is closed."""
     keys = KeySet(settings.push_keys_url, log)
     stack.callback(keys.close)
-    producer = AckedProducer(
-        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
-    )
+    producer = IngestProducer(SERVICE, settings, timeout_s=settings.answer_timeout_s)
     outbox = Outbox(producer)
     stack.callback(outbox.close)
     push = Push(name("raw.gcp", settings.topic_prefix), keys, settings.expected(), log)

@@ -24,6 +24,7 @@ from leadsman_common import metrics
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import AckedProducer, BadRecordCap, Outgoing, insist
 from leadsman_common.patience import Patience
+from leadsman_common.receipts import Handed
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_gcp.config import SERVICE, Settings
 from leadsman_ingest_gcp.envelope import MAX_VALUE_BYTES, split
@@ -113,8 +114,9 @@ class Exports:
                 continue
             self._cap.good()
             records.append(Outgoing(self._topic, event.key(), event.value, event.headers()))
-        insist(self._send, records, self._patience, self._log, records=len(records))
         bucket = place.partition("/")[0]
+        handed = Handed(records, {bucket: len(batch)})
+        insist(self._send, handed, self._patience, self._log, records=len(records))
         metrics.RECEIVED.labels(SERVICE, bucket).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, bucket).set_to_current_time()
         metrics.PRODUCED.labels(SERVICE, self._topic).inc(len(records) - bad)

@@ -23,6 +23,7 @@ from leadsman_common import metrics
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.kafka import AckedProducer, BadRecordCap, Outgoing, insist
 from leadsman_common.patience import Patience
+from leadsman_common.receipts import Handed
 from leadsman_common.topics import DEAD_LETTER_SUFFIX, name
 from leadsman_ingest_gcp.config import SERVICE, Settings
 from leadsman_ingest_gcp.envelope import split
@@ -174,7 +175,8 @@ class Puller:
         now_ms = time.time_ns() // 1_000_000
         good, bad = Counter[str](), Counter[str]()
         records = [self._outgoing(taken, now_ms, good, bad) for taken in batch]
-        insist(self._producer.send, records, self._patience, self._log, messages=len(batch))
+        handed = Handed(records, Counter(taken.intake.subscription for taken in batch))
+        insist(self._producer.send, handed, self._patience, self._log, messages=len(batch))
         for subscription, count in (good + bad).items():
             metrics.RECEIVED.labels(SERVICE, subscription).inc(count)
             metrics.LAST_RECEIVED.labels(SERVICE, subscription).set_to_current_time()

@@ -19,6 +19,7 @@ from leadsman_common.errors import InvalidEvent
 from leadsman_common.http_server import Head, Refused, Reply, Taken, plain_refusal
 from leadsman_common.kafka import Outgoing, dead_raw
 from leadsman_common.raw import Bad, RawEvent
+from leadsman_common.receipts import Handed
 from leadsman_common.topics import DEAD_LETTER_SUFFIX
 from leadsman_ingest_gcp.config import SERVICE
 from leadsman_ingest_gcp.envelope import FORMAT, split
@@ -92,7 +93,7 @@ class Push:
             else:
                 metrics.PRODUCED.labels(SERVICE, self._topic).inc()
 
-        return Taken([record], Reply(204), acknowledged)
+        return Taken(Handed([record], {subscription or "push": 1}), Reply(204), acknowledged)
 
     def refusal(self, head: Head, refused: Refused) -> Reply:  # noqa: ARG002 - every request has the same form
         """The reason as text; anything but success makes Pub/Sub deliver the message again."""

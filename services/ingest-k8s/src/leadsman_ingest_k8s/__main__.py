@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from leadsman_common.http_server import HttpServer
-from leadsman_common.kafka import AckedProducer
 from leadsman_common.outbox import Outbox
 from leadsman_common.pulse import Pulse
+from leadsman_common.receipts import IngestProducer
 from leadsman_common.service import listening, run
 from leadsman_common.settings import SettingError
 from leadsman_common.stopping import on_signals
@@ -33,9 +33,7 @@ def _run(settings: Settings, log: Any) -> None:
     if senders is None:
         log.warning("LEADSMAN_AUDIT_ANYONE: whoever can connect may post audit events of any cluster")
     webhook = Webhook(name("raw.k8s", settings.topic_prefix), senders, log)
-    producer = AckedProducer(
-        settings.kafka_bootstrap, settings.kafka_options, timeout_s=settings.answer_timeout_s, begins_traces=True
-    )
+    producer = IngestProducer(SERVICE, settings, timeout_s=settings.answer_timeout_s)
     outbox = Outbox(producer)
     server = HttpServer(settings, webhook, outbox, service=SERVICE, log=log)
     server.start()

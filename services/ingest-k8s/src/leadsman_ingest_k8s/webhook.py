@@ -22,6 +22,7 @@ from leadsman_common.http_server import Head, Refused, Reply, Taken, plain_refus
 from leadsman_common.kafka import Outgoing, dead_raw
 from leadsman_common.patience import TROUBLES
 from leadsman_common.raw import Bad, RawEvent, checked
+from leadsman_common.receipts import Handed
 from leadsman_common.topics import DEAD_LETTER_SUFFIX
 from leadsman_ingest_k8s.senders import NAME, SendersFile
 
@@ -84,7 +85,7 @@ class Webhook:
             if bad:
                 metrics.DEAD_LETTERED.labels(SERVICE, self._topic + DEAD_LETTER_SUFFIX).inc(len(bad))
 
-        return Taken(records, Reply(200, b""), acknowledged)
+        return Taken(Handed(records, {cluster or source_format: len(values)}), Reply(200, b""), acknowledged)
 
     def refusal(self, head: Head, refused: Refused) -> Reply:  # noqa: ARG002 - every request has the same form
         """The reason as text; Retry-After makes an API server wait and try again, ten times for each of its tries."""
