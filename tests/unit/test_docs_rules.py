@@ -61,7 +61,7 @@ def test_the_examples_of_writing_rules_work(tmp_path):
     blocks = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "writing-rules.md").read_text(), re.DOTALL | re.MULTILINE)
     cases = [b for b in blocks if b.startswith("rule:")]
     whole = [b for b in blocks if b.startswith("title:")]
-    assert (len(cases), len(whole)) == (1, 5)
+    assert (len(cases), len(whole)) == (1, 6)
     shipped = DOCS.parent / "rules"
     for name in ("kubernetes/secret-read.yml", "lists/controller-accounts.yml"):  # what the correlation counts
         (tmp_path / name).parent.mkdir()
@@ -72,6 +72,7 @@ def test_the_examples_of_writing_rules_work(tmp_path):
     assert [str(p) for p in rules.problems] == []
     assert [len(r.filters) for r in rules.rules if r.rule.name == "host-network-pod"] == [1]
     assert [c.rules for c in rules.correlations] == [("secret-read",)]
+    assert [c.level for c in rules.correlations] == ["low"]  # what the patch says
     assert [one.by for one in rules.acknowledged.values()] == ["platform team"]
     path = tmp_path / "cases.yml"
     path.write_text(cases[0])
