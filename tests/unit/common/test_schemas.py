@@ -176,6 +176,24 @@ def test_our_writer_writes_what_fastavro_does(name, data):
     assert codec._write(record) == codec._write_slowly(record)
 
 
+@pytest.mark.parametrize("name", SCHEMAS)
+@LOOSE
+@given(data=st.data())
+def test_our_reader_reads_what_fastavro_does(name, data):
+    codec = CODECS[name]
+    body = codec.body(data.draw(RANDOM[name]))
+    assert repr(codec._read(body, 0)) == repr((codec._read_slowly(body, 0, codec.schema), len(body)))
+    broken = bytearray(body)
+    for _ in range(data.draw(st.integers(1, 3))):
+        broken[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        record, end = codec._read(bytes(broken), 0)
+    except (IndexError, ValueError):
+        return  # it is fastavro's to say what is wrong
+    if end == len(broken):
+        assert repr(record) == repr(codec._read_slowly(bytes(broken), 0, codec.schema))
+
+
 @LOOSE
 @given(event=RANDOM["audit-event"], flags=FLAGS)
 def test_routing_slice_agrees_with_decode(event, flags):
