@@ -66,6 +66,15 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
         return self.time // 1000
 
 
+class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of a member, which tells whether the rest need be read."""
+
+    id: str
+    time: int
+    part: str
+    value: str
+
+
 def member_of(match: Match, where: Where) -> Member:
     """A match as a member; the correlation fills in value and ups."""
     event: AuditEvent = match.event
@@ -233,9 +242,15 @@ def decode(found: Sequence[bytes]) -> list[Member]:
     return ordered(unique.values())
 
 
+def heads(found: Sequence[bytes]) -> list[Head]:
+    """The beginnings of members; of some that cannot be read as well."""
+    return members.read_all(_HEADS, found)
+
+
 def ordered(found: Iterable[Member]) -> list[Member]:
     """Members by time, then by id."""
     return sorted(found, key=lambda m: (m.time_ms, m.id, m.part))
 
 
 _DECODER: msgspec.json.Decoder[Member] = msgspec.json.Decoder(Member)
+_HEADS: msgspec.json.Decoder[Head] = msgspec.json.Decoder(Head)

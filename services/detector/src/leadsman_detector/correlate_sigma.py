@@ -29,6 +29,7 @@ from leadsman_detector.correlate_members import (
     decode,
     encode,
     evidence,
+    heads,
     ordered,
     ref_of,
 )
@@ -298,6 +299,21 @@ class Windowed:
 
     # --- out -------------------------------------------------------------------------------------------------
 
+    def perhaps(self, kept: Sequence[Sequence[bytes]]) -> bool:
+        """Whether members, as the state keeps them, could make anything hot, wherever they stand in time.
+
+        A quick look at their beginnings: most of what arrives completes nothing.
+        """
+        if self.form.type == "event_count":
+            return sum(map(len, kept)) >= self._threshold
+        if self.form.type == "value_sum":
+            return True
+        found = [head for some in kept for head in heads(some)]
+        if self.form.type == "temporal_ordered":
+            parts = {head.part for head in found}
+            return any(parts.issuperset(chain) for chain in self._chains)
+        return self._fulfils({head.value for head in found})
+
     def complete(
         self, arrivals: Sequence[Arrival], kept: Sequence[list[Member]], digest: str, now_us: int
     ) -> tuple[list[Told], list[Arrival]]:
@@ -330,8 +346,9 @@ class Windowed:
 
     def _hot_values(self, firsts: list[Member], lasts: list[Member], before: list[Member]) -> list[Member]:
         if self.form.type == "temporal_ordered":
+            parts = {m.part for some in (firsts, lasts, before) for m in some}
             for chain in self._chains:
-                if pair := hot_pair(firsts, lasts, before, self.window_ms, chain):
+                if parts.issuperset(chain) and (pair := hot_pair(firsts, lasts, before, self.window_ms, chain)):
                     return pair
             return []
         return hot_by_values(firsts, before, self.window_ms, self._fulfils)

@@ -211,13 +211,16 @@ def hot_pair(
     if not firsts:
         return []
     one, other = chain
-    here = [*firsts, *lasts]
+    after = [m for m in firsts if m.part == other]
+    ends = [*(m for m in reversed(lasts) if m.part == other), *reversed(after)]
+    if not ends:
+        return []
+    begins = [m for m in (*firsts, *lasts) if m.part == one]
     for begin, end in (
-        *((b, e) for b in here for e in reversed(here)),
-        *((b, e) for b in lasts_before for e in firsts),
+        *((b, e) for b in begins for e in ends),
+        *((b, e) for b in lasts_before if b.part == one for e in after),
     ):
-        apart_ms = end.time_ms - begin.time_ms
-        if (begin.part, end.part) == (one, other) and begin.id != end.id and 0 <= apart_ms <= window_ms:
+        if begin.id != end.id and 0 <= end.time_ms - begin.time_ms <= window_ms:
             return [begin, end]
     return []
 

@@ -503,10 +503,12 @@ class Detector:
                 following.arrive(up)
         decoded: dict[int, list[Member]] = {}
         for arriving in plan.arriving:
+            arrival, correlation = arriving.arrivals[0], arriving.arrivals[0].correlation
+            if not correlation.perhaps([members.of(replies[place]) for place in arriving.places]):
+                continue
             for place in arriving.places:
                 if place not in decoded:
                     decoded[place] = decode(members.of(replies[place]))
-            arrival, correlation = arriving.arrivals[0], arriving.arrivals[0].correlation
             kept = [decoded[place] for place in arriving.places]
             hot, upwards = correlation.complete(arriving.arrivals, kept, self.rules.digest, now_us)
             ttl_ms = max(CLAIM_TTL_MS, 2 * correlation.form.incident_s * 1000)
