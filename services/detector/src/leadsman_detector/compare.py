@@ -102,7 +102,10 @@ def _equals(value: Any, cased: bool) -> Test:
     folded = value.lower()
 
     def same(values: list[Any]) -> bool:
-        return any(v == value or ((text := text_of(v)) is not None and text.lower() == folded) for v in values)
+        for v in values:  # noqa: SIM110 - twice as fast as any() over a generator
+            if v == value or ((text := text_of(v)) is not None and text.lower() == folded):
+                return True
+        return False
 
     return same
 
@@ -116,7 +119,11 @@ def _pattern(parts: tuple[Part, ...], cased: bool) -> Test:
     compare = _TEXTS["startswith" if parts[0] is not None else "endswith" if parts[-1] is not None else "contains"]
 
     def found(values: list[Any]) -> bool:
-        return any(compare(text if cased else text.lower(), wanted) for v in values if (text := text_of(v)) is not None)
+        for v in values:
+            text = text_of(v)
+            if text is not None and compare(text if cased else text.lower(), wanted):
+                return True
+        return False
 
     return found
 
@@ -131,7 +138,11 @@ def _regex(pattern: str, *, cased: bool, limit: int | None = MAX_TEXT) -> Test:
     compiled = compile_regex(pattern, cased)
 
     def search(values: list[Any]) -> bool:
-        return any(compiled.search(text[:limit]) is not None for v in values if (text := text_of(v)) is not None)
+        for v in values:
+            text = text_of(v)
+            if text is not None and compiled.search(text[:limit]) is not None:
+                return True
+        return False
 
     return search
 

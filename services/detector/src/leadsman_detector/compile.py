@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from leadsman_detector.compare import BadPattern, Test, pair_of, test_of
 from leadsman_detector.fields import Getter, UnknownField, getter, is_within
@@ -12,6 +12,7 @@ from leadsman_detector.form import And, Leaf, Node, Not, Or
 
 MAX_TOLD = 1000  # values of one field that a match tells
 Predicate = Callable[[Any, Any], bool]  # (event, element of `each` or None)
+Explainer = Callable[[Any, Any, "list[MatchedLeaf]"], bool]  # the same, and adds the leaves that made it hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Condition:
         self._outer = outer
         self._leaves: dict[tuple[Any, ...], tuple[Getter, Test, bool]] = {}
         self._predicates: dict[int, tuple[Node, Predicate]] = {}  # by identity: the nodes are kept alive
+        self._explainers: dict[int, tuple[Node, Explainer]] = {}  # made when something is first explained
+        self._together: dict[tuple[int, str], Or] = {}
         self._predicate = self._compile(node)
         self.paths = tuple(dict.fromkeys(leaf.path for leaf in positive_leaves(node)))
         self.known_paths = tuple(dict.fromkeys(p for p in paths_of(node) if p.startswith("known.")))
@@ -46,7 +49,7 @@ class Condition:
     def explain(self, event: Any, element: Any = None) -> list[MatchedLeaf]:
         """The leaves that made it hold, each with a value; leaves under a `not` are none."""
         found: list[MatchedLeaf] = []
-        self._explain(self.node, event, element, found)
+        self._explainer(self.node)(event, element, found)
         return found
 
     def perhaps(self, event: Any, element: Any, unknown: Callable[[str], bool]) -> bool | None:
@@ -115,32 +118,35 @@ class Condition:
             ours(element if inner else event), theirs(element if other_inner else event)
         )
 
-    def _explain(self, node: Node, event: Any, element: Any, found: list[MatchedLeaf]) -> bool:
+    def _explainer(self, node: Node) -> Explainer:
+        if id(node) not in self._explainers:
+            self._explainers[id(node)] = (node, self._explaining(node))
+        return self._explainers[id(node)][1]
+
+    def _explaining(self, node: Node) -> Explainer:
         if isinstance(node, And):
-            mine: list[MatchedLeaf] = []
-            if not all(self._explain(p, event, element, mine) for p in node.parts):
-                return False
-            found += mine
-            return True
+            return _explain_all([self._explainer(p) for p in node.parts])
         if isinstance(node, Or):
-            return any([self._explain(p, event, element, found) for p in node.parts])  # noqa: C419 - all are wanted
+            return _explain_any([(self._beforehand(node, p), self._explainer(p)) for p in node.parts])
         if isinstance(node, Not):
-            return not self._compile(node.part)(event, element)
+            predicate = self._compile(node.part)
+            return lambda event, element, _found: not predicate(event, element)
         if node.op == "fieldref":
             get, inner = self._getter(node.path, node.line)
-            held, hit = self._compile(node)(event, element), next(iter(get(element if inner else event)), None)
-        else:
-            get, test, inner = self._leaf(node)
-            values = get(element if inner else event)
-            if node.op == "exists" and node.value and not inner:  # a list asked for as a whole: each value is told
-                found += [MatchedLeaf(node, v) for v in values[:MAX_TOLD]]
-                return bool(values)
-            if not test(values):
-                return False
-            held, hit = True, values[0] if len(values) == 1 else next((v for v in values if test([v])), None)
-        if held and hit is not None:
-            found.append(MatchedLeaf(node, hit))
-        return held
+            return _explain_pair(node, get, self._compile(node), inner=inner)
+        get, test, inner = self._leaf(node)
+        if node.op == "exists" and node.value and not inner:
+            return _explain_list(node, get)
+        return _explain_leaf(node, get, test, inner=inner)
+
+    def _beforehand(self, node: Or, part: Node) -> Predicate | None:
+        """Whether one of all the expressions on a field holds, asked once for all of them; None: nothing to ask."""
+        if not _is_regex(part):
+            return None
+        beside = [p for p in node.parts if _is_regex(p) and p.path == part.path]
+        if len(beside) < 2:
+            return None
+        return self._compile(self._together.setdefault((id(node), part.path), Or(tuple(beside))))
 
 
 def positive_leaves(node: Node) -> list[Leaf]:
@@ -168,6 +174,75 @@ def _any(parts: list[Predicate]) -> Predicate:
         return False
 
     return holds
+
+
+def _explain_all(parts: list[Explainer]) -> Explainer:
+    def explain(event: Any, element: Any, found: list[MatchedLeaf]) -> bool:
+        mine: list[MatchedLeaf] = []
+        for part in parts:
+            if not part(event, element, mine):
+                return False
+        found += mine
+        return True
+
+    return explain
+
+
+def _explain_any(parts: list[tuple[Predicate | None, Explainer]]) -> Explainer:
+    """All of the parts are asked, but for those of which it is known beforehand that none holds."""
+
+    def explain(event: Any, element: Any, found: list[MatchedLeaf]) -> bool:
+        held, asked = False, {}
+        for beforehand, part in parts:
+            if beforehand is not None:
+                if beforehand not in asked:
+                    asked[beforehand] = beforehand(event, element)
+                if not asked[beforehand]:
+                    continue
+            if part(event, element, found):
+                held = True
+        return held
+
+    return explain
+
+
+def _explain_leaf(leaf: Leaf, get: Getter, test: Test, *, inner: bool) -> Explainer:
+    def explain(event: Any, element: Any, found: list[MatchedLeaf]) -> bool:
+        values = get(element if inner else event)
+        if not test(values):
+            return False
+        hit = values[0] if len(values) == 1 else next((v for v in values if test([v])), None)
+        if hit is not None:
+            found.append(MatchedLeaf(leaf, hit))
+        return True
+
+    return explain
+
+
+def _explain_list(leaf: Leaf, get: Getter) -> Explainer:
+    """Of a list that is asked for as a whole each value is told."""
+
+    def explain(event: Any, _element: Any, found: list[MatchedLeaf]) -> bool:
+        values = get(event)
+        found += [MatchedLeaf(leaf, v) for v in values[:MAX_TOLD]]
+        return bool(values)
+
+    return explain
+
+
+def _explain_pair(leaf: Leaf, get: Getter, holds: Predicate, *, inner: bool) -> Explainer:
+    def explain(event: Any, element: Any, found: list[MatchedLeaf]) -> bool:
+        if not holds(event, element):
+            return False
+        if (hit := next(iter(get(element if inner else event)), None)) is not None:
+            found.append(MatchedLeaf(leaf, hit))
+        return True
+
+    return explain
+
+
+def _is_regex(node: Node) -> TypeGuard[Leaf]:
+    return isinstance(node, Leaf) and node.op == "regex"
 
 
 def _merged(node: Or) -> list[Node]:
