@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -46,6 +46,7 @@ from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
 T = TypeVar("T")
 Values = Callable[[Any], list[Any] | None]  # the values of a field in an event; None where they are not known
 MAX_REMEMBERED = 8192  # texts a field
+MAX_TOGETHER = 512  # the same of several indexes, of which there are many
 MAX_REMEMBERED_LENGTH = 256
 _REGEXES_TOGETHER = 64
 # how much an access path lets through, guessed: an exact value is often a category (a registry, a namespace, true)
@@ -84,13 +85,13 @@ class Index(Generic[T]):
                 else:
                     fields.setdefault(leaf.path, Field()).add(leaf, number)
         self.paths = tuple(fields)
-        self._fields = [(values(path), field.closed()) for path, field in fields.items()]
-        self._wholes = [(Condition(leaf), tuple(numbers)) for leaf, numbers in wholes.items()]
+        self.fields = [(values(path), field.closed()) for path, field in fields.items()]
+        self.wholes = [(Condition(leaf), tuple(numbers)) for leaf, numbers in wholes.items()]
 
     def find(self, event: Any) -> list[T]:
         """What belongs to the conditions that the event could meet, in the order they were given."""
         found = list(self.always)
-        for get, field in self._fields:
+        for get, field in self.fields:
             values = get(event)
             if values is None:
                 found += field.numbers
@@ -103,7 +104,7 @@ class Index(Generic[T]):
             for test, tested in field.shared:
                 if test(values):
                     found += tested
-        for condition, numbers in self._wholes:
+        for condition, numbers in self.wholes:
             if condition.holds(event):
                 found += numbers
         if not found:
@@ -112,10 +113,10 @@ class Index(Generic[T]):
 
     def sieve(self, known: Values, told: Callable[[str], bool]) -> list[tuple[Values, Field]] | None:
         """The fields that are left to look at where some are `known` and some will be told; None: it takes an event."""
-        if self.always or self._wholes:
+        if self.always or self.wholes:
             return None
         left: list[tuple[Values, Field]] = []
-        for path, (get, field) in zip(self.paths, self._fields, strict=True):
+        for path, (get, field) in zip(self.paths, self.fields, strict=True):
             values = known(path)
             if values is None:
                 if not told(path):
@@ -124,6 +125,78 @@ class Index(Generic[T]):
             elif field.met(values):
                 return None
         return left
+
+
+class Together(Generic[T]):
+    """Several indexes asked at once: each field of an event is fetched once, and what was found for a text is kept."""
+
+    def __init__(self, indexes: Sequence[Index[T]]) -> None:
+        self._items: list[T] = []
+        self._always: list[int] = []
+        self._wholes: list[tuple[Condition, tuple[int, ...]]] = []
+        fields: dict[str, Beside] = {}
+        for index in indexes:
+            start = len(self._items)
+            self._items += index.items
+            self._always += [start + number for number in index.always]
+            self._wholes += [(condition, _moved(numbers, start)) for condition, numbers in index.wholes]
+            for path, (get, field) in zip(index.paths, index.fields, strict=True):
+                fields.setdefault(path, Beside(get)).add(start, field)
+        self._fields = [(beside.get, beside.remembered, beside) for beside in fields.values()]
+
+    def find(self, event: Any) -> list[T]:
+        """What the indexes find, one after the other."""
+        found = list(self._always)
+        for get, remembered, beside in self._fields:
+            values = get(event)
+            if values is None:
+                found += beside.numbers
+                continue
+            for value in values:
+                try:
+                    found += remembered[value]
+                except (KeyError, TypeError):
+                    found += beside.look_up(value)
+            for test, tested in beside.shared:
+                if test(values):
+                    found += tested
+        for condition, numbers in self._wholes:
+            if condition.holds(event):
+                found += numbers
+        if not found:
+            return []
+        return [self._items[number] for number in sorted(set(found))]
+
+
+class Beside:
+    """One field of several indexes, each with the number that its first condition has among all of them."""
+
+    def __init__(self, get: Values) -> None:
+        self.get = get
+        self.numbers: list[int] = []
+        self.remembered: dict[str, tuple[int, ...]] = {}  # as Field has it
+        self.shared: list[tuple[Test, list[int]]] = []
+        self._shared: dict[tuple[Any, ...], list[int]] = {}
+        self._fields: list[tuple[int, Field]] = []
+
+    def add(self, start: int, field: Field) -> None:
+        """Add the field of one index."""
+        self.numbers += _moved(field.numbers, start)
+        self._fields.append((start, field))
+        for key, test, numbers in field.asked():
+            if key not in self._shared:
+                self._shared[key] = []
+                self.shared.append((test, self._shared[key]))
+            self._shared[key] += _moved(numbers, start)
+
+    def look_up(self, value: Any) -> Sequence[int]:
+        """The conditions that a value may meet."""
+        found = tuple(number for start, field in self._fields for number in _moved(field.look_up(value), start))
+        if isinstance(value, str) and len(value) <= MAX_REMEMBERED_LENGTH:
+            if len(self.remembered) >= MAX_TOGETHER:
+                self.remembered.clear()
+            self.remembered[value] = found
+        return found
 
 
 class Field:
@@ -183,6 +256,10 @@ class Field:
         self._below.sort()
         self.numbers = sorted(set(self.numbers))
         return self
+
+    def asked(self) -> Iterator[tuple[tuple[Any, ...], Test, list[int]]]:
+        """The tests that conditions share: what they ask, the test, and whose it is."""
+        return ((key, test, numbers) for key, (test, numbers) in zip(self._shared, self.shared, strict=True))
 
     def met(self, values: list[Any]) -> bool:
         """Whether there is a condition that these values may meet."""
@@ -278,6 +355,10 @@ def _exact_texts(value: Any) -> set[str]:
     if isinstance(value, float) and value.is_integer():
         return {text.lower(), str(int(value))}
     return {text.lower()}
+
+
+def _moved(numbers: Iterable[int], start: int) -> tuple[int, ...]:
+    return tuple(start + number for number in numbers)
 
 
 def _key(leaf: Leaf) -> tuple[Any, ...]:

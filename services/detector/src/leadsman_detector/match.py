@@ -22,7 +22,7 @@ from leadsman_detector.fields import UnknownField, all_text, elements, getter, i
 from leadsman_detector.filters import CompiledFilter
 from leadsman_detector.first_seen import Watch
 from leadsman_detector.form import ANYWHERE, Correlation, Filter, FirstSeen, Node, Problem, Rule
-from leadsman_detector.index import Field, Index, Values
+from leadsman_detector.index import Field, Index, Together, Values
 from leadsman_detector.regressing import Regressing
 from leadsman_detector.routing import ALL_FLAGS, ROUTED, gate_of, is_open, known_fields, known_values
 from leadsman_detector.rules import RuleFiles, read
@@ -281,7 +281,11 @@ class Route(Collection[CompiledRule]):
 
     def find(self, event: AuditEvent) -> list[CompiledRule]:
         """Those that this event could meet: few, of however many rules."""
-        return [rule for group in self.groups for rule in group.index.find(event)]
+        return self._index.find(event)
+
+    @cached_property
+    def _index(self) -> Together[CompiledRule]:
+        return Together([group.index for group in self.groups])
 
     @cached_property
     def changed(self) -> bool:
