@@ -117,6 +117,8 @@ def refused(form: Correlation, correlations: Mapping[str, Correlation]) -> str:
 
 
 def _texts(values: Sequence[object]) -> list[str]:
+    if len(values) == 1:
+        return [text] if (text := text_of(values[0])) else []
     return sorted({text for v in values if (text := text_of(v))})
 
 

@@ -6,6 +6,7 @@ Members are compact, since each group keeps some: a JSON array that begins with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -34,7 +35,7 @@ class Up(msgspec.Struct, array_like=True, frozen=True):
     ups: list[Up]
 
 
-class Member(msgspec.Struct, array_like=True, frozen=True):
+class Member(msgspec.Struct, array_like=True, frozen=True, dict=True):
     """One event of a group."""
 
     id: str
@@ -64,6 +65,11 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     def time_ms(self) -> int:
         """Its time as the state counts it."""
         return self.time // 1000
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """As the state keeps it: the same to all correlations that take it."""
+        return msgspec.json.encode(self)
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -140,13 +146,15 @@ class Once:
 
     def __init__(self, match: Match, where: Where) -> None:
         self._match, self._where = match, where
-        self._made: Member | None = None
+        self._made: dict[str, Member] = {}
 
-    def __call__(self) -> Member:
-        """The member."""
-        if self._made is None:
-            self._made = member_of(self._match, self._where)
-        return self._made
+    def __call__(self, value: str = "") -> Member:
+        """The member, with the value that it brings to a correlation."""
+        if not self._made:
+            self._made[""] = member_of(self._match, self._where)
+        if value not in self._made:
+            self._made[value] = msgspec.structs.replace(self._made[""], value=value)
+        return self._made[value]
 
 
 def evidence(member: Member) -> Evidence:
@@ -227,11 +235,6 @@ def cluster_of(member: Member) -> Cluster:
     """The cluster that it happened in."""
     identity, name, provider, account, region = member.cluster
     return {"id": identity, "name": name, "provider": provider, "account": account, "region": region}
-
-
-def encode(member: Member) -> bytes:
-    """A member as the state keeps it."""
-    return msgspec.json.encode(member)
 
 
 def decode(found: Sequence[bytes]) -> list[Member]:

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -27,7 +28,6 @@ from leadsman_detector.correlate_members import (
     actor_of,
     cluster_of,
     decode,
-    encode,
     evidence,
     heads,
     ordered,
@@ -63,6 +63,7 @@ OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it
 ABSENCE_PARTS = 15
 QUOTA = 256  # events of one rule in a cell, where all are kept
 MAX_EVIDENCE = 20
+MAX_DIGESTS = 4096  # of groups that come again
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
 
@@ -136,8 +137,8 @@ class Windowed:
         """Whether every event is kept and looked at by itself."""
         return self.kind == "whole"
 
-    def arrivals(self, match: Match, member: Callable[[], Member], minds_outcome: bool) -> Iterator[Arrival]:
-        """A match of one of its rules, in each group that it belongs to; `member` makes it one.
+    def arrivals(self, match: Match, member: Callable[[str], Member], minds_outcome: bool) -> Iterator[Arrival]:
+        """A match of one of its rules, in each group that it belongs to; `member` makes it one, with a value.
 
         A refused request counts where the rule itself looks at the outcome, or the correlation asks for attempts.
         """
@@ -149,14 +150,14 @@ class Windowed:
         keys, values = self.reader.read(match.event, route, match.only)
         if not keys or not values:
             return
-        made = member()
+        each = [member(value) for value in values]
         if self.above:
-            made = msgspec.structs.replace(made, ups=self.ups_of(match.event, route, match.only))
-        yield from self.arriving(made, keys, values)
+            ups = self.ups_of(match.event, route, match.only)
+            each = [msgspec.structs.replace(one, ups=ups) for one in each]
+        yield from self.arriving(each, keys)
 
-    def arriving(self, member: Member, keys: Sequence[Sequence[str]], values: Sequence[str]) -> Iterator[Arrival]:
-        """A member in each of its groups, once a value."""
-        each = [msgspec.structs.replace(member, value=v) if v != member.value else member for v in values]
+    def arriving(self, each: Sequence[Member], keys: Sequence[Sequence[str]]) -> Iterator[Arrival]:
+        """Members, one a value, in each of their groups."""
         for key in map(tuple, keys):
             for one in each:
                 yield self.arrival(key, one)
@@ -181,13 +182,12 @@ class Windowed:
 
     def group(self, key: tuple[str, ...]) -> str:
         """The state's name of a group."""
-        text = "\x1f".join(key).encode("utf-8", "surrogatepass")
-        return f"{self.name}/{self._shape}.{hashlib.blake2b(text, digest_size=12).hexdigest()}"
+        return f"{self.name}/{self._shape}.{_digest(key)}"
 
     def puts(self, arrival: Arrival) -> list[Put]:
         """What is kept of an event."""
         member = arrival.member
-        data, cell = encode(member), arrival.cell
+        data, cell = member.encoded, arrival.cell
         if self.kind == "count":
             return [self._put(arrival, f"{cell}", data, member.id.encode(), "latest", self._need)]
         if self.kind == "value":
@@ -388,9 +388,8 @@ class Windowed:
             member = msgspec.structs.replace(member, alert=own or member.alert)
         for up in member.ups:
             above = next(a for a in self.above if a.name == up.name)
-            yield from above.arriving(
-                msgspec.structs.replace(member, part=self.name, ups=up.ups, value=""), up.keys, up.values
-            )
+            each = [msgspec.structs.replace(member, part=self.name, ups=up.ups, value=value) for value in up.values]
+            yield from above.arriving(each, up.keys)
 
     def _anchored(
         self,
@@ -492,6 +491,12 @@ class Windowed:
         if form.type == "temporal_ordered":
             return "value" if all(len(chain) == 2 for chain in self._chains) else "whole"
         return "value"
+
+
+@lru_cache(MAX_DIGESTS)
+def _digest(key: tuple[str, ...]) -> str:
+    text = "\x1f".join(key).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _chains(form: Correlation) -> list[Chain]:

@@ -14,6 +14,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, product
 from typing import Literal, TypeAlias
 
@@ -32,6 +33,7 @@ MIN_CELL_MS = 60_000
 MAX_COMBINATIONS = 16  # of the values of one event
 MAX_OTHERS = 16  # other values that an alert tells of
 MAX_REMEMBERED = 100_000
+MAX_DIGESTS = 8192  # of values that come again
 EVER_TTL_MS = 400 * DAY_MS  # how long values are remembered that were not seen again
 Verdict: TypeAlias = Literal["no", "first", "later"]  # later: known once the sources have come far enough
 Values: TypeAlias = tuple[str, ...]
@@ -67,12 +69,14 @@ class Watch:
 
     def values(self, event: AuditEvent) -> list[Values]:
         """The combinations of values; none where a field is missing."""
-        found = (sorted({t for v in get(event) if (t := text_of(v))}) for get in self._getters)
+        found = [_texts(get(event)) for get in self._getters]
+        if all(len(texts) == 1 for texts in found):  # as nearly always
+            return [tuple(texts[0] for texts in found)]
         return list(islice(product(*found), MAX_COMBINATIONS))
 
     def key(self, cluster: str, values: Values, at_ms: int) -> Key:
         """What a worker remembers a sighting by."""
-        return self._owner, cluster, self._digest(values), at_ms // self._cell_ms
+        return self._owner, cluster, _digest(values), at_ms // self._cell_ms
 
     def day(self, cluster: str, at_ms: int) -> Key:
         """What a worker remembers a day of a cluster's history by: its beginning is told anew each day, to live on."""
@@ -152,19 +156,15 @@ class Watch:
     def _start(self, replies: Sequence[StateReply]) -> int:
         return min(members.numbers(replies[2 if self.given.again else 1]), default=1 << 53)
 
-    def _digest(self, values: Values) -> str:
-        text = "\x1f".join(values).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, digest_size=12).hexdigest()
-
     def _series(self, values: Values) -> tuple[str, str]:
-        group = f"{self._owner}/{self._shape}.{self._digest(values)}"
+        group = f"{self._owner}/{self._shape}.{_digest(values)}"
         return f"{group}/seen", group
 
     def _ever(self, values: Values) -> str:
         return f"{self._series(values)[1]}/ever"
 
     def _beside(self, values: Values) -> tuple[str, str]:
-        group = f"{self._owner}/{self._shape}.beside.{self._digest(values[:-1])}"
+        group = f"{self._owner}/{self._shape}.beside.{_digest(values[:-1])}"
         return f"{group}/seen", group
 
     def _history(self) -> tuple[str, str]:
@@ -198,6 +198,19 @@ class Remembered:
 def late_ms_of(event: AuditEvent) -> int:
     """How late other events of the same source may come."""
     return LATENESS_MS[source_of(event)]
+
+
+def _texts(values: Sequence[object]) -> list[str]:
+    """The values as texts, each once."""
+    if len(values) == 1:
+        return [text] if (text := text_of(values[0])) else []
+    return sorted({text for v in values if (text := text_of(v))})
+
+
+@lru_cache(MAX_DIGESTS)
+def _digest(values: Values) -> str:
+    text = "\x1f".join(values).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _span(seconds: int) -> str:
