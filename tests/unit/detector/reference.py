@@ -35,6 +35,30 @@ def holds(node: Node, event: Any, each: str = "", element: Any = None) -> bool:
     return any(one(node, v) for v in values)
 
 
+def explain(node: Node, event: Any, each: str = "", element: Any = None) -> list[tuple[Leaf, Any]] | None:
+    """The leaves that made a condition hold, each with the value that met it; None where it does not hold."""
+    if isinstance(node, And):
+        parts = [explain(p, event, each, element) for p in node.parts]
+        return None if None in parts else [leaf for part in parts for leaf in part]
+    if isinstance(node, Or):
+        parts = [found for p in node.parts if (found := explain(p, event, each, element)) is not None]
+        return [leaf for part in parts for leaf in part] if parts else None
+    if not holds(node, event, each, element):
+        return None
+    if not isinstance(node, Leaf):
+        return []
+    values = values_of(node.path, event, each, element)
+    if node.op == "exists" and node.value and not (each and node.path.startswith(f"{each}.")):
+        return [(node, v) for v in values]
+    alone = values if len(values) == 1 or node.op == "fieldref" else [v for v in values if holds_for(node, v)]
+    return [(node, v) for v in alone[:1]]
+
+
+def holds_for(leaf: Leaf, value: Any) -> bool:
+    """Whether one value alone meets a leaf."""
+    return leaf.op == "exists" or (leaf.value is not False and one(leaf, value)) or (leaf.value is False and not value)
+
+
 def values_of(path: str, event: Any, each: str, element: Any) -> list[Any]:
     """All values at a path: arrays fan out, bodies are JSON, keys may hold dots."""
     if path == ANYWHERE:

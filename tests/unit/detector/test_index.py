@@ -170,10 +170,25 @@ def test_closures_and_index_agree_with_a_plain_reading(drawn, some):
         assert tried <= {c.rule.name for c in blind.find(event)}
 
 
-def holds(compiled, event):
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(RULES, st.lists(events(), min_size=1, max_size=4))
+def test_what_held_agrees_with_a_plain_reading(drawn, some):
+    for compiled in rule_set(drawn).rules:
+        each, condition = compiled.rule.each, compiled.condition
+        for event in some * 2:
+            for element in elements(compiled, event):
+                if condition.holds(event, element):
+                    told = [(found.leaf, found.value) for found in condition.explain(event, element)]
+                    assert told == reference.explain(compiled.rule.condition, event, each, element)
+
+
+def elements(compiled, event):
     containers = event["facts"]["pod"]["containers"] if event["facts"] else []
-    elements = (containers or [{}]) if compiled.rule.each else [None]
-    return any(compiled.condition.holds(event, e) for e in elements)
+    return (containers or [{}]) if compiled.rule.each else [None]
+
+
+def holds(compiled, event):
+    return any(compiled.condition.holds(event, e) for e in elements(compiled, event))
 
 
 @settings(max_examples=200, deadline=None)
