@@ -234,3 +234,23 @@ def test_bad_input(tmp_path, given, reason):
     )
     (problem,) = load([tmp_path]).problems
     assert reason in problem.reason
+
+
+def test_a_log_that_fell_silent_before_the_state_was_lost_is_told_of(world, rules):
+    """What a rebuild does: the events again by a detector that keeps alone, into a state that is empty."""
+    world.goes_on(0, SILENT_S)
+    world.goes_on(0, SILENT_S + HOUR_S, cluster=OTHER)
+    world.clock(ENOUGH_S)
+    (before,) = world.told()
+
+    world.detector, world.state, world.raised = Detector(rules, keeping=True), MemoryState(), []
+    world.goes_on(0, SILENT_S)
+    world.goes_on(0, SILENT_S + HOUR_S, cluster=OTHER)
+    waiting = world.detector.waiting()
+    assert [timer.cluster for timer in waiting] == [before["cluster"]["id"], OTHER]  # one each, not one a minute
+    world.state.exchange_now(waiting)
+    assert world.raised == []
+
+    world.detector = Detector(rules)
+    world.clock(ENOUGH_S)
+    assert [alert["id"] for alert in world.told()] == [before["id"]]

@@ -119,6 +119,7 @@ class Detector:
         if self._risk.raises:
             self._watches.append(self._risk.watch)
         self._beats = silence.Beats([] if patient or not watching else rules.rules)
+        self._waiting: dict[tuple[str, str, str], Timer] = {}
         self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
         self._decided: dict[tuple[str, int, int], Route | None] = {}
@@ -335,8 +336,23 @@ class Detector:
         if self._remembered_sightings.before(key, at_ms + 1):
             return
         found = self._beats.beat(event, where, self._kept(event))
-        plan.requests += [r for r in found if isinstance(r, Put) or not self._keeping]
+        for request in found:
+            if self._keeping and isinstance(request, Timer):
+                self._keep_last(request, event)
+            else:
+                plan.requests.append(request)
         plan.days.append((key, at_ms))
+
+    def _keep_last(self, timer: Timer, event: AuditEvent) -> None:
+        """Have the last beat of a source alone looked at after a rebuild: others came after the ones before it."""
+        place = (decode_due(timer.what).name, timer.cluster, source_of(event))
+        waiting = self._waiting.get(place)
+        if waiting is None or waiting.due_ms < timer.due_ms:
+            self._waiting[place] = timer
+
+    def waiting(self) -> list[Timer]:
+        """The timers that what was kept leaves behind, each once, after all of it: nobody else sets them again."""
+        return list(self._waiting.values())
 
     def _note(self, plan: Plan, event: AuditEvent) -> None:
         """Keep who changes which kinds of objects. A rebuild has it from the topic `state`."""

@@ -6,6 +6,7 @@ It returns when Kafka has acknowledged every alert and dead letter of the batch,
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ from leadsman_detector.match import RuleSet
 from leadsman_detector.plan import Plan
 from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
-from leadsman_detector.state import Done, Due, Put, StateReply, StateRequest, settle
+from leadsman_detector.state import DAY_MS, Done, Due, Put, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Exchanged, Span, StateGap
 from leadsman_detector.state_topic import Topics, outlives_a_day
 from leadsman_detector.state_topic import outgoing as outgoing_state
@@ -52,6 +53,7 @@ SERVICE = "detector"
 STAGE = "detect"
 LOGGED_EVENTS = 10
 AROUND_MS = 2_000  # how often timers and the other workers' rules are looked at
+HOUR_MS = 3_600_000
 DUE_AT_ONCE = 200  # timers of a source that are looked at in a row
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 
@@ -86,12 +88,14 @@ class BatchHandler:
         rules_reload_s: float = 10.0,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_rules: Callable[[], RuleSet | None] | None = None,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
         `new_rules` gives rules to be put in force from this batch on, asked before each; `bounds` tells the first
         offset that a partition of audit.events still has and the one that is committed; `reader` tells how far the
-        whole group is; `name` is this worker's, unlike any other's.
+        whole group is; `name` is this worker's, unlike any other's; `renew` writes to the topic `state` again what
+        still holds, and may take long: one worker does it once a day.
         """
         self._detector = detector
         self._new_rules = new_rules
@@ -110,6 +114,8 @@ class BatchHandler:
         self._progress: dict[Place, int] = {}
         self._timers_due_ms = 0
         self._digests = Digests(rules_reload_s)
+        self._renew = renew
+        self._renewal_due_ms = 0
 
     @property
     def digest(self) -> str:
@@ -195,6 +201,7 @@ class BatchHandler:
         try:
             self._digests.look(await state.tell("rules", self._name, self.digest), self.digest, now_ms)
             progress = await state.progress(told)
+            await self._renew_daily(now_ms)
             places = await state.timed()
             if not places or not await state.lock("timers", self._name, 5 * AROUND_MS):
                 return
@@ -205,6 +212,15 @@ class BatchHandler:
             with suppress(StateUnavailable, StateGap):
                 for cluster, source in places:
                     await self._look_at(cluster, source, reached(source, progress.get((cluster, source)), now_ms))
+
+    async def _renew_daily(self, now_ms: int) -> None:
+        """Have what still holds renewed, where no other worker did within a day. Raises RedisError."""
+        if now_ms < self._renewal_due_ms:
+            return
+        leads = await self._guard.state.lock("renewal", self._name, DAY_MS)
+        self._renewal_due_ms = now_ms + (DAY_MS if leads else HOUR_MS)
+        if leads:
+            threading.Thread(target=self._renew, name="state-renewal", daemon=True).start()
 
     async def _look_at(self, cluster: str, source: str, upto_ms: int | None) -> None:
         """Look again at what of a source is due; what came of it is safe before its timer is taken away."""

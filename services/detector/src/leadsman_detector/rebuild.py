@@ -2,8 +2,8 @@
 
 One worker leads, under a lock. Where Redis fell back, the records after the offsets that it holds are put again. Where
 it lost everything: the topic `state` (what outlives a day) and the last day of audit.events. What the events leave in
-the state is put; nothing is claimed or raised. Then every bucket is told how far it has seen each partition, and
-answers again.
+the state is put; nothing is claimed or raised. Timers are set anew, so that a log that fell silent before is told of.
+Then every bucket is told how far it has seen each partition, and answers again.
 """
 
 from __future__ import annotations
@@ -132,13 +132,8 @@ class Rebuild:
         return min(answer.offset, handled) if answer.offset >= 0 else max(low, min(handled, high))
 
     async def _load_state(self, client: Consumer, marked: Mapping[int, Marked]) -> None:
-        topic = self._topics.state
-        ranges = {}
-        for partition in _partitions(client, topic):
-            low, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-            ranges[partition] = (low, high)
         now_ms = self._clock_ms()
-        for records in _read(client, topic, ranges):
+        for records in records_of(client, self._topics.state):
             puts = [put for r in records if (put := put_of(r.value, r.timestamp_ms, now_ms)) is not None]
             if puts:
                 await self._state.rebuilt([*puts, *self._detector.restored(puts)], marked)
@@ -154,6 +149,7 @@ class Rebuild:
             now_us = self._clock_ms() * 1000
             await settle(self._detector.evaluate(self._detector.plan(records, now_us), now_us), exchange)
             await self._progress(len(records))
+        await exchange([*self._detector.waiting()])
 
     async def _progress(self, records: int) -> None:
         self._records += records
@@ -171,6 +167,12 @@ def _partitions(client: Consumer, topic: str) -> list[int]:
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
+
+
+def records_of(client: Consumer, topic: str) -> Iterator[list[Record]]:
+    """All that a topic holds now, in parts; `client` tells the ends of partitions."""
+    ranges = {p: client.get_watermark_offsets(TopicPartition(topic, p), TIMEOUT_S) for p in _partitions(client, topic)}
+    yield from _read(client, topic, ranges)
 
 
 def _read(client: Consumer, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[list[Record]]:

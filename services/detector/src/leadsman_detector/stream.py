@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from pathlib import Path
 
 import structlog
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 from leadsman_common.alerts import Alert
 from leadsman_common.kafka import AckedProducer, BadRecordCap
 from leadsman_common.ledger import Ledger
-from leadsman_common.metrics import STATE_REBUILDS
+from leadsman_common.metrics import STATE_REBUILDS, failed
 from leadsman_common.settings import SettingError
 from leadsman_common.topics import name as topic_name
 from leadsman_common.wire import Wire, alert_wire
@@ -25,6 +26,7 @@ from leadsman_detector.handler import SERVICE, BatchHandler
 from leadsman_detector.match import RuleSet, load
 from leadsman_detector.rebuild import GroupReader, Rebuild, bounds
 from leadsman_detector.reload import RulesWatch
+from leadsman_detector.renew import renew
 from leadsman_detector.rules import default_rules_dir, folder_of
 from leadsman_detector.runner import Runner, Source
 from leadsman_detector.state_redis import RedisState, connect
@@ -56,6 +58,13 @@ def make_handler(
     def rebuild() -> None:
         asyncio.run(_rebuild(settings, watch.in_force if watch else rules))
 
+    def renew_state() -> None:
+        try:
+            renew(source, topics.state, time.time_ns() // 1_000_000)
+        except Exception:  # noqa: BLE001 - a broken Kafka, and whatever else: there are weeks left
+            failed("kafka")
+            _log.exception("the topic of the state could not be renewed; it is tried again tomorrow")
+
     return BatchHandler(
         make_detector(settings, rules),
         Guard(
@@ -75,6 +84,7 @@ def make_handler(
         group=source.group,
         rules_reload_s=settings.rules_reload_s,
         new_rules=watch.take if watch else None,
+        renew=renew_state,
     )
 
 
