@@ -92,11 +92,13 @@ class Pipeline:
                 "LEADSMAN_WEBHOOK_LIMIT_PER_MINUTE": "0",
                 "LEADSMAN_NOTIFY_ALLOW": "127.0.0.0/8",
             }
+        # silence is told by the clock: what was recorded long ago is silent as soon as a run takes a minute
+        quiet = {"LEADSMAN_STDOUT_FORMAT": "off", "LEADSMAN_SILENCE_LOOK_S": "0"}
         self.services = Services(
             self.run_dir / self.prefix.rstrip("-"),
             addresses,
             tie_to_parent=True,
-            extra={"LEADSMAN_STDOUT_FORMAT": "off", **sink, **self.extra},
+            extra={**quiet, **sink, **self.extra},
         )
         return self
 
