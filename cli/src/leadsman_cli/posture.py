@@ -154,8 +154,8 @@ def _versions(one: Posture, support: Mapping[tuple[str, int], Support], today: d
 
 
 def _support(folders: Sequence[Path]) -> dict[tuple[str, int], Support]:
-    """The list of supported versions, of the first folder that has one."""
-    for folder in [*folders, default_rules_dir()]:
+    """The list of supported versions, of the last folder that has one."""
+    for folder in [*reversed(folders), default_rules_dir()]:
         path = folder / "lists" / f"{LIST}.yml"
         if path.is_file():
             try:

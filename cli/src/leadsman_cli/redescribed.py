@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leadsman_cli.described import START
-from leadsman_common.events import AuditEvent, User
+from leadsman_common.events import AuditEvent, Flag, User
 
 LEVELS = ("Metadata", "Request", "RequestResponse")
 _MADE_BY_RUNNER = ("authorization.k8s.io/decision", "authorization.k8s.io/reason")
@@ -18,7 +18,7 @@ _MADE_BY_RUNNER = ("authorization.k8s.io/decision", "authorization.k8s.io/reason
 
 def requests_of(events: Sequence[AuditEvent]) -> list[dict[str, Any]] | None:
     """The requests, at the times at which they were; None where one is no request to an API server."""
-    if not events or any(not event["verb"] or event["cloud"] is not None for event in events):
+    if not events or any(not event["verb"] or event["flags"] & Flag.CLOUD_CALL for event in events):
         return None
     start_us = int(START.timestamp()) * 1_000_000
     return [_request(event, (event["time"] - start_us) / 1_000_000) for event in events]

@@ -14,6 +14,7 @@ import yaml
 from leadsman_cli.__main__ import main as command
 from leadsman_cli.exceptions import TooWide, check_end, filter_of
 from leadsman_cli.rules import load_rules
+from leadsman_common.schemas import schemas_dir
 from leadsman_detector.match import load
 
 sys.path.append(str(Path(__file__).parents[1] / "detector"))
@@ -152,6 +153,35 @@ def test_a_correlation(work, capfd):
     capfd.readouterr()
     assert remaining(capfd, pod(), entered()) == ["entered", "privileged"]
     assert "chain" in remaining(capfd, pod(), by(entered(), "eve"))
+
+
+@pytest.mark.parametrize(
+    ("file", "slug", "count"),
+    [
+        ("raw.gcp/create-daemonset", "net", 4),
+        ("raw.gcp/patch-clusterrole", "role", 3),
+        ("raw.gcp/set-legacy-abac", "abac", 0),
+    ],
+)
+def test_what_a_cloud_delivered(work, capfd, file, slug, count):  # noqa: ARG001 - work makes the folder
+    Path("rules", "net.yml").write_text(
+        f"title: n\nname: net\n{HEAD}detection: {{a: {{facts.pod.host_network: true}}, condition: a}}\n"
+    )
+    Path("rules", "abac.yml").write_text(
+        f"title: b\nname: abac\n{HEAD}detection: {{a: {{cloud.operation|contains: Abac}}, condition: a}}\n"
+    )
+    assert main(["scan", "-r", "rules", "-o", "jsonl", str(schemas_dir() / "examples" / f"{file}.json")]) == 0
+    Path("found.jsonl").write_text(capfd.readouterr().out)
+    (alert,) = [a for a in map(json.loads, Path("found.jsonl").read_text().splitlines()) if a["rule"]["name"] == slug]
+    assert excepted(alert) == 0
+    out = capfd.readouterr().out
+    assert f"it would have silenced 1 of 1 alerts of {slug}" in out
+    if not count:
+        assert "no case: it is no request to an API server" in out
+        return
+    assert f"{count} cases" in out
+    assert main(["rules", "test", "ours/cases", "-r", "rules", "-r", "ours/rules"]) == 0
+    capfd.readouterr()
 
 
 def test_what_hangs_on_what_was_before_has_no_case(work, capfd):
