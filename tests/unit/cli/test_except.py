@@ -112,7 +112,7 @@ CASES = {
     "an object of the cluster, with Sigma's own signs in its name": (
         "role",
         role(),
-        [role("role1"), by(role(), "eve")],
+        [role("rxle?"), role("r*lex"), by(role(), "eve")],
         3,
     ),
 }

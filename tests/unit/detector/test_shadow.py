@@ -14,7 +14,9 @@ from leadsman_common.alerts import to_json
 from leadsman_common.avro import alert_codec
 from leadsman_common.incidents import counted, incidents
 from leadsman_common.raw import RawEvent
+from leadsman_detector.baseline import report_of
 from leadsman_detector.match import load
+from leadsman_detector.risk import Risk, rules_of
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.state_topic import Topics
 
@@ -136,3 +138,44 @@ def test_a_scan_shows_it_as_such_and_so_does_what_explains_it(tmp_path, capfd):
     assert "alert high in shadow: nobody is told" in capfd.readouterr().out
     assert main([*arguments, "-o", "html"]) == 0
     assert "the rule is on trial: nobody is told" in capfd.readouterr().out
+
+
+def small(tmp_path, shadow, more=""):
+    """One rule of medium or more, on trial or not."""
+    (tmp_path / "p.yml").write_text(
+        "title: p\nname: p\nid: 8e0b7a52-2f6c-4a55-9a52-9d7a3c1f0b12\nlevel: high\nlogsource: {product: kubernetes}\n"
+        f"leadsman: {{shadow: {str(shadow).lower()}{more}}}\n"
+        "detection: {a: {facts.pod.containers.privileged: true}, condition: a}\n"
+    )
+    return load([tmp_path])
+
+
+def test_it_is_weighed_and_weighs_nothing(tmp_path):
+    asked = {}
+    for shadow in (False, True):
+        loaded = small(tmp_path, shadow)
+        (alert,) = alerts_of(found(loaded, pod()), "p")
+        asked[shadow] = Risk(rules_of(loaded.rules), {}).question(alert)
+    assert asked[False].puts
+    assert asked[True].puts == []
+    assert asked[True].ranges == asked[False].ranges
+
+
+def test_requests_that_share_an_alert_are_told_once_one_of_them_is(tmp_path):
+    more = ", repeats: {group-by: [actor.name], timespan: 1h}"
+    scanner = Scanner(small(tmp_path, True, more))
+    shown = []
+    for shadow, at in ((True, "09:00:00"), (False, "09:05:00"), (True, "09:10:00")):
+        scanner._offline.detector = scanner._offline.detector.anew(small(tmp_path, shadow, more))
+        event = pod(at, name=f"p{at[3:5]}")
+        scanner.take([RawEvent(value=json.dumps(event).encode(), format="k8s-audit", cluster="prod")])
+        (alert,) = alerts_of(scanner.found, "p")
+        shown.append((alert["shadow"], len(alert["evidence"])))
+    assert shown == [(True, 1), (False, 2), (False, 3)]
+
+
+def test_what_stood_there_has_a_report_of_its_own(tmp_path):
+    (alert,) = alerts_of(found(small(tmp_path, True), pod()), "p")
+    on_trial, told = report_of([alert], "d", 0), report_of([{**alert, "shadow": False}], "d", 0)
+    assert (on_trial["shadow"], told["shadow"]) == (True, False)
+    assert on_trial["id"] != told["id"]
