@@ -79,7 +79,7 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
                 "title": alert["title"] or alert["rule"]["title"] or alert["rule"]["name"],
                 "types": [alert["rule"]["name"]],
                 "created_time": _ms(alert["detected_time"]) or _ms(alert["time"]),
-                "modified_time": alert["revision"],
+                "modified_time": _ms(alert["time"]) if alert["revision"] else 0,
                 "first_seen_time": _ms(min((e["time"] for e in chain), default=0)),
                 "last_seen_time": _ms(max((e["time"] for e in chain), default=0)),
                 "data_sources": sorted({e["source"]["format"] for e in chain if e["source"]["format"]}),

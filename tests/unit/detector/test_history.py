@@ -163,11 +163,15 @@ def test_what_comes_after_many_writes_is_told(detector, write):
     assert [a["time"] // 1_000_000 - 1_700_000_000 for a in arrive(detector, *([e] for e in events))] == [0, 200]
 
 
-def test_an_owner_is_told_after_its_children(detector, write):
+@pytest.mark.parametrize("at", [10, -10], ids=["later", "before them, and late"])
+def test_an_owner_is_told_after_its_children(detector, write, at):
+    """Whoever keeps the highest revision of an alert (DESIGN 5) keeps the person."""
     children = [write("create", QUIET | {name: True}, at=n, owner=True) for n, name in enumerate("xyz")]
-    raised = arrive(detector, *([e] for e in children), [write("update", {"w": True}, at=10)])
+    raised = arrive(detector, *([e] for e in children), [write("update", {"w": True}, at=at)])
     assert len(raised) == 4
     assert raised[-1]["actor"]["name"] == "bob"
+    revisions = [alert["revision"] for alert in raised]
+    assert revisions == sorted(set(revisions))
 
 
 def test_a_person_who_names_an_owner_hides_nothing(detector, write):

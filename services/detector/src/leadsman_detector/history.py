@@ -237,8 +237,10 @@ def child_story(
         return None, True, False
     if any(set(other.get(rule_id, ())) - own > new for other in others):
         return None, False, hangs
-    told_by = [*(s.version.alerts[rule_id] for s in found), arrived.alerts[rule_id]]
-    return Story(_told(told_by), _key(("child", *sorted(new)))), False, False
+    alert = _told([*(s.version.alerts[rule_id] for s in found), arrived.alerts[rule_id]])
+    if not found:  # the owner's own events tell more, should they come, and are older: the highest revision is kept
+        alert["revision"] = len(others)
+    return Story(alert, _key(("child", *sorted(new)))), False, False
 
 
 def told(
