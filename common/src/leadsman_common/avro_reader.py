@@ -7,7 +7,7 @@ https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Reader = Callable[[bytes, int], tuple[Any, int]]  # the bytes and where the record begins -> the record and its end
@@ -25,10 +25,31 @@ def reader(schema: Mapping[str, Any]) -> Reader:
     """
     generator = _Generator()
     result = generator.value(dict(schema))
+    return _compiled(generator, result, f"<reader of {schema['name']}>")
+
+
+def picker(schema: Mapping[str, Any], picked: Sequence[str], span: tuple[str, str]) -> Reader:
+    """What tells of a record without reading all of it; it raises as `reader` does, and passes over what is not picked.
+
+    It gives the plain fields that are `picked` (`field` or `field.field`), in the schema's order, and the bytes of all
+    fields from the first of `span` to the last: they are equal only where the fields are.
+    """
+    generator = _Generator()
+    results = []
+    for field in schema["fields"]:
+        if field["name"] == span[0]:
+            generator.add("start = p")
+        results += generator.pick(field["type"], field["name"], picked)
+        if field["name"] == span[1]:
+            generator.add("end = p")
+    return _compiled(generator, f"({', '.join(results)}, d[start:end])", f"<picker of {schema['name']}>")
+
+
+def _compiled(generator: _Generator, result: str, name: str) -> Reader:
     body = [f"    {line}" for line in generator.lines]
     source = "\n".join(["def read(d, p):", *body, f"    return {result}, p"])
     scope: dict[str, Any] = {"number": _number, "length": _length, "NotOurs": NotOurs}
-    exec(compile(source, f"<reader of {schema['name']}>", "exec"), scope)  # noqa: S102 - our own schema, no input
+    exec(compile(source, name, "exec"), scope)  # noqa: S102 - our own schema, no input
     read: Reader = scope["read"]
     return read
 
@@ -76,7 +97,53 @@ class _Generator:
             return "{" + ", ".join(fields) + "}"
         return self._blocks(schema)
 
-    def _add(self, *lines: str) -> None:
+    def pick(self, schema: Any, path: str, picked: Sequence[str]) -> list[str]:
+        """Add what reads the picked fields of a value and passes over the rest; gives their expressions."""
+        if path in picked:
+            return [self.value(schema)]
+        if isinstance(schema, str) and schema in self._named:
+            schema = self._named[schema]
+        if isinstance(schema, dict) and schema["type"] == "record":
+            self._named[schema["name"]] = schema
+            return [
+                one for field in schema["fields"] for one in self.pick(field["type"], f"{path}.{field['name']}", picked)
+            ]
+        self._pass(schema)
+        return []
+
+    def _pass(self, schema: Any) -> None:
+        if isinstance(schema, list):
+            (branch,) = (b for b in schema if b != "null")
+            null = 0 if schema[0] == "null" else 2
+            self.add("n = d[p]", "p += 1", f"if n == {2 - null}:")
+            self._pad += "    "
+            self.pick(branch, "", ())
+            self._pad = self._pad[:-4]
+            self.add(f"elif n != {null}: raise NotOurs('union')")
+        elif schema == "boolean":
+            self.add("p += 1")
+        elif schema in ("int", "long"):
+            self.add("while d[p] > 127: p += 1", "p += 1")
+        elif schema == "string":
+            self.add("n = d[p]", "p += 1", "if n & 129: n, p = length(d, p - 1)", "p += n >> 1")
+        else:
+            self._pass_blocks(schema)
+
+    def _pass_blocks(self, schema: Mapping[str, Any]) -> None:
+        count = self._name("c")
+        self.add("n = d[p]", "if not n: p += 1", "while n:")
+        self._pad += "    "
+        self.add("p += 1", "if n & 129: n, p = length(d, p - 1)", f"for {count} in range(n >> 1):")
+        self._pad += "    "
+        if schema["type"] == "map":
+            self._pass("string")
+        self.pick(schema.get("items", schema.get("values")), "", ())
+        self._pad = self._pad[:-4]
+        self.add("n = d[p]", "if not n: p += 1")
+        self._pad = self._pad[:-4]
+
+    def add(self, *lines: str) -> None:
+        """Add lines as deep as the others here."""
         self.lines += [self._pad + line for line in lines]
 
     def _name(self, letter: str = "v") -> str:
@@ -86,10 +153,10 @@ class _Generator:
     def _plain(self, kind: str) -> str:
         name = self._name()
         if kind == "boolean":
-            self._add(f"{name} = d[p]", f"if {name} > 1: raise NotOurs('no truth value')", "p += 1")
+            self.add(f"{name} = d[p]", f"if {name} > 1: raise NotOurs('no truth value')", "p += 1")
             return f"{name} == 1"
         if kind == "string":
-            self._add(
+            self.add(
                 "n = d[p]",
                 "p += 1",
                 "if n:",
@@ -102,34 +169,34 @@ class _Generator:
             return name
         if kind not in ("int", "long"):
             raise TypeError(f"no reader for {kind}")
-        self._add("n = d[p]", "if n < 128: p += 1", "else: n, p = number(d, p)", f"{name} = n >> 1 ^ -(n & 1)")
+        self.add("n = d[p]", "if n < 128: p += 1", "else: n, p = number(d, p)", f"{name} = n >> 1 ^ -(n & 1)")
         return name
 
     def _nullable(self, schema: list[Any]) -> str:
         (branch,) = (b for b in schema if b != "null")
         name, null = self._name(), 0 if schema[0] == "null" else 2
-        self._add(
+        self.add(
             "n = d[p]", "p += 1", f"if n == {null}: {name} = None", f"elif n != {2 - null}: raise NotOurs('union')"
         )
-        self._add("else:")
+        self.add("else:")
         self._pad += "    "
-        self._add(f"{name} = {self.value(branch)}")
+        self.add(f"{name} = {self.value(branch)}")
         self._pad = self._pad[:-4]
         return name
 
     def _blocks(self, schema: Mapping[str, Any]) -> str:
         is_map = schema["type"] == "map"
         name, count = self._name(), self._name("c")
-        self._add(f"{name} = {'{}' if is_map else '[]'}", "n = d[p]", "if not n: p += 1", "while n:")
+        self.add(f"{name} = {'{}' if is_map else '[]'}", "n = d[p]", "if not n: p += 1", "while n:")
         self._pad += "    "
-        self._add("p += 1", "if n & 129: n, p = length(d, p - 1)", f"for {count} in range(n >> 1):")
+        self.add("p += 1", "if n & 129: n, p = length(d, p - 1)", f"for {count} in range(n >> 1):")
         self._pad += "    "
         if is_map:
             key = self._plain("string")
-            self._add(f"{name}[{key}] = {self.value(schema['values'])}")
+            self.add(f"{name}[{key}] = {self.value(schema['values'])}")
         else:
-            self._add(f"{name}.append({self.value(schema['items'])})")
+            self.add(f"{name}.append({self.value(schema['items'])})")
         self._pad = self._pad[:-4]
-        self._add("n = d[p]", "if not n: p += 1")
+        self.add("n = d[p]", "if not n: p += 1")
         self._pad = self._pad[:-4]
         return name

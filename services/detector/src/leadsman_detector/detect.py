@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
-from leadsman_common.avro import audit_event_codec, read_routing, routing_slice
+from leadsman_common.avro import audit_event_codec, glance, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, posture, regression, repeats, silence, statements
@@ -27,7 +27,8 @@ from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
 from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, SILENCE, What, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
-from leadsman_detector.lateness import LATENESS_MS, source_of
+from leadsman_detector.idle import MAX_REMEMBERED, Idle, idle_of, is_told_at_a_glance
+from leadsman_detector.lateness import LATENESS_MS, source_named, source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
 from leadsman_detector.plan import (
     CLAIM_TTL_MS,
@@ -125,6 +126,8 @@ class Detector:
         self._decided: dict[tuple[str, int, int], Route | None] = {}
         self._routes: dict[bytes, Route | None] = {}
         self._chatty: set[bytes] = set()  # routes of what components tell all day, and nothing else
+        self._glanced: set[bytes] = set()  # routes whose rules look at no more than a glance shows
+        self._idle: dict[tuple[bytes, bytes], Idle | None] = {}  # by route and what was shown
         self._heard_lately = Remembered()
 
     def anew(self, rules: RuleSet) -> Detector:
@@ -192,6 +195,7 @@ class Detector:
         for index, record in enumerate(records):
             data = record.value
             candidates: Route | None = None
+            alike: tuple[bytes, bytes] | None = None
             if data[:10] == header and (key := routing_slice(data)) is not None:
                 try:
                     candidates = routes[key]
@@ -199,14 +203,55 @@ class Detector:
                     candidates = self._route(key)
                 if candidates is None or (key in self._chatty and self._heard(record.key, now_us)):
                     continue
+                if key in self._glanced and (found := glance(data)) is not None:
+                    time_us, shown, source_format = found
+                    alike = key, shown
+                    if self._is_idle(plan, alike, time_us // 1000, source_format):
+                        continue
             try:
                 event = self._codec.decode(data)
             except InvalidEvent as error:
                 plan.dead.append((index, error.reason))
                 continue
             plan.decoded += 1
+            if alike is not None and alike not in self._idle and candidates is not None:
+                self._remember(alike, event, candidates)
             self.judge(plan, event, Where(record.topic, record.partition, record.offset), now_us, candidates)
         return plan
+
+    def _is_idle(self, plan: Plan, alike: tuple[bytes, bytes], at_ms: int, source_format: str) -> bool:
+        """Whether nothing comes of an event but the progress of its source, as judging it would find."""
+        idle = self._idle.get(alike)
+        if idle is None:
+            return False
+        before, cluster, source = self._remembered_sightings.before, idle.cluster, source_named(source_format)
+        if self._watching and not self._is_watched(cluster, at_ms):
+            return False
+        if self._beats and not before(self._beats.minute(cluster, source, at_ms), at_ms + 1):
+            return False
+        for watch, values in idle.sightings:
+            if not before(watch.key(cluster, values, at_ms), at_ms):
+                return False
+        place = (cluster, source)
+        plan.progress[place] = max(at_ms, plan.progress.get(place, at_ms))
+        return True
+
+    def _is_watched(self, cluster: str, at_ms: int) -> bool:
+        """Whether all that learns of a cluster knows that it was watched on this day."""
+        days = [watch.day(cluster, at_ms) for watch in self._watches]
+        if self._baseline is not None:
+            days.append(self._baseline.day(cluster, at_ms))
+        return all(self._remembered_sightings.before(day, at_ms + 1) for day in days)
+
+    def _remember(self, alike: tuple[bytes, bytes], event: AuditEvent, route: Route) -> None:
+        """Remember what comes of events that are like this one in all that their rules look at."""
+        if len(self._idle) >= MAX_REMEMBERED:
+            self._idle.clear()
+        self._idle[alike] = idle_of(event, self._kept_of(route.find(event), event["action"]), self._firsts)
+
+    def _kept_of(self, rules: list[CompiledRule], action: str) -> list[CompiledRule]:
+        """The rules that matter here."""
+        return [rule for rule in rules if self._leaves(rule, action)] if self._keeping else rules
 
     def new_plan(self) -> Plan:
         """One with nothing in it yet."""
@@ -222,9 +267,7 @@ class Detector:
     ) -> None:
         """Match one event and add what comes of it to the plan."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
-        rules = route.find(event)
-        if self._keeping:
-            rules = [rule for rule in rules if self._leaves(rule, event["action"])]
+        rules = self._kept_of(route.find(event), event["action"])
         place = (event["cluster"]["id"], source_of(event))
         plan.progress[place] = max(event["time"] // 1000, plan.progress.get(place, event["time"] // 1000))
         if self._watching:
@@ -800,10 +843,13 @@ class Detector:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
             self._chatty.clear()
+            self._glanced.clear()
         action, flags = read_routing(key)
         found = self._routes[key] = self.route(action, flags)
         if self._posture and found is not None and not found and posture.is_chatty(action, flags):
             self._chatty.add(key)
+        if found is not None and not self._keeps(action, flags) and is_told_at_a_glance(found, action, flags):
+            self._glanced.add(key)
         return found
 
     def _heard(self, key: bytes | None, now_us: int) -> bool:

@@ -19,5 +19,9 @@ LATENESS_MS: Mapping[str, int] = {
 
 def source_of(event: AuditEvent) -> str:
     """The source whose progress an event is part of."""
-    found = event["source"]["format"]
-    return found if found in LATENESS_MS else AUDIT
+    return source_named(event["source"]["format"])
+
+
+def source_named(source_format: str) -> str:
+    """The same by the format of its source."""
+    return source_format if source_format in LATENESS_MS else AUDIT

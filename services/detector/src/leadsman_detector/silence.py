@@ -61,7 +61,11 @@ class Beats:
 
     def key(self, event: AuditEvent) -> Key:
         """What a worker remembers a minute of a source by."""
-        return "silence", event["cluster"]["id"], source_of(event), event["time"] // 1000 // MINUTE_MS
+        return self.minute(event["cluster"]["id"], source_of(event), event["time"] // 1000)
+
+    def minute(self, cluster: str, source: str, at_ms: int) -> Key:
+        """The same of a cluster, a source and a time."""
+        return "silence", cluster, source, at_ms // MINUTE_MS
 
     def beat(self, event: AuditEvent, where: Where, kept: bytes) -> list[Put | Timer]:
         """What a beat leaves; `kept` is the event as it is looked at again."""
