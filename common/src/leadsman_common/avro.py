@@ -180,7 +180,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def glance(data: bytes) -> tuple[int, bytes, str] | None:
-    """An audit event's time (µs), the bytes of its cluster, actor and address, and the format of its source.
+    """An audit event's time (µs), the bytes of what stands from `cluster` to `cloud`, and its source's format.
 
     The bytes are equal only where these fields are. None for a broken body. The caller checks the header.
     """
@@ -193,7 +193,7 @@ def glance(data: bytes) -> tuple[int, bytes, str] | None:
 
 @cache
 def _glancer() -> Reader:
-    return picker(load_avsc("audit-event"), ("time", "source.format"), ("cluster", "src_endpoint"))
+    return picker(load_avsc("audit-event"), ("time", "source.format"), ("cluster", "cloud"))
 
 
 @cache

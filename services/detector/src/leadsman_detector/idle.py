@@ -1,7 +1,7 @@
 """Events of which it is known what comes of them: nothing, as of the one before that was alike.
 
 Most of what is looked at in full is a workload or a person that does what it does all day. What its rules look at is
-told by routing, or is its cluster, its actor and its address: those are equal, so what the rules make of it is.
+told by routing, or is its cluster, who came from where, or how it ended: where all of that is equal, so is the verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from leadsman_detector.match import CompiledRule, Route
 from leadsman_detector.routing import known_fields, known_values
 
 MAX_REMEMBERED = 20_000
-GLANCED = ("cluster", "actor", "src_endpoint")  # what leadsman_common.avro.glance has the bytes of
+GLANCED = ("cluster", "actor", "src_endpoint", "outcome", "cloud")  # what leadsman_common.avro.glance has the bytes of
 WRITES = ("create", "update", "patch", "delete")
 
 
