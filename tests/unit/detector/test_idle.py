@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from leadsman_common.avro import audit_event_codec, glance
 from leadsman_common.events import Flag
 from leadsman_detector.detect import Detector
+from leadsman_detector.idle import is_told_at_a_glance
 from leadsman_detector.match import load
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.state import MemoryState
@@ -143,6 +144,25 @@ def test_events_that_differ_in_what_rules_look_at_are_judged_the_same(rules, mak
             event[record] = {**event[record], field: value}
         events.append(event)
     agree(rules, mode, events, batch=2)
+
+
+DONE = Flag.EFFECTIVE
+
+
+@pytest.mark.parametrize(
+    ("action", "flags", "told"),
+    [
+        ("get pods", DONE | Flag.SERVICE_ACCOUNT, True),
+        ("get configmaps", DONE, True),
+        ("get secrets", DONE | Flag.SERVICE_ACCOUNT, False),  # by the client's name
+        ("list pods", DONE | Flag.SERVICE_ACCOUNT, False),  # by the request's line
+        ("delete pods", DONE | Flag.SERVICE_ACCOUNT, False),  # ends an object
+        ("create pods", DONE | Flag.HAS_POD, False),  # a version of one
+        ("eks:ListClusters", DONE | Flag.CLOUD_CALL, False),
+    ],
+)
+def test_which_routes_are_told_at_a_glance(rules, action, flags, told):
+    assert is_told_at_a_glance(rules.candidates(action, int(flags)), action, int(flags)) is told
 
 
 def test_a_glance_shows_what_decoding_does(everyday):
