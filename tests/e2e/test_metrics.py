@@ -18,8 +18,17 @@ REPO = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text())
 RULES = REPO / "deploy" / "prometheus" / "leadsman.rules.yaml"
 PANELS = {p["title"]: p for p in DASHBOARD["panels"] if p["type"] != "row"}
-# what stays without a series while nothing goes wrong
-QUIET = {"Errors", "Filtered", "Refused", "Dead letters", "Records lost upstream", "Left in their queue", "Suppressed"}
+# what stays without a series while nothing goes wrong and nothing is on trial
+QUIET = {
+    "Errors",
+    "Filtered",
+    "Refused",
+    "Dead letters",
+    "Records lost upstream",
+    "Left in their queue",
+    "Suppressed",
+    "On trial",
+}
 QUIET_SERIES = "leadsman_(rules_reloads|state_troubles|state_rebuilds|state_groups_evicted|sink_)"
 HOPS = {"delivery", "ingest", "normalize", "detect", "notify"}
 # the ways in that the other tests do not need
