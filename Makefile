@@ -55,7 +55,7 @@ test-compose: ## docker compose from nothing, scaled and broken; needs a Docker 
 	tests/compose/run.sh
 
 golden: setup ## rewrite the golden files; read the diff
-	$(BIN)/pytest -q tests/golden tests/rules/test_proofs.py --golden-write
+	$(BIN)/pytest -q tests/golden tests/rules/test_proofs.py tests/rules/test_recorded.py --golden-write
 
 docs: setup ## rewrite the generated pages of docs/, the chart's made parts and the dashboard; read the diff
 	@for page in docs/tables docs/events docs/rules docs/coming-from docs/costs deploy/helm/generate deploy/grafana/generate docs/asyncapi; do $(BIN)/python $$page.py || exit 1; done
