@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -85,38 +85,19 @@ class Index(Generic[T]):
                 else:
                     fields.setdefault(leaf.path, Field()).add(leaf, number)
         self.paths = tuple(fields)
-        self.fields = [(values(path), field.closed()) for path, field in fields.items()]
+        self.fields = [(values(path), field.remembered, field.closed()) for path, field in fields.items()]
         self.wholes = [(Condition(leaf), tuple(numbers)) for leaf, numbers in wholes.items()]
 
     def find(self, event: Any) -> list[T]:
         """What belongs to the conditions that the event could meet, in the order they were given."""
-        found = list(self.always)
-        for get, field in self.fields:
-            values = get(event)
-            if values is None:
-                found += field.numbers
-                continue
-            for value in values:
-                try:
-                    found += field.remembered[value]
-                except (KeyError, TypeError):
-                    found += field.look_up(value)
-            for test, tested in field.shared:
-                if test(values):
-                    found += tested
-        for condition, numbers in self.wholes:
-            if condition.holds(event):
-                found += numbers
-        if not found:
-            return []
-        return [self.items[number] for number in sorted(set(found))]
+        return _candidates(event, self.items, self.always, self.fields, self.wholes)
 
     def sieve(self, known: Values, told: Callable[[str], bool]) -> list[tuple[Values, Field]] | None:
         """The fields that are left to look at where some are `known` and some will be told; None: it takes an event."""
         if self.always or self.wholes:
             return None
         left: list[tuple[Values, Field]] = []
-        for path, (get, field) in zip(self.paths, self.fields, strict=True):
+        for path, (get, _, field) in zip(self.paths, self.fields, strict=True):
             values = known(path)
             if values is None:
                 if not told(path):
@@ -140,32 +121,13 @@ class Together(Generic[T]):
             self._items += index.items
             self._always += [start + number for number in index.always]
             self._wholes += [(condition, _moved(numbers, start)) for condition, numbers in index.wholes]
-            for path, (get, field) in zip(index.paths, index.fields, strict=True):
+            for path, (get, _, field) in zip(index.paths, index.fields, strict=True):
                 fields.setdefault(path, Beside(get)).add(start, field)
         self._fields = [(beside.get, beside.remembered, beside) for beside in fields.values()]
 
     def find(self, event: Any) -> list[T]:
         """What the indexes find, one after the other."""
-        found = list(self._always)
-        for get, remembered, beside in self._fields:
-            values = get(event)
-            if values is None:
-                found += beside.numbers
-                continue
-            for value in values:
-                try:
-                    found += remembered[value]
-                except (KeyError, TypeError):
-                    found += beside.look_up(value)
-            for test, tested in beside.shared:
-                if test(values):
-                    found += tested
-        for condition, numbers in self._wholes:
-            if condition.holds(event):
-                found += numbers
-        if not found:
-            return []
-        return [self._items[number] for number in sorted(set(found))]
+        return _candidates(event, self._items, self._always, self._fields, self._wholes)
 
 
 class Beside:
@@ -300,6 +262,36 @@ class Field:
             if compiled.search(text[:MAX_TEXT]) is not None:
                 found += numbers
         return found
+
+
+def _candidates(
+    event: Any,
+    items: Sequence[T],
+    always: Sequence[int],
+    asked: Sequence[tuple[Values, Mapping[str, Sequence[int]], Field | Beside]],
+    wholes: Sequence[tuple[Condition, tuple[int, ...]]],
+) -> list[T]:
+    """The items whose conditions the event could meet, by number. `asked`: getters, what is remembered, and whose."""
+    found = list(always)
+    for get, remembered, field in asked:
+        values = get(event)
+        if values is None:
+            found += field.numbers
+            continue
+        for value in values:
+            try:
+                found += remembered[value]
+            except (KeyError, TypeError):
+                found += field.look_up(value)
+        for test, tested in field.shared:
+            if test(values):
+                found += tested
+    for condition, numbers in wholes:
+        if condition.holds(event):
+            found += numbers
+    if not found:
+        return []
+    return [items[number] for number in sorted(set(found))]
 
 
 def _anchors(
