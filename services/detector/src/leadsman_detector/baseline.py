@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from leadsman_common.alerts import Alert, alert_id, level_rank
-from leadsman_common.events import NO_ACTOR, NO_REF
+from leadsman_common.alerts import Alert, alert_id, level_rank, own_alert
+from leadsman_common.events import NO_ACTOR
 from leadsman_detector import history
 from leadsman_detector.alert import Where
 from leadsman_detector.due import BASELINE, encode_due
@@ -134,23 +134,18 @@ def report_of(standing: Sequence[Alert], digest: str, now_us: int) -> Alert:
     cluster = kept[0]["cluster"]
     levels = [f"{sum(a['level'] == level for a in kept)} {level}" for level in dict.fromkeys(a["level"] for a in kept)]
     shown = f", {MAX_EVIDENCE} shown" if len(kept) > MAX_EVIDENCE else ""
-    return {
-        "id": alert_id(RULE_ID, cluster["id"], *(["shadow"] if shadow else [])),
-        "level": "informational",
-        "rule": {"id": RULE_ID, "name": NAME, "title": TITLE, "level": "informational"},
-        "title": f"{TITLE}: {', '.join(levels)}{shown}",
-        "time": max(alert["time"] for alert in kept),
-        "detected_time": now_us,
-        "cluster": cluster,
-        "actor": NO_ACTOR,
-        "objectRef": NO_REF,
-        "tags": [],
-        "references": [],
-        "attempt": False,
-        "joins": [],
-        "modifiers": [],
-        "rules_digest": digest,
-        "evidence": [alert["evidence"][0] for alert in kept[:MAX_EVIDENCE]],
-        "revision": len(kept),
-        "shadow": shadow,
-    }
+    report = own_alert(
+        alert_id(RULE_ID, cluster["id"], *(["shadow"] if shadow else [])),
+        {"id": RULE_ID, "name": NAME, "title": TITLE, "level": "informational"},
+        "informational",
+        f"{TITLE}: {', '.join(levels)}{shown}",
+        now_us,
+        cluster,
+        len(kept),
+    )
+    report["time"] = max(alert["time"] for alert in kept)
+    report["actor"] = NO_ACTOR
+    report["rules_digest"] = digest
+    report["evidence"] = [alert["evidence"][0] for alert in kept[:MAX_EVIDENCE]]
+    report["shadow"] = shadow
+    return report

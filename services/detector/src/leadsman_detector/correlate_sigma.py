@@ -8,11 +8,9 @@ Three ways of keeping, by what the condition needs (docs/decisions/007):
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -54,7 +52,7 @@ from leadsman_detector.lateness import AUDIT
 from leadsman_detector.lateness import LATENESS_MS as LATENESS
 from leadsman_detector.match import Match
 from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
-from leadsman_detector.state import ALL_TIME, CLOCK, Put, Range, StateReply, Timer
+from leadsman_detector.state import ALL_TIME, CLOCK, Put, Range, StateReply, Timer, digest_of
 from leadsman_detector.suppressing import NOBODY, Suppressing
 from leadsman_detector.within import Standing
 
@@ -63,7 +61,6 @@ OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it
 ABSENCE_PARTS = 15
 QUOTA = 256  # events of one rule in a cell, where all are kept
 MAX_EVIDENCE = 20
-MAX_DIGESTS = 4096  # of groups that come again
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
 
@@ -182,7 +179,7 @@ class Windowed:
 
     def group(self, key: tuple[str, ...]) -> str:
         """The state's name of a group."""
-        return f"{self.name}/{self._shape}.{_digest(key)}"
+        return f"{self.name}/{self._shape}.{digest_of(key)}"
 
     def puts(self, arrival: Arrival) -> list[Put]:
         """What is kept of an event."""
@@ -491,12 +488,6 @@ class Windowed:
         if form.type == "temporal_ordered":
             return "value" if all(len(chain) == 2 for chain in self._chains) else "whole"
         return "value"
-
-
-@lru_cache(MAX_DIGESTS)
-def _digest(key: tuple[str, ...]) -> str:
-    text = "\x1f".join(key).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _chains(form: Correlation) -> list[Chain]:

@@ -10,11 +10,9 @@ members of a correlation; one that comes late may be a second one of its cell.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice, product
 from typing import Literal, TypeAlias
 
@@ -26,14 +24,13 @@ from leadsman_detector.fields import getter
 from leadsman_detector.form import FirstSeen
 from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.sigma_correlations import shape_of
-from leadsman_detector.state import ALL_TIME, DAY_MS, Put, Range, StateReply
+from leadsman_detector.state import ALL_TIME, DAY_MS, Put, Range, StateReply, digest_of
 
 CELLS = 336  # of a window; an hour in two weeks
 MIN_CELL_MS = 60_000
 MAX_COMBINATIONS = 16  # of the values of one event
 MAX_OTHERS = 16  # other values that an alert tells of
 MAX_REMEMBERED = 100_000
-MAX_DIGESTS = 8192  # of values that come again
 EVER_TTL_MS = 400 * DAY_MS  # how long values are remembered that were not seen again
 Verdict: TypeAlias = Literal["no", "first", "later"]  # later: known once the sources have come far enough
 Values: TypeAlias = tuple[str, ...]
@@ -76,7 +73,7 @@ class Watch:
 
     def key(self, cluster: str, values: Values, at_ms: int) -> Key:
         """What a worker remembers a sighting by."""
-        return self._owner, cluster, _digest(values), at_ms // self._cell_ms
+        return self._owner, cluster, digest_of(values), at_ms // self._cell_ms
 
     def day(self, cluster: str, at_ms: int) -> Key:
         """What a worker remembers a day of a cluster's history by: its beginning is told anew each day, to live on."""
@@ -157,14 +154,14 @@ class Watch:
         return min(members.numbers(replies[2 if self.given.again else 1]), default=1 << 53)
 
     def _series(self, values: Values) -> tuple[str, str]:
-        group = f"{self._owner}/{self._shape}.{_digest(values)}"
+        group = f"{self._owner}/{self._shape}.{digest_of(values)}"
         return f"{group}/seen", group
 
     def _ever(self, values: Values) -> str:
         return f"{self._series(values)[1]}/ever"
 
     def _beside(self, values: Values) -> tuple[str, str]:
-        group = f"{self._owner}/{self._shape}.beside.{_digest(values[:-1])}"
+        group = f"{self._owner}/{self._shape}.beside.{digest_of(values[:-1])}"
         return f"{group}/seen", group
 
     def _history(self) -> tuple[str, str]:
@@ -205,12 +202,6 @@ def _texts(values: Sequence[object]) -> list[str]:
     if len(values) == 1:
         return [text] if (text := text_of(values[0])) else []
     return sorted({text for v in values if (text := text_of(v))})
-
-
-@lru_cache(MAX_DIGESTS)
-def _digest(values: Values) -> str:
-    text = "\x1f".join(values).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _span(seconds: int) -> str:

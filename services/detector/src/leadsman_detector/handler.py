@@ -42,7 +42,7 @@ from leadsman_detector.match import RuleSet
 from leadsman_detector.plan import Plan
 from leadsman_detector.positions import Positions
 from leadsman_detector.runner import Record
-from leadsman_detector.state import DAY_MS, Done, Due, Put, StateReply, StateRequest, settle
+from leadsman_detector.state import DAY_MS, HOUR_MS, Done, Due, Put, StateReply, StateRequest, settle
 from leadsman_detector.state_redis import Exchanged, Span, StateGap
 from leadsman_detector.state_topic import Topics, outlives_a_day
 from leadsman_detector.state_topic import outgoing as outgoing_state
@@ -53,7 +53,6 @@ SERVICE = "detector"
 STAGE = "detect"
 LOGGED_EVENTS = 10
 AROUND_MS = 2_000  # how often timers and the other workers' rules are looked at
-HOUR_MS = 3_600_000
 DUE_AT_ONCE = 200  # timers of a source that are looked at in a row
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 

@@ -12,14 +12,25 @@ state (`versions`, `known`).
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
 CLOCK = ""  # the source of a timer that goes by the wall clock
 ALL_TIME = (-(1 << 53), 1 << 53)  # a Range's times: all there is
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+MAX_DIGESTS = 12_288  # of values that come again
+
+
+@lru_cache(MAX_DIGESTS)
+def digest_of(values: tuple[str, ...]) -> str:
+    """What names a group of these values: 24 hexadecimal digits."""
+    text = "\x1f".join(values).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):

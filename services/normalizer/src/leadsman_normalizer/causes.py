@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from leadsman_common.events import AuditEvent
+from leadsman_common.rhythm import MINUTE_MS
 from leadsman_common.sightings import ALIVE, BEAT_S, LOGGING_OFF, MAX_SIGN, TROUBLE, Seen, Sightings, Sign, plain_id
 from leadsman_common.since import span_text
 
-MINUTE_MS = 60_000
 # a log ends some minutes after the call, and CloudTrail tells of the call later still
 BEFORE_MS = 120 * MINUTE_MS
 # beats of an ingest service that may be missing

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from leadsman_common.alerts import Alert, RuleRef, alert_id, own_alert
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.events import Cluster
-from leadsman_common.rhythm import GRAIN_MIN, expected_ms
+from leadsman_common.rhythm import GRAIN_MIN, MINUTE_MS, expected_ms
 from leadsman_common.sightings import AUDIT, Raised, Seen, Sightings, Watch, plain_id
 from leadsman_common.since import span_text
 from leadsman_normalizer.causes import likely_cause
 
-MINUTE_MS = 60_000
 # audit logs that go on for as long as a control plane lives: its own loops write leases and statuses all the time.
 # GKE's Admin Activity is not among them: a quiet cluster may have nothing to tell for hours
 CONSTANT = ("k8s-audit", "eks-audit", "aks-audit")
