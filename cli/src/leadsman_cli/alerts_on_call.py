@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,19 +182,8 @@ def alert_on_topic(alert_id: str, days: float) -> Alert:
 def alerts_on_topic(rule: str, days: float) -> list[Alert]:
     """The alerts of a rule on the topic, the newest revision of each. Raises ClickException and UsageError."""
     reader, settings = _reader()
-    wire = _wire(settings)
-    found: dict[str, Alert] = {}
-    try:
-        for message in reader.read(topic_name("alerts", settings.topic_prefix), _since_ms(days)):
-            try:
-                alert = wire.decode(message.value() or b"")
-            except InvalidEvent:
-                continue
-            if alert["rule"]["name"] == rule:
-                found[alert["id"]] = alert
-    except (TopicUnreadableError, RegistryAway) as error:
-        raise click.ClickException(str(error)) from error
-    return list(found.values())
+    records = reader.read(topic_name("alerts", settings.topic_prefix), _since_ms(days))
+    return list({a["id"]: a for a in _decoded(records, settings) if a["rule"]["name"] == rule}.values())
 
 
 def _since_ms(days: float) -> int:
@@ -211,20 +200,11 @@ def _reader() -> tuple[TopicReader, Common]:
 
 def _find(reader: TopicReader, settings: Common, alert_id: str, days: float) -> Alert:
     """The newest revision of the alert whose id begins so. Raises ClickException where there is none, or several."""
-    wire = _wire(settings)
+    records = _alerts(reader, settings, _since_ms(days))
     found: dict[str, Alert] = {}
-    try:
-        for message in _alerts(reader, settings, _since_ms(days)):
-            if not (message.key() or b"").startswith(alert_id.encode()):
-                continue
-            try:
-                alert = wire.decode(message.value() or b"")
-            except InvalidEvent:
-                continue
-            if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
-                found[alert["id"]] = alert
-    except (TopicUnreadableError, RegistryAway) as error:
-        raise click.ClickException(str(error)) from error
+    for alert in _decoded((m for m in records if (m.key() or b"").startswith(alert_id.encode())), settings):
+        if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
+            found[alert["id"]] = alert
     if len(found) != 1:
         several = f"{len(found)} alerts begin with it" if found else f"none on the topic in the last {days:g} days"
         raise click.ClickException(f"alert {clean(alert_id, 64)!r}: {several}")
@@ -237,6 +217,20 @@ def _alerts(reader: TopicReader, settings: Common, since_ms: int) -> Iterator[Me
     shadow = topic_name("alerts.shadow", settings.topic_prefix)
     if shadow in reader.topics():
         yield from reader.read(shadow, since_ms)
+
+
+def _decoded(records: Iterable[Message], settings: Common) -> Iterator[Alert]:
+    """The alerts of records, but for those that are none. Raises ClickException and UsageError."""
+    wire = _wire(settings)
+    try:
+        for message in records:
+            try:
+                alert = wire.decode(message.value() or b"")
+            except InvalidEvent:
+                continue
+            yield alert
+    except (TopicUnreadableError, RegistryAway) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _wire(settings: Common) -> Wire[Alert]:

@@ -19,9 +19,9 @@ from leadsman_cli.offline import Offline, above
 from leadsman_cli.output import WRITERS
 from leadsman_cli.progress import progress
 from leadsman_cli.readers import FORMATS, Identity, Item, Unreadable, files_below, read
-from leadsman_cli.rules import load_rules, rules_option
+from leadsman_cli.rules import load_rules, registry_of, rules_option
 from leadsman_common.alerts import LEVELS, Alert
-from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
+from leadsman_common.clusters import NO_CLUSTERS, Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.incidents import counted, incidents
 from leadsman_common.raw import RawEvent
@@ -138,10 +138,7 @@ def scan(
         click.echo(f"rule error: {problem}", err=True)
     if rules.problems and (strict or not rules.rules):
         return 1
-    try:
-        clusters = load_clusters(registry) if registry else NO_CLUSTERS
-    except InvalidClustersError as error:
-        raise click.UsageError(str(error)) from error
+    clusters = registry_of(registry) if registry else NO_CLUSTERS
     scanner = Scanner(rules, clusters)
     take = _explaining(rules, slug, output, clusters, scanner.found) if slug else scanner.take
     identity = Identity(cluster, account, region)

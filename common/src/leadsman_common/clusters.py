@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from leadsman_common.events import Cluster
+from leadsman_common.settings import SettingError
 from leadsman_common.shared import shared
 
 KEYS = ("provider", "account", "region", "name")
@@ -166,6 +167,14 @@ def load_clusters(path: Path) -> Clusters:
         return _clusters({} if document is None else document)
     except InvalidClustersError as error:
         raise InvalidClustersError(f"{path}: {error}") from None
+
+
+def registry_of(path: str) -> Clusters:
+    """The registry that a service's setting names; empty without a file. Raises SettingError."""
+    try:
+        return load_clusters(Path(path)) if path else NO_CLUSTERS
+    except InvalidClustersError as error:
+        raise SettingError(f"LEADSMAN_CLUSTERS: {error}") from error
 
 
 def _clusters(document: Any) -> Clusters:

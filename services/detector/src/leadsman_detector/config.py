@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
+from leadsman_common.clusters import Clusters, registry_of
 from leadsman_common.settings import Common, SettingError, setting
 from leadsman_detector.rules import folder_of
 
@@ -72,7 +72,4 @@ class Settings(Common):
 
     def registry(self) -> Clusters:
         """The registry of clusters; empty without a file. Raises SettingError where the file cannot be used."""
-        try:
-            return load_clusters(Path(self.clusters)) if self.clusters else NO_CLUSTERS
-        except InvalidClustersError as error:
-            raise SettingError(f"LEADSMAN_CLUSTERS: {error}") from error
+        return registry_of(self.clusters)

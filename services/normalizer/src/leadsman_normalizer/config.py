@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
+from leadsman_common.clusters import Clusters, registry_of
 from leadsman_common.settings import Common, SettingError, setting
 
 RAW_TOPICS = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
@@ -34,10 +33,7 @@ class Settings(Common):
 
     def registry(self) -> Clusters:
         """The registry of clusters; empty without a file. Raises SettingError where the file cannot be used."""
-        try:
-            return load_clusters(Path(self.clusters)) if self.clusters else NO_CLUSTERS
-        except InvalidClustersError as error:
-            raise SettingError(f"LEADSMAN_CLUSTERS: {error}") from error
+        return registry_of(self.clusters)
 
     @property
     def group_id(self) -> str:
