@@ -2,8 +2,9 @@
 
     bench/rebuild.py [--events 17280000] [--objects 100000]
 
-By default 24 hours at 200 events/s and 100,000 objects. The events are everyday work with 1.5 % that alert, repeated; a
-Kafka and a Redis of its own. Prints JSON.
+By default 24 hours at 200 events/s and 100,000 objects. The events are everyday work with 1.5 % that alert, repeated
+with times and ids of their own, evenly over the time that such a rate takes; a Kafka and a Redis of its own. Prints
+JSON.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from leadsman_detector.state_topic import outgoing
 from leadsman_detector.stream import load_rules, make_detector, make_state, source_of, topics_of
 from leadsman_normalizer.key import partition_key
 
+RATE = 200  # events/s
 DISTINCT = 20_000
 PART = 20_000
 DAY_MS = 86_400_000
@@ -77,12 +79,17 @@ def fill(pipeline: Pipeline, count: int, objects: int) -> None:
     """Put the events on audit.events and the objects on the topic state."""
     note(f"{count} events, {objects} objects onto their topics")
     producer, encode = AckedProducer(pipeline.world.bootstrap), audit_event_codec().encode
-    records = [
-        Outgoing(pipeline.names["audit.events"], partition_key(event), encode(event))
-        for event in events_of(raws(min(count, DISTINCT)))
-    ]
+    events = events_of(raws(min(count, DISTINCT)))
+    records = [(partition_key(event), encode(event), zigzag(event["time"]), event["id"].encode()) for event in events]
+    topic, began_us = pipeline.names["audit.events"], time.time_ns() // 1000 - count * 1_000_000 // RATE
+
+    def moved(n: int) -> Outgoing:
+        key, value, at, event_id = records[n % len(records)]
+        value = value.replace(at, zigzag(began_us + n * 1_000_000 // RATE), 1)
+        return Outgoing(topic, key, value.replace(event_id, f"{n:0{len(event_id)}}".encode(), 1))
+
     for at in range(0, count, PART):
-        producer.send(records[n % len(records)] for n in range(at, min(count, at + PART)))
+        producer.send(moved(n) for n in range(at, min(count, at + PART)))
     member = json.dumps({"what": "is known of an object", "x": "y" * 400}).encode()
     for at in range(0, objects, PART):
         producer.send(
@@ -92,6 +99,15 @@ def fill(pipeline: Pipeline, count: int, objects: int) -> None:
             )
             for n in range(at, min(objects, at + PART))
         )
+
+
+def zigzag(number: int) -> bytes:
+    """A long as Avro writes it; equally long for all times of this century."""
+    left, found = number << 1, bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*found, left])
 
 
 def commit(settings: Settings, pipeline: Pipeline) -> None:

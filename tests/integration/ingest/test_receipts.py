@@ -44,6 +44,10 @@ def receipts(records_of, at_least):
     return sorted(found, key=lambda one: (one.at_ms, one.number))
 
 
+def partition_of(key, records_of):
+    return next(r.partition() for r in records_of("ledger", 1) if r.key() == key)
+
+
 def test_it_adds_up_after_kills_and_a_lie_is_found(serve, records_of, verify, bootstrap, topics):
     for turn in range(3):
         webhook = serve()
@@ -68,9 +72,10 @@ def test_it_adds_up_after_kills_and_a_lie_is_found(serve, records_of, verify, bo
     honest = max(written, key=lambda one: one.outcomes.get("produced", 0))
     topic, partition, _, _ = next(run for run in honest.landed if run[0] == topics["raw.k8s"])
     producer = Producer({"bootstrap.servers": bootstrap})
+    writers_own = partition_of(honest.key, records_of)  # a later word counts where it is later: in one partition
 
     def says(lie):
-        producer.produce(topics["ledger"], msgspec.json.encode(lie), honest.key)
+        producer.produce(topics["ledger"], msgspec.json.encode(lie), honest.key, writers_own)
         assert producer.flush(30) == 0
         code, report = verify()
         return code, {(f["topic"], f["partition"], f["start"], f["end"]) for f in report["findings"]}

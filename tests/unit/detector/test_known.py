@@ -10,7 +10,7 @@ from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector
 from leadsman_detector.match import load
 from leadsman_detector.plan import Plan
-from leadsman_detector.state import MemoryState
+from leadsman_detector.state import MemoryState, Put
 
 RBAC = "rbac.authorization.k8s.io"
 T0 = 1_700_000_000
@@ -171,6 +171,18 @@ def used(make_event, **actor):
     return event
 
 
+def seen(make_event, at, ip, actor="bob", **more):
+    """Somebody reads pods from an address."""
+    event = make_event("get", "pods", at_s=T0 + at, actor=actor)
+    event["actor"].update(more)
+    event["src_endpoint"]["ip"] = ip
+    return event
+
+
+def comes(make_event, ip, actor="bob", **more):
+    return {**seen(make_event, 60, ip, actor, **more), "verb": "delete", "action": "delete pods"}
+
+
 # what is asked, the facts before, the event, whether the rule meets it
 KINDS = {
     "the role that is bound": (
@@ -187,6 +199,40 @@ KINDS = {
     "another credential": (
         "{known.credential.minted_by: bob}",
         lambda e, r: [token(e, r), used(e, credential_id="JTI=2")],
+        False,
+    ),
+    "where an actor was seen": (
+        "{known.seen.actor_addresses: 192.0.2.1, known.seen.actor_here: false}",
+        lambda e, _r: [seen(e, 0, "192.0.2.1"), seen(e, 1, "192.0.2.1"), comes(e, "192.0.2.2")],
+        True,
+    ),
+    "it was there before": (
+        "{known.seen.actor_here: true}",
+        lambda e, _r: [seen(e, -3_000, "192.0.2.2"), seen(e, 1, "192.0.2.1"), comes(e, "192.0.2.2")],
+        True,
+    ),
+    "somebody else was seen": (
+        "{known.seen.actor_addresses|exists: true}",
+        lambda e, _r: [seen(e, 0, "192.0.2.1", "eve"), comes(e, "192.0.2.1")],
+        False,
+    ),
+    "what comes after is not known": (
+        "{known.seen.actor_addresses|exists: true}",
+        lambda e, _r: [comes(e, "192.0.2.1"), seen(e, 61, "192.0.2.1")],
+        False,
+    ),
+    "where a credential was seen": (
+        "{known.seen.credential_addresses: 192.0.2.1, known.seen.credential_here: false}",
+        lambda e, _r: [
+            seen(e, 0, "192.0.2.1", "ann", credential_id="JTI=1"), comes(e, "192.0.2.2", credential_id="JTI=1")
+        ],
+        True,
+    ),
+    "where another credential was seen": (
+        "{known.seen.credential_addresses|exists: true}",
+        lambda e, _r: [
+            seen(e, 0, "192.0.2.1", credential_id="JTI=2"), comes(e, "192.0.2.2", credential_id="JTI=1")
+        ],
         False,
     ),
     "the cloud roles of a service account": (
@@ -220,9 +266,25 @@ KINDS = {
 @pytest.mark.parametrize(("known", "story", "expected"), KINDS.values(), ids=KINDS)
 def test_kinds(known, story, expected, make_event, record, arrive):
     events = story(make_event, record)
-    it = f"{{objectRef.resource: {events[-1]['objectRef']['resource']}, verb: {events[-1]['verb']}}}"
+    asks = next((event for event in events if event["verb"] == "delete"), events[-1])
+    it = f"{{objectRef.resource: {asks['objectRef']['resource']}, verb: {asks['verb']}}}"
     for order in (events, events[::-1]):
         assert bool(arrive(order, it, known)) is expected
+
+
+def test_where_somebody_is_is_told_once_a_day(make_event, tmp_path):
+    (tmp_path / "asks.yml").write_text(
+        RULE.format(name="asks", own="", it="{verb: delete}", known="{known.seen.actor_here: true}")
+    )
+    detector, state, told = Detector(load([tmp_path])), MemoryState(), []
+    for at in (5, 6, 7, 4, 5, 90_000):  # the fourth is earlier, the last is of another day
+        plan = Plan()
+        detector.judge(plan, seen(make_event, at, "192.0.2.1"), Where("audit.events", 0, at))
+        told.append(
+            sum(isinstance(request, Put) and request.series.startswith("known/seen") for request in plan.requests)
+        )
+        state.settle(detector.evaluate(plan))
+    assert told == [1, 0, 0, 1, 0, 1]
 
 
 def test_what_is_known_groups_a_correlation(make_event, record, tmp_path):

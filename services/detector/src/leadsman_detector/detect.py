@@ -288,9 +288,14 @@ class Detector:
         if self._posture and posture.leaves(event["action"], event["flags"]):
             self._keep_posture(plan, event)
         for put in known.puts(event, self._kinds, matches) if self._kinds else ():
+            if put.keep == "earliest":
+                key = (put.series, put.cluster, put.name.decode(), 0)
+                if self._remembered_sightings.before(key, put.time_ms + 1):
+                    continue
+                plan.days.append((key, put.time_ms))
             plan.requests.append(put)
             if not self._keeping or self._knowing_feeds:
-                plan.telling.append(Telling(put, event["id"], plan.ask(known.late_for(put))))
+                plan.telling.append(Telling(put, put.name.decode(), plan.ask(known.late_for(put))))
 
     def _keep_posture(self, plan: Plan, event: AuditEvent) -> None:
         """Keep what an event says of how its cluster is set up; a version that is told all day, once an hour."""

@@ -30,6 +30,7 @@ KNOWN: Mapping[str, Any] = {
     "credential": [
         "minted_by", "minted_by_class", "minted_for", "minted_from", ["audiences"], "same_address", "age_s",
     ],
+    "seen": [["actor_addresses"], "actor_here", ["credential_addresses"], "credential_here"],
     "service_account": [["cloud_roles"], "via", "by", "age_s"],
     "object": [["findings"], "age_s", "by", "by_same_actor", "new"],
 }  # fmt: skip

@@ -21,12 +21,14 @@ from leadsman_detector.history import object_key
 from leadsman_detector.match import Match
 from leadsman_detector.state import Put, Range
 
+DAY_US = 86_400_000_000
 TTL_MS = 30 * 24 * 60 * 60 * 1000
 BEGINNING_MS = -(1 << 53)
 LATE_MS = 2 * 60 * 60 * 1000  # how late a fact may come, and events that asked are looked at again
 ASKED_TTL_MS = 4 * LATE_MS
 MAX_FACTS = 32  # of one thing; the latest are kept
 MAX_ASKED = 64  # events that are remembered as having asked about one thing
+MAX_PLACES = 256  # addresses of one actor or credential, each once a day; the latest are kept
 MAX_KEYS = 48  # things that one event asks about: a person's groups may be many
 MAX_BYTES = 64 * 1024  # of an event that is remembered; beyond it goes without its bodies
 _REACHING = frozenset({"exec", "attach", "portforward", "ephemeralcontainers", "proxy"})
@@ -42,7 +44,8 @@ Told: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # the thing it is about,
 class Kind:
     """A kind of knowledge. `leaves` says by action and flags whether an event may tell something.
 
-    `finds`: what it is told are the rules that found something on what was written.
+    `finds`: what it is told are the rules that found something on what was written. `daily`: all events tell the same
+    again and again, so of one `id` that a fact names only the earliest of a day is kept.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Kind:
     about: Callable[[AuditEvent], list[str]]  # the things that an event asks about
     known: Callable[[AuditEvent, list[Fact]], dict[str, Any]]  # what the facts come to
     finds: bool = False
+    daily: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,18 @@ def puts(event: AuditEvent, kinds: Sequence[Kind], matches: Sequence[Match]) -> 
     if not event["outcome"]["effective"] or event["dryRun"]:
         return []
     found: list[Put] = []
-    head = {"id": event["id"], "t": event["time"] // 1000, "by": event["actor"]["name"]}
+    cluster, at = event["cluster"]["id"], event["time"] // 1000
+    head = {"id": event["id"], "t": at, "by": event["actor"]["name"]}
     for kind in kinds:
         for thing, more in kind.told(event, matches):
             group = _group(kind, thing)
-            fact = msgspec.json.encode({**head, **more})
-            cluster, at = event["cluster"]["id"], event["time"] // 1000
-            found.append(Put(f"{group}/told", cluster, at, fact, TTL_MS, MAX_FACTS, group, name=event["id"].encode()))
+            fact = {"t": at, **more} if kind.daily else {**head, **more}
+            name, series = fact["id"].encode(), f"{group}/told"
+            member = msgspec.json.encode(fact)
+            cap = MAX_PLACES if kind.daily else MAX_FACTS
+            found.append(
+                Put(series, cluster, at, member, TTL_MS, cap, group, "earliest" if kind.daily else "latest", name)
+            )
     return found
 
 
@@ -368,6 +377,37 @@ def _credential_known(event: AuditEvent, facts: list[Fact]) -> dict[str, Any]:
     }
 
 
+# --- who was seen from where --------------------------------------------------------------------------------------
+
+
+def _seen_leaves(_action: str, _flags: int) -> bool:
+    return True
+
+
+def _seen_told(event: AuditEvent, _matches: Sequence[Match]) -> Told:
+    """The address, for the actor and for the credential; it names the day, so that a day has one of each."""
+    if ip := event["src_endpoint"]["ip"]:
+        for thing in _seen_about(event):
+            yield thing, {"id": f"{event['time'] // DAY_US}|{ip}", "of": thing.partition(":")[0], "ip": ip}
+
+
+def _seen_about(event: AuditEvent) -> list[str]:
+    actor = event["actor"]
+    found = [f"actor:{actor['name']}"] if actor["name"] else []
+    return found + ([f"credential:{actor['credential_id']}"] if actor["credential_id"] else [])
+
+
+def _seen_known(event: AuditEvent, facts: list[Fact]) -> dict[str, Any]:
+    """What was before the event itself, which tells the state of its own address too."""
+    known: dict[str, Any] = {}
+    for of in ("actor", "credential"):
+        before = [f for f in facts if f.get("of") == of and f["t"] < event["time"] // 1000]
+        if before:
+            known[f"{of}_addresses"] = list(dict.fromkeys(str(f.get("ip", "")) for f in before))
+            known[f"{of}_here"] = event["src_endpoint"]["ip"] in known[f"{of}_addresses"]
+    return known
+
+
 # --- service accounts and the cloud -------------------------------------------------------------------------------
 
 
@@ -478,6 +518,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("actor", _binding_leaves, _binding_told, _actor_about, _actor_known),
     Kind("role", _role_leaves, _role_told, _role_about, _role_known),
     Kind("credential", _credential_leaves, _credential_told, _credential_about, _credential_known),
+    Kind("seen", _seen_leaves, _seen_told, _seen_about, _seen_known, daily=True),
     Kind("service_account", _account_leaves, _account_told, _account_about, _account_known),
     Kind("object", _object_leaves, _object_told, _object_about, _object_known, finds=True),
 )
