@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from schema_records import defaults
 
 from leadsman_common.avro import audit_event_codec, glance
 from leadsman_common.events import Flag
 from leadsman_detector.detect import Detector
-from leadsman_detector.idle import is_told_at_a_glance
+from leadsman_detector.idle import GLANCED, is_told_at_a_glance
 from leadsman_detector.match import load
 from leadsman_detector.rules import default_rules_dir
 from leadsman_detector.state import MemoryState
@@ -173,6 +174,22 @@ def test_a_glance_shows_what_decoding_does(everyday):
         told = {name: event[name] for name in ("cluster", "actor", "src_endpoint", "outcome", "cloud")}
         assert shown.setdefault(span, told) == told
     assert len({repr(told) for told in shown.values()}) == len(shown)
+
+
+OTHERS = {bool: lambda v: not v, int: lambda v: v + 1, str: lambda v: v + "x", list: lambda v: [*v, "x"]}
+
+
+def test_whatever_differs_in_what_a_rule_may_look_at_shows(make_event):
+    """Every field of the records that a glance stands for, down to the last: none may be left out of its bytes."""
+    event = {**make_event(), "cloud": defaults("Cloud")}
+    _, span, _ = glance(CODEC.encode(event))
+    fields = [(name, field) for name in GLANCED for field in event[name]]
+    assert len(fields) == 39
+    for name, field in fields:
+        value = event[name][field]
+        other = OTHERS[type(value)](value)
+        changed = {**event, name: {**event[name], field: other}}
+        assert glance(CODEC.encode(changed))[1] != span, f"{name}.{field}"
 
 
 def test_of_a_broken_record_nothing_is_shown(everyday):
