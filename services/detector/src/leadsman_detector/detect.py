@@ -213,9 +213,10 @@ class Detector:
                 plan.dead.append((index, error.reason))
                 continue
             plan.decoded += 1
+            where = Where(record.topic, record.partition, record.offset)
+            met = self.judge(plan, event, where, now_us, candidates)
             if alike is not None and alike not in self._idle and candidates is not None:
-                self._remember(alike, event, candidates)
-            self.judge(plan, event, Where(record.topic, record.partition, record.offset), now_us, candidates)
+                self._remember(alike, event, candidates, met)
         return plan
 
     def _is_idle(self, plan: Plan, alike: tuple[bytes, bytes], at_ms: int, source_format: str) -> bool:
@@ -242,11 +243,14 @@ class Detector:
             days.append(self._baseline.day(cluster, at_ms))
         return all(self._remembered_sightings.before(day, at_ms + 1) for day in days)
 
-    def _remember(self, alike: tuple[bytes, bytes], event: AuditEvent, route: Route) -> None:
+    def _remember(self, alike: tuple[bytes, bytes], event: AuditEvent, route: Route, met: list[Match]) -> None:
         """Remember what comes of events that are like this one in all that their rules look at."""
         if len(self._idle) >= MAX_REMEMBERED:
             self._idle.clear()
-        self._idle[alike] = idle_of(event, self._kept_of(route.find(event), event["action"]), self._firsts)
+        comes_to_more = any(match.rule.name not in self._firsts for match in met)
+        self._idle[alike] = (
+            None if comes_to_more else idle_of(event, self._kept_of(route.find(event), event["action"]), self._firsts)
+        )
 
     def _kept_of(self, rules: list[CompiledRule], action: str) -> list[CompiledRule]:
         """The rules that matter here."""
@@ -263,8 +267,8 @@ class Detector:
         where: Where,
         now_us: int = 0,
         candidates: Route | None = None,
-    ) -> None:
-        """Match one event and add what comes of it to the plan."""
+    ) -> list[Match]:
+        """Match one event and add what comes of it to the plan; gives what it met without asking the state."""
         route = self.rules.candidates(event["action"], event["flags"]) if candidates is None else candidates
         rules = self._kept_of(route.find(event), event["action"])
         place = (event["cluster"]["id"], source_of(event))
@@ -296,6 +300,7 @@ class Detector:
             plan.requests.append(put)
             if not self._keeping or self._knowing_feeds:
                 plan.telling.append(Telling(put, put.name.decode(), plan.ask(known.late_for(put))))
+        return matches
 
     def _keep_posture(self, plan: Plan, event: AuditEvent) -> None:
         """Keep what an event says of how its cluster is set up; a version that is told all day, once an hour."""
