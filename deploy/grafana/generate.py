@@ -71,6 +71,12 @@ def quantiles(name: str, by: str, *qs: float) -> tuple[Query, ...]:
     )
 
 
+def mean(name: str, by: str, window: str) -> Query:
+    """The mean of a summary over that time."""
+    total, count = (f"sum by ({by}) (rate({m(name + suffix)}[{window}]))" for suffix in ("_sum", "_count"))
+    return Query(f"{total} / {count}", legend(by))
+
+
 def panel(title: str, about: str, *queries: Query, unit: str = "short", kind: str = "timeseries") -> Panel:
     """A panel of these queries."""
     return Panel(title, about, queries, unit, kind)
@@ -154,6 +160,12 @@ def _latency() -> list[Panel]:
             "By hop and source, p99",
             "The same where it is slowest.",
             *quantiles("leadsman_hop_seconds", "hop, source", 0.99),
+            unit="s",
+        ),
+        panel(
+            "Canaries by hop, last hour",
+            "A cluster's own test request from its sending until a channel has read its alert: together the latency.",
+            mean("leadsman_canary_seconds", "cluster, hop", "1h"),
             unit="s",
         ),
     ]

@@ -7,12 +7,15 @@ import re
 import time
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
+
+from leadsman_common.canary import user_agent
 
 REPO = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text())
@@ -67,6 +70,17 @@ def audit_event(at):
     user = {"username": "system:serviceaccount:default:reader"}
     ref = {"resource": "pods", "namespace": "default", "apiVersion": "v1"}
     return {"auditID": f"quay-{at}", "verb": "list", "requestURI": uri, "user": user, "objectRef": ref, **stage}
+
+
+def canary(at):
+    """A line of a canary, sent now."""
+    now = datetime.now(UTC)
+    user = {"username": "system:serviceaccount:leadsman:leadsman-canary"}
+    ref = {"resource": "configmaps", "namespace": "leadsman", "name": "leadsman-canary", "apiVersion": "v1"}
+    event = {**audit_event(at), "auditID": f"canary-{at}", "verb": "patch", "user": user, "objectRef": ref}
+    event |= {"requestReceivedTimestamp": now.isoformat().replace("+00:00", "Z"), "kind": "Event"}
+    event |= {"userAgent": user_agent(int(now.timestamp() * 1000) - 20, 300)}
+    return json.dumps(event | {"requestURI": "/api/v1/namespaces/leadsman/configmaps/leadsman-canary"})
 
 
 class Others:
@@ -177,11 +191,11 @@ def scraped(prometheus, stream, others, records):
     eks, gke = records("eks"), [line.replace(b"shipyard", b"drydock") for line in records("gke")]
     before = stream.count("raw.aws") + stream.count("raw.gcp")
     for part in range(3):  # a rate needs more than one look
-        stream.put_cloudwatch("drydock", "111122223333", [line.decode() for line in eks[part::3]])
+        stream.put_cloudwatch("drydock", "111122223333", [line.decode() for line in eks[part::3]] + [canary(part)])
         stream.publish(gke[part::3])
         others.send(part)
         time.sleep(1.5)
-    stream.wait_through(raw=before + len(eks) + len(gke))
+    stream.wait_through(raw=before + len(eks) + len(gke) + 3)
     prometheus.until(lambda: prometheus.query('leadsman_deliveries_total{result="delivered"} > 0'), "a delivery")
     time.sleep(2)
     return prometheus
@@ -233,6 +247,16 @@ def test_latency_is_told_by_hop(scraped):
     for own in HOPS - {"delivery"}:  # the records are old, the stream is not
         (slowest,) = scraped.query(f'max(leadsman_hop_seconds_sum{{hop="{own}"}} / leadsman_hop_seconds_count)')
         assert float(slowest["value"][1]) < 60
+
+
+def test_a_canary_tells_the_latency_of_its_cluster_by_hop(scraped):
+    found = scraped.query("leadsman_canary_seconds_count")
+    assert {r["metric"]["cluster"] for r in found} == {"aws/111122223333/eu-west-1/drydock"}
+    hops = {r["metric"]["hop"]: int(r["value"][1]) for r in found if r["metric"]["hop"] != "notify"}
+    assert hops == dict.fromkeys(("request", "delivery", "ingest", "normalize", "detect"), 3)
+    assert scraped.query('leadsman_canary_seconds_count{hop="notify"} >= 3')
+    (slowest,) = scraped.query("max(leadsman_canary_seconds_sum / leadsman_canary_seconds_count)")
+    assert float(slowest["value"][1]) < 60
 
 
 def test_the_lag_of_what_is_done_is_none(scraped):

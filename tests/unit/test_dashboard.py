@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client import Counter, Gauge, Histogram, Info, Summary
 from prometheus_client.metrics import MetricWrapperBase
 
 from leadsman_common import metrics
@@ -19,7 +19,13 @@ FILE = REPO / "deploy" / "grafana" / "leadsman.json"
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"}
 SCRAPED = {"job", "instance", "le"}
 INFO = {"leadsman_rules_info": {"digest", "rules", "correlations"}, "leadsman_build_info": {"service", "version"}}
-SUFFIXES = {Counter: ("_total",), Info: ("_info",), Gauge: ("",), Histogram: ("_bucket", "_sum", "_count")}
+SUFFIXES = {
+    Counter: ("_total",),
+    Info: ("_info",),
+    Gauge: ("",),
+    Histogram: ("_bucket", "_sum", "_count"),
+    Summary: ("_sum", "_count"),
+}
 
 
 def load_generate():

@@ -9,6 +9,7 @@ import click
 from leadsman_cli.acknowledge import acknowledge
 from leadsman_cli.alerts_on_call import events, notify, show
 from leadsman_cli.archive import archive
+from leadsman_cli.canary import canary
 from leadsman_cli.config_command import config
 from leadsman_cli.coverage_command import coverage
 from leadsman_cli.dlq import dlq
@@ -45,6 +46,7 @@ cli.add_command(events)
 cli.add_command(notify)
 cli.add_command(tail_file)
 cli.add_command(doctor)
+cli.add_command(canary)
 cli.add_command(dlq)
 cli.add_command(verify)
 cli.add_command(replay)

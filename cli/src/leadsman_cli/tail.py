@@ -19,6 +19,7 @@ from leadsman_cli.keys import keyboard
 from leadsman_cli.output import COLOURS, clean, named
 from leadsman_cli.when import When
 from leadsman_common.alerts import LEVELS, Alert, iso_time, level_at_least, to_json
+from leadsman_common.canary import hops_ms
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
@@ -152,8 +153,12 @@ def tail(
 
 
 def _line(alert: Alert) -> None:
-    last = alert["evidence"][-1]
-    what = f"{alert['actor']['name'] or '-'}: {last['action']} {last['object']}"
+    what = alert["title"]  # of an alert of our own, which has no evidence
+    if alert["evidence"]:
+        last = alert["evidence"][-1]
+        what = f"{alert['actor']['name'] or '-'}: {last['action']} {last['object']}"
+    if hops := hops_ms(alert):
+        what += " (" + ", ".join(f"{name} {ms} ms" for name, ms in hops.items()) + ")"
     more = f" (+{len(alert['evidence']) - 1})" if len(alert["evidence"]) > 1 else ""
     text = Text.assemble(
         iso_time(alert["time"])[:19] + "Z  ",

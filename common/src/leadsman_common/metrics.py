@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client import Counter, Gauge, Histogram, Info, Summary
 
 # from a hop on one machine to a cloud that delivers hours later
 _DELAYS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
@@ -42,6 +42,12 @@ HOP_SECONDS = Histogram(
     "to the raw topic), normalize (on to audit.events), detect (on to alerts), notify (on to the sink's answer)",
     ["hop", "source"],
     buckets=_DELAYS_S,
+)
+CANARY_SECONDS = Summary(
+    "leadsman_canary_seconds",
+    "How long a cluster's canary takes, by hop: request (from its sending to the API server), delivery, ingest, "
+    "normalize, detect as in leadsman_hop_seconds, notify (on to a channel's reading of it)",
+    ["hop", "cluster"],
 )
 ALERT_SECONDS = Histogram(
     "leadsman_alert_seconds",
@@ -101,6 +107,7 @@ STATE_REBUILD_RECORDS = Gauge("leadsman_state_rebuild_records", "Records read by
 RULES_DIFFER = Gauge("leadsman_rules_differ", "Workers whose rules in force are others than this one's")
 
 MOST_CLUSTERS = 1000
+MOST_CANARIES = 200  # each has two series a hop
 
 
 class Bounded:
@@ -151,3 +158,12 @@ def hop(name: str, source: str, from_ms: float, to_ms: float) -> None:
     """Observe a hop between two Unix times; one that is not known (0) is left out, a clock that lags counts as 0."""
     if from_ms > 0 and to_ms > 0:
         HOP_SECONDS.labels(name, source).observe(max(0.0, to_ms - from_ms) / 1000)
+
+
+_canaries = Bounded(MOST_CANARIES)
+
+
+def canary(name: str, cluster: str, from_ms: float, to_ms: float) -> None:
+    """Observe a hop of a cluster's canary, as `hop` does."""
+    if from_ms > 0 and to_ms > 0:
+        CANARY_SECONDS.labels(name, _canaries(cluster)).observe(max(0.0, to_ms - from_ms) / 1000)

@@ -5,6 +5,7 @@
     Life    when a cluster was made anew under its old name, and when it was deleted
     Raised  what an alert about a source or a cluster has come to: it stands, or it is over
     Sign    what may explain a silence: an ingest service that is there or has a trouble, logs that were switched off
+    Canary  a cluster's own test request came back (canary.py)
     Watch   since when somebody looks at what is silent, with every record read
 
 The topic is compacted: the last record of each key stays, for ever. A cluster that was made anew has another id from
@@ -141,6 +142,24 @@ class Sign(msgspec.Struct, tag="sign", frozen=True):
         return f"sign|{self.kind}|{self.about}|{self.place}"
 
 
+class Canary(msgspec.Struct, tag="canary", frozen=True):
+    """The newest canary that an actor of a cluster sent: when the API server had it, and when it came by here.
+
+    The next one is due `every_s` later; 0: none will come any more.
+    """
+
+    cluster: Cluster
+    actor: str
+    every_s: int
+    at_ms: int
+    came_ms: int
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"canary|{self.cluster['id']}|{self.actor}"
+
+
 class Watch(msgspec.Struct, tag="watch", frozen=True):
     """Somebody looked without a break from `since_ms` until `until_ms`, and before that nobody for `away_ms`."""
 
@@ -154,7 +173,7 @@ class Watch(msgspec.Struct, tag="watch", frozen=True):
         return "watch|"
 
 
-Record = Seen | Listed | Life | Raised | Sign | Watch
+Record = Seen | Listed | Life | Raised | Sign | Canary | Watch
 _decoder = msgspec.json.Decoder(Record)
 
 
@@ -186,6 +205,7 @@ class Sightings:
         self.lives: dict[str, Life] = {}
         self.raised: dict[str, Raised] = {}
         self.signs: dict[str, Sign] = {}  # by their keys
+        self.canaries: dict[str, Canary] = {}  # by their keys
         self.watch: Watch | None = None
         for record in records:
             self.apply(record)
@@ -219,6 +239,9 @@ class Sightings:
             case Sign():
                 if record.at_ms >= self.signs.get(record.key, record).at_ms:
                     self.signs[record.key] = record
+            case Canary():
+                if record.at_ms >= self.canaries.get(record.key, record).at_ms:
+                    self.canaries[record.key] = record
             case Watch():
                 self.watch = record
 

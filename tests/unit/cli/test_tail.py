@@ -3,7 +3,9 @@
 import pytest
 from notifying import alert
 
-from leadsman_cli.tail import Filter, Tail
+from leadsman_cli.tail import WRITERS, Filter, Tail
+from leadsman_common.alerts import own_alert
+from leadsman_common.canary import user_agent
 
 FILTERS = {
     "nothing asked": (Filter(), True),
@@ -42,3 +44,19 @@ def test_keys():
     assert written[-1] == "e"
     assert tail.press("x")  # no key of ours
     assert not tail.press("q")
+
+
+def test_an_alert_of_our_own_has_a_line_without_events(capsys):
+    found = alert()
+    WRITERS["lines"](own_alert("b", found["rule"], "high", "eks-audit of prod is silent", 1, found["cluster"]))
+    assert "eks-audit of prod is silent" in capsys.readouterr().out
+
+
+def test_the_line_of_a_canary_says_how_long_it_took(capsys):
+    found = alert(level="informational", detected_time=1_764_320_002_580_000)
+    found["rule"]["name"] = "canary"
+    found["evidence"] = [{**found["evidence"][-1], "user_agent": user_agent(1_764_320_000_000, 300)}]
+    found["evidence"][0] |= {"time": 1_764_320_000_012_000, "source": {**found["evidence"][0]["source"]}}
+    found["evidence"][0]["source"]["received_ms"] = 1_764_320_002_500
+    WRITERS["lines"](found)
+    assert "(request 12 ms, delivery 2488 ms, detection 80 ms)" in capsys.readouterr().out

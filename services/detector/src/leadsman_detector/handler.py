@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from leadsman_common import metrics, traces
+from leadsman_common import canary, metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
 from leadsman_common.kafka import MAX_MESSAGE_BYTES, AckedProducer, BadRecordCap, DeadLetter, Outgoing, dead_letter
@@ -147,6 +147,7 @@ class BatchHandler:
         RECEIVED.labels(SERVICE, topic).inc(len(records))
         metrics.LAST_RECEIVED.labels(SERVICE, topic).set_to_current_time()
         metrics.hop("detect", topic, min(record.timestamp_ms for record in records), time.time() * 1000)
+        _observe_canaries(alerts, records)
         ROUTED.labels("decoded").inc(plan.decoded)
         ROUTED.labels("passed").inc(len(records) - plan.decoded - len(plan.dead))
         return True
@@ -359,6 +360,16 @@ class BatchHandler:
             )
             out.append(dead_letter(bad))
         await asyncio.to_thread(self._producer.send, out)
+
+
+def _observe_canaries(alerts: Sequence[Alert], records: Sequence[Record]) -> None:
+    """How long the canaries of a batch took from audit.events to alerts."""
+    if found := [a for a in alerts if a["rule"]["name"] == canary.RULE]:
+        came = {(r.partition, r.offset): r.timestamp_ms for r in records}
+        for alert in found:
+            event = alert["evidence"][-1]
+            came_ms = came.get((event["partition"], event["offset"]), 0)
+            metrics.canary("detect", alert["cluster"]["id"], came_ms, time.time() * 1000)
 
 
 def described(alert: Alert) -> dict[str, object]:

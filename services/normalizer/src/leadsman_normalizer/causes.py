@@ -11,7 +11,19 @@ from datetime import UTC, datetime
 
 from leadsman_common.events import AuditEvent
 from leadsman_common.rhythm import MINUTE_MS
-from leadsman_common.sightings import ALIVE, BEAT_S, LOGGING_OFF, MAX_SIGN, TROUBLE, Seen, Sightings, Sign, plain_id
+from leadsman_common.sightings import (
+    ALIVE,
+    AUDIT,
+    BEAT_S,
+    LOGGING_OFF,
+    MAX_SIGN,
+    TROUBLE,
+    Canary,
+    Seen,
+    Sightings,
+    Sign,
+    plain_id,
+)
 from leadsman_common.since import span_text
 
 # a log ends some minutes after the call, and CloudTrail tells of the call later still
@@ -20,6 +32,8 @@ BEFORE_MS = 120 * MINUTE_MS
 MISSED_MS = 5 * BEAT_S * 1000
 # what stopped within so much of each other stopped together: a source is told of once a minute
 TOGETHER_MS = 3 * MINUTE_MS
+# a log that comes by that late brings no canary in time
+LATE_MS = 30 * MINUTE_MS
 
 
 def logging_off(event: AuditEvent) -> Sign | None:
@@ -43,6 +57,23 @@ def likely_cause(view: Sightings, seen: Seen, living: Sequence[Seen], now_ms: in
         or _trouble(view.signs.values(), seen)
         or _nobody_there(view.signs.values(), seen, now_ms)
         or _beside(view, seen, living, now_ms)
+    )
+
+
+def canary_cause(view: Sightings, canary: Canary, living: Sequence[Seen], now_ms: int) -> str:
+    """Why a canary does not come back: its cluster's audit log stopped, comes late, or goes on without it."""
+    logs = [seen for seen in living if seen.cluster["id"] == canary.cluster["id"] and seen.format in AUDIT]
+    log = max(logs, key=lambda seen: seen.last_ms, default=None)
+    if log is None:
+        return "nothing is known of its audit log"
+    if now_ms - log.last_ms > TOGETHER_MS and log.last_ms - canary.came_ms < TOGETHER_MS:
+        return f"{log.format} stopped with it: {likely_cause(view, log, living, now_ms)}"
+    late_ms = log.last_ms - log.newest_ms
+    if late_ms > LATE_MS:
+        return f"{log.format} of it comes {span_text(late_ms / 1000)} late"
+    return (
+        f"{log.format} of it goes on, so the canary is not sent (its CronJob is suspended, gone or fails), is refused, "
+        "or is not logged any more"
     )
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
+from leadsman_common.canary import canary_of
 from leadsman_common.clusters import Clusters
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent, Cluster
@@ -27,6 +28,7 @@ from leadsman_common.settings import Common
 from leadsman_common.shared import shared
 from leadsman_common.sightings import (
     SIGHTINGS,
+    Canary,
     Life,
     Listed,
     Raised,
@@ -44,13 +46,14 @@ from leadsman_common.wire import Wire
 from leadsman_normalizer.causes import logging_off
 from leadsman_normalizer.config import Settings
 from leadsman_normalizer.lives import told_by
-from leadsman_normalizer.silence import changes, looked, silence_of, troubles, watched_ms
+from leadsman_normalizer.silence import FRESH_MS, changes, looked, silence_of, troubles, watched_ms
 
 SERVICE = "normalizer"
 # a source is told of again when it has gone on for that long
 TELL_MS = 60_000
 # names come with the records: who may post for every cluster may make them up
 MOST_SEEN = 20_000
+MOST_CANARIES = 10  # of a cluster
 AGAIN_S = 30.0
 WAIT_S = 30.0
 
@@ -100,6 +103,7 @@ class Known:
             self._go_on(event, at_ms)
             if (sign := logging_off(event)) is not None and len(self._view.signs) < MOST_SEEN:
                 self._note(sign)
+            self._canary(event, at_ms)
 
     def _go_on(self, event: AuditEvent, at_ms: int) -> None:
         """A source goes on: told at first, and then every minute, by one worker or another."""
@@ -122,12 +126,28 @@ class Known:
             topic = event["source"]["topic"].removeprefix(self._prefix)
             self._note(Seen(event["cluster"], at[1], at_ms, at_ms, came_ms, came_ms, gaps, topic))
 
+    def _canary(self, event: AuditEvent, at_ms: int) -> None:
+        """A canary came back. One that comes by an hour late does not count, but that it was the last one does."""
+        if (told := canary_of(event)) is None:
+            return
+        cluster, came_ms = event["cluster"], event["source"]["received_ms"] or at_ms
+        found = Canary(cluster, event["actor"]["name"], told.every_s, at_ms, came_ms)
+        known = self._view.canaries.get(found.key)
+        if told.every_s and came_ms - at_ms > FRESH_MS:
+            return
+        if known is None:
+            own = sum(one.cluster["id"] == cluster["id"] for one in self._view.canaries.values())
+            if not told.every_s or own >= MOST_CANARIES or len(self._view.canaries) >= MOST_SEEN:
+                return
+        if known is None or at_ms > known.at_ms:
+            self._note(found)
+
     def _made_by_list(self, listed: Listed) -> None:
         """The cloud says when a cluster was made: a later time than its log began is another cluster."""
         for cluster, made_ms in listed.known():
             self._note(self._view.made(cluster["id"], made_ms) if made_ms else None)
 
-    def _note(self, record: Seen | Life | Sign | None) -> None:
+    def _note(self, record: Seen | Life | Sign | Canary | None) -> None:
         """Know it, and have it written; it is nothing to anybody while the topic is not there."""
         if record is None:
             return

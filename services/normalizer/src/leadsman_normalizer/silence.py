@@ -7,6 +7,8 @@
 How long a source may be silent is what the registry says; else what its own rhythm says (rhythm.py), once that is
 known: of an audit log without pauses after a day, of any other source after a week with its weekend, and three pauses.
 
+A canary (leadsman_common.canary) says itself when the next one is due, and is judged by that from the first one on.
+
 An alert's id is a hash of its rule, cluster, source and the moment from which on something was wrong, so that whoever
 looks finds the same one. What is only suspected (nothing has come yet, and the time for it is not over) is noted too,
 so that a restart does not begin to wait anew.
@@ -23,7 +25,7 @@ from leadsman_common.events import Cluster
 from leadsman_common.rhythm import GRAIN_MIN, MINUTE_MS, expected_ms
 from leadsman_common.sightings import AUDIT, Raised, Seen, Sightings, Watch, plain_id
 from leadsman_common.since import span_text
-from leadsman_normalizer.causes import likely_cause
+from leadsman_normalizer.causes import canary_cause, likely_cause
 
 # audit logs that go on for as long as a control plane lives: its own loops write leases and statuses all the time.
 # GKE's Admin Activity is not among them: a quiet cluster may have nothing to tell for hours
@@ -63,9 +65,12 @@ UNCLAIMED = Kind(
 UNWATCHED = Kind(
     "cluster-unwatched", "8b6a3d3e-50b0-5b7e-9a53-1c0f7a2d9e03", "A cluster whose audit log never came", "high"
 )
+MISSING = Kind(
+    "canary-missing", "8b6a3d3e-50b0-5b7e-9a53-1c0f7a2d9e04", "A cluster's canary does not come back", "high"
+)
 
 
-KINDS = {kind.name: kind for kind in (SILENT, UNCLAIMED, UNWATCHED)}
+KINDS = {kind.name: kind for kind in (SILENT, UNCLAIMED, UNWATCHED, MISSING)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ def troubles(view: Sightings, registry: Clusters, now_ms: int) -> list[Trouble]:
         *_never(view, living, registry, now_ms),
         *_unclaimed(living, registry, now_ms),
         *_unwatched(view, living, registry, now_ms),
+        *_missing(view, living, registry, now_ms),
     ]
 
 
@@ -158,7 +164,7 @@ def _silent(view: Sightings, living: Sequence[Seen], registry: Clusters, now_ms:
             bound_ms = int(PATIENCE * usual_ms)
             if not _is_known(seen, usual_ms):
                 continue
-        if now_ms > max(seen.last_ms + bound_ms, _again(view.watch, seen, bound_ms)):
+        if now_ms > max(seen.last_ms + bound_ms, _again(view.watch, seen.last_ms, bound_ms)):
             what = (
                 f"{source} of {seen.cluster['id']} is silent, and is expected within {span_text(usual_ms / 1000)}. "
                 f"Likely cause: {likely_cause(view, seen, living, now_ms)}"
@@ -176,9 +182,9 @@ def _is_known(seen: Seen, usual_ms: int) -> bool:
     return known_ms >= max(WEEK_MS, PAUSES * usual_ms)
 
 
-def _again(watch: Watch | None, seen: Seen, bound_ms: int) -> int:
+def _again(watch: Watch | None, last_ms: int, bound_ms: int) -> int:
     """Until when a source has time to come again, after nobody looked; 0 where that plays no part."""
-    if watch is None or watch.since_ms <= seen.last_ms:
+    if watch is None or watch.since_ms <= last_ms:
         return 0
     return watch.since_ms + min(bound_ms, watch.away_ms + AGAIN_MS)
 
@@ -225,6 +231,20 @@ def _unwatched(view: Sightings, living: Iterable[Seen], registry: Clusters, now_
                 yield Trouble(UNWATCHED, cluster, "", made_ms or listed.at_ms, what, UNWATCHED_MS)
 
 
+def _missing(view: Sightings, living: Sequence[Seen], registry: Clusters, now_ms: int) -> Iterator[Trouble]:
+    """Canaries that are due and do not come back."""
+    for canary in view.canaries.values():
+        cluster, usual_ms = canary.cluster, canary.every_s * 1000
+        bound_ms = int(PATIENCE * usual_ms)
+        due_ms = max(canary.came_ms + bound_ms, _again(view.watch, canary.came_ms, bound_ms))
+        if usual_ms and now_ms > due_ms and _lives(view, registry, cluster, now_ms):
+            what = (
+                f"The canary of {cluster['id']} does not come back, and is due every {span_text(usual_ms / 1000)} "
+                f"({canary.actor}). Likely cause: {canary_cause(view, canary, living, now_ms)}"
+            )
+            yield Trouble(MISSING, cluster, canary.actor, canary.came_ms, what)
+
+
 def _here(view: Sightings, registry: Clusters, cluster: Cluster, now_ms: int) -> Cluster:
     """The cluster under the id that it has now, by the registry and by what was seen of its life."""
     plain: Cluster = {**cluster, "id": plain_id(cluster["id"])}
@@ -250,7 +270,7 @@ def _over(known: Raised, now_ms: int) -> Alert | None:
     kind = KINDS.get(name)
     if kind is None or not known.alert_id:
         return None
-    source = rest.rpartition("|")[2]
+    source = rest.removeprefix(f"{known.cluster['id']}|")
     what = f"Over after {span_text((now_ms - known.since_ms) / 1000)}: {kind.title} ({source or known.cluster['id']})"
     return _alert(known.alert_id, kind, known.cluster, "informational", what, now_ms, revision=1)
 

@@ -152,7 +152,7 @@ class Stream:
             raise InvalidEvent(f"does not fit the schema: {type(error).__name__}: {error}") from error
         if len(data) > MAX_EVENT_BYTES:
             raise InvalidEvent(f"the event has {len(data)} bytes, more than {MAX_EVENT_BYTES}")
-        timing.note(message, event["time"], raw.received_ms, event["cluster"]["id"])
+        timing.note(message, event, raw.received_ms)
         return Outgoing(self._events, partition_key(event), data)
 
     def _count(self, received: Counter[str], dropped: Counter[str], bad: Counter[str], produced: int) -> None:

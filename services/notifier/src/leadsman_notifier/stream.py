@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from leadsman_common import metrics, traces
+from leadsman_common import canary, metrics, traces
 from leadsman_common.alert_stream import alert_record
 from leadsman_common.alerts import Alert
 from leadsman_common.clusters import Clusters
@@ -259,6 +259,8 @@ class ChannelStream:
             self._accounts.note([place], f"{kind}:undecodable")
             return
         self._cap.good()
+        if alert["rule"]["name"] == canary.RULE:
+            metrics.canary("notify", alert["cluster"]["id"], place.timestamp_ms, time.time() * 1000)
         result = self._unwanted(alert)
         if result:
             self._outbox.passed(place)
