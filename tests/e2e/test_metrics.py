@@ -7,15 +7,13 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from datetime import UTC, datetime
 from pathlib import Path
 
+import canary_lines
 import pytest
 import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
-
-from leadsman_common.canary import user_agent
 
 REPO = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPO / "deploy" / "grafana" / "leadsman.json").read_text())
@@ -70,17 +68,6 @@ def audit_event(at):
     user = {"username": "system:serviceaccount:default:reader"}
     ref = {"resource": "pods", "namespace": "default", "apiVersion": "v1"}
     return {"auditID": f"quay-{at}", "verb": "list", "requestURI": uri, "user": user, "objectRef": ref, **stage}
-
-
-def canary(at):
-    """A line of a canary, sent now."""
-    now = datetime.now(UTC)
-    user = {"username": "system:serviceaccount:leadsman:leadsman-canary"}
-    ref = {"resource": "configmaps", "namespace": "leadsman", "name": "leadsman-canary", "apiVersion": "v1"}
-    event = {**audit_event(at), "auditID": f"canary-{at}", "verb": "patch", "user": user, "objectRef": ref}
-    event |= {"requestReceivedTimestamp": now.isoformat().replace("+00:00", "Z"), "kind": "Event"}
-    event |= {"userAgent": user_agent(int(now.timestamp() * 1000) - 20, 300)}
-    return json.dumps(event | {"requestURI": "/api/v1/namespaces/leadsman/configmaps/leadsman-canary"})
 
 
 class Others:
@@ -191,7 +178,9 @@ def scraped(prometheus, stream, others, records):
     eks, gke = records("eks"), [line.replace(b"shipyard", b"drydock") for line in records("gke")]
     before = stream.count("raw.aws") + stream.count("raw.gcp")
     for part in range(3):  # a rate needs more than one look
-        stream.put_cloudwatch("drydock", "111122223333", [line.decode() for line in eks[part::3]] + [canary(part)])
+        stream.put_cloudwatch(
+            "drydock", "111122223333", [line.decode() for line in eks[part::3]] + [canary_lines.line()]
+        )
         stream.publish(gke[part::3])
         others.send(part)
         time.sleep(1.5)

@@ -47,8 +47,9 @@ def pods(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for one in found:
         if one["kind"] == "Pod":
             yield one
-        elif one["kind"] in ("Deployment", "Job"):
-            template_ = one["spec"]["template"]
+        elif one["kind"] in ("Deployment", "Job", "CronJob"):
+            spec = one["spec"]
+            template_ = (spec["jobTemplate"]["spec"] if one["kind"] == "CronJob" else spec)["template"]
             metadata = {**template_["metadata"], "name": f"{one['metadata']['name']}-pod"}
             yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template_["spec"]}
 

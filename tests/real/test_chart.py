@@ -20,7 +20,7 @@ from leadsman_common.settings import load
 sys.path.append(str(chart.CHART.parent))
 generate = importlib.import_module("generate")  # it knows every service's settings
 CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}  # test_chart_server.py has their CRDs
-SETTINGS = {**{name: (cls,) for name, cls in generate.CLASSES.items()}, "topics": (), "test": ()}
+SETTINGS = {**{name: (cls,) for name, cls in generate.CLASSES.items()}, "topics": (), "test": (), "canary": ()}
 MINIMAL = ("-f", str(chart.SETS["defaults"]))
 OAUTH = "kafka.options.security\\.protocol=sasl_ssl,kafka.options.sasl\\.mechanism=OAUTHBEARER"
 REFUSED = {
@@ -56,6 +56,8 @@ REFUSED = {
     "redis.url=redis://h": "redis: existingSecret and url are both set",
     "redis.existingSecret=": "redis.existingSecret is not set",
     "redis.existingSecret=,redis.url=rediss://:pw@h": "redis.url holds a user or password",
+    "canary.everyMinutes=7": "at '/canary/everyMinutes': value must be one of 0, 1",
+    "canary.enabled=true,kafka.bootstrap=": "kafka.bootstrap is not set",
     "ingestAws.enabled=true": "there is nothing to read",
     "ingestAws.enabled=true,ingestAws.settings.kinesis_stream=s,ingestAws.replicas=2": "checkpoint_table is not set",
     "ingestGcp.enabled=true": "ingestGcp.settings.pubsub_subscriptions is not set",
@@ -85,8 +87,8 @@ def schemas(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
-def test_there_are_five_sets():
-    assert {*chart.SETS} == {"defaults", "everything", "kafka-sasl", "redis-tls", "small"}
+def test_there_are_six_sets():
+    assert {*chart.SETS} == {"canary", "defaults", "everything", "kafka-sasl", "redis-tls", "small"}
 
 
 @pytest.mark.parametrize("path", chart.SETS.values(), ids=chart.SETS)
@@ -101,7 +103,7 @@ def test_objects_are_what_kubernetes_knows(rendered, schemas, version):
         if one["kind"] not in CUSTOM:
             schemas.validate(one, version, strict=True)
             checked += 1
-    assert checked > 15
+    assert checked > 10
 
 
 def test_what_kubernetes_does_not_know_is_found(schemas):
@@ -127,7 +129,7 @@ def test_selectors_select_one_service_and_all_of_it(rendered):
         for one in rendered
         if one["kind"] in ("Deployment", "Service", "PodDisruptionBudget")
     }
-    assert selectors
+    assert selectors or not chart.of_kind("Deployment", rendered)
     for (_, name), selector in selectors.items():
         assert [pod for pod, own in labels.items() if selector.items() <= own.items()] == [
             f"{name.removesuffix('-in')}-pod"
@@ -169,7 +171,11 @@ def test_the_services_take_what_they_are_given(rendered, monkeypatch):
         if classes:
             assert {name.removesuffix("_FILE") for name in env} <= {*fields}
             assert all(fields[name.removesuffix("_FILE")].metadata["secret"] for name in files)
-        given = {name: value for name, value in env.items() if name not in {*files, "LEADSMAN_RULES_DIR"}}
+        given = {
+            name: value
+            for name, value in env.items()
+            if name not in {*files, "LEADSMAN_RULES_DIR", "LEADSMAN_CLUSTERS"}
+        }
         given |= {name: SECRETS[name] for name in (file.removesuffix("_FILE") for file in files) if name in SECRETS}
         for cls in classes:
             load(cls, given)
@@ -310,7 +316,7 @@ def test_an_upgrade_leaves_what_cannot_change(tmp_path):
 
 def test_a_long_name_of_a_release_fits():
     for one in chart.template("-f", str(chart.SETS["everything"]), release="r" * 53):
-        assert len(one["metadata"]["name"]) <= 63
+        assert len(one["metadata"]["name"]) <= (52 if one["kind"] == "CronJob" else 63)
         assert all(len(str(value)) <= 63 for value in one["metadata"]["labels"].values())
 
 
@@ -368,3 +374,42 @@ def test_helm_test_asks_each_enabled_service():
     assert (python, option) == ("python", "-c")
     compile(script, "helm test", "exec")
     assert names == ["rel-leadsman-detector", "rel-leadsman-normalizer"]
+
+
+def canary(*values):
+    """The canary's objects by kind."""
+    found = chart.template("-f", str(chart.SETS["canary"]), *values)
+    return {one["kind"]: one for one in found if one["metadata"]["name"].startswith("rel-leadsman-canary")}
+
+
+def test_a_canary_may_write_one_object_and_nothing_else():
+    found = canary()
+    name = found["ConfigMap"]["metadata"]["name"]
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["patch"]}
+    assert found["Role"]["rules"] == [rule]
+    assert found["RoleBinding"]["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]
+    for job in (found["CronJob"]["spec"]["jobTemplate"], found["Job"]):
+        pod = job["spec"]["template"]["spec"]
+        assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == (name, False)
+        assert pod["containers"][0]["args"][:5] == ["canary", "--namespace", "default", "--name", name]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "schedule", "every"), [(1, "*/1 * * * *", "1m"), (5, "*/5 * * * *", "5m"), (60, "0 * * * *", "60m")]
+)
+def test_a_canary_says_when_the_next_one_comes(minutes, schedule, every):
+    job = canary("--set", f"canary.everyMinutes={minutes}")["CronJob"]["spec"]
+    assert job["schedule"] == schedule
+    assert job["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"][-2:] == ["--every", every]
+
+
+@pytest.mark.parametrize(("minutes", "hook"), [(5, "pre-delete"), (0, "post-install,post-upgrade")])
+def test_the_last_canary_says_so(minutes, hook):
+    found = canary("--set", f"canary.everyMinutes={minutes}")
+    assert ("CronJob" in found) is bool(minutes)
+    assert found["Job"]["metadata"]["annotations"]["helm.sh/hook"] == hook
+    assert found["Job"]["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "--retire"
+
+
+def test_there_is_no_canary_unless_it_is_wanted():
+    assert not [one for one in chart.template(*MINIMAL) if "canary" in one["metadata"]["name"]]

@@ -1,7 +1,9 @@
 {{- /* What no schema can say, each with a message that tells what to do. */}}
 {{- define "leadsman.checks" -}}
 {{- $values := .Values }}
-{{- if not $values.kafka.bootstrap }}{{ fail "kafka.bootstrap is not set: brokers, host:port, comma-separated" }}{{ end }}
+{{- $needed := or $values.kafka.createTopics (not $values.canary.enabled) }}
+{{- range $key, $_ := include "leadsman.services" . | fromYaml }}{{ $needed = or $needed (index $values $key).enabled }}{{ end }}
+{{- if and $needed (not $values.kafka.bootstrap) }}{{ fail "kafka.bootstrap is not set: brokers, host:port, comma-separated" }}{{ end }}
 {{- $options := $values.kafka.options }}
 {{- range $name, $value := $options }}
 {{- if or (hasSuffix "password" $name) (eq $name "sasl.username") (hasSuffix ".pem" $name) (hasPrefix "sasl.oauthbearer.client" $name) (contains "sasl.jaas" $name) }}
