@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import chart
 import pytest
@@ -40,7 +39,7 @@ def rules():
 def options(server):
     running, token = server
     where = ["--server", running.url, "--token-file", str(token), "--ca-file", str(running.home / "pki" / "ca.crt")]
-    return ["canary", *where, "--namespace", NAMESPACE, "--name", NAME]
+    return [*where, "--namespace", NAMESPACE, "--name", NAME]
 
 
 def alerts(server, start, rules):
@@ -56,7 +55,7 @@ def alerts(server, start, rules):
 def test_it_comes_back_as_a_test_alert_and_nothing_else(server, rules, more, every_s, said):
     running, _ = server
     start = running.audit_size()
-    command = [str(Path(sys.executable).with_name("leadsman")), *options(server), *more]
+    command = [sys.executable, "-m", "leadsman_cli.canary", *options(server), *more]  # as the chart has it
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert not done.returncode, done.stderr
     assert done.stdout.startswith(said)
@@ -86,17 +85,17 @@ def test_it_comes_back_as_a_test_alert_and_nothing_else(server, rules, more, eve
 )
 def test_what_goes_wrong_is_said(server, rules, capfd, more, said):
     start = server[0].audit_size()
-    assert main([*options(server), *more]) == 1
+    assert main(["canary", *options(server), *more]) == 1
     assert said in capfd.readouterr().err
     assert [a for a in alerts(server, start, rules) if a["rule"]["name"] == "canary"] == []
 
 
 def test_a_token_that_is_none_and_an_object_that_is_gone(server, tmp_path, capfd):
     (tmp_path / "token").write_text("e30.e30.e30")
-    assert main([*options(server), "--token-file", str(tmp_path / "token")]) == 1
+    assert main(["canary", *options(server), "--token-file", str(tmp_path / "token")]) == 1
     assert "401: the token is not valid" in capfd.readouterr().err
     server[0].kubectl("delete", "configmap", NAME)
-    assert main(options(server)) == 1
+    assert main(["canary", *options(server)]) == 1
     assert f"404: make it: kubectl -n {NAMESPACE} create configmap {NAME}" in capfd.readouterr().err
 
 

@@ -391,7 +391,7 @@ def test_a_canary_may_write_one_object_and_nothing_else():
     for job in (found["CronJob"]["spec"]["jobTemplate"], found["Job"]):
         pod = job["spec"]["template"]["spec"]
         assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == (name, False)
-        assert pod["containers"][0]["args"][:5] == ["canary", "--namespace", "default", "--name", name]
+        assert pod["containers"][0]["args"][:4] == ["--namespace", "default", "--name", name]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""`leadsman canary`: send one canary through an API server (leadsman_common.canary); the chart's CronJob runs it."""
+"""`leadsman canary`: send one canary through an API server (leadsman_common.canary).
+
+The chart's CronJob runs `python -m leadsman_cli.canary`, which starts in a fraction of the time of all commands.
+"""
 
 from __future__ import annotations
 
@@ -110,3 +113,7 @@ def _patch(
         raise click.ClickException(f"{server} does not answer: {error}") from error
     finally:
         connection.close()
+
+
+if __name__ == "__main__":
+    canary(prog_name="leadsman canary")

@@ -193,6 +193,12 @@ def log(last_ms, newest_ms=None):
             "eks-audit stopped with it: logging was switched off at 2025-12-31T23:52:00Z (eks:Update by eve)",
             id="with the whole log",
         ),
+        pytest.param(
+            [log(LAST + 4 * MIN)],
+            "eks-audit stopped with it: what writes raw.aws is not known, and nothing else comes by raw.aws: the "
+            "cluster's logging, or the way to raw.aws",
+            id="just before it was due",
+        ),
         pytest.param([log(NOW, NOW - 90 * MIN)], "eks-audit of it comes 1.5 h late", id="late"),
         pytest.param([], "nothing is known of its audit log", id="unknown"),
     ],

@@ -66,7 +66,8 @@ def canary_cause(view: Sightings, canary: Canary, living: Sequence[Seen], now_ms
     log = max(logs, key=lambda seen: seen.last_ms, default=None)
     if log is None:
         return "nothing is known of its audit log"
-    if now_ms - log.last_ms > TOGETHER_MS and log.last_ms - canary.came_ms < TOGETHER_MS:
+    due_ms = canary.came_ms + canary.every_s * 1000
+    if now_ms - log.last_ms > TOGETHER_MS and log.last_ms < due_ms + TOGETHER_MS:
         return f"{log.format} stopped with it: {likely_cause(view, log, living, now_ms)}"
     late_ms = log.last_ms - log.newest_ms
     if late_ms > LATE_MS:
