@@ -240,6 +240,10 @@ FACTS: dict[str, tuple[str, str]] = {
         "what Falco, GuardDuty or Security Command Center saw (sources/signals.md); the event is no request",
         "GuardDuty watches EKS, Security Command Center GKE",
     ),
+    "cloud_grant": (
+        "CloudTrail: policies attached to roles and written into them, permission boundaries, trust policies; Google Cloud: SetIamPolicy of projects, folders and service accounts, by its delta",
+        "what a customer's own managed policy holds is not in the call that attaches it; no like on AKS",
+    ),
 }
 
 

@@ -86,7 +86,10 @@ CALLS_OF = {
     "command-through-cloud": {"aks"},
     "control-plane-endpoint-opened": {"eks", "gke", "aks"},
     "control-plane-logging-never-on": {"eks"},
+    "linked-identity-given-power": {"eks", "gke"},
+    "linked-identity-trusted": {"eks", "gke"},
     "network-policy-off": {"gke"},
+    "powerful-identity-linked": {"eks", "gke"},
     "weak-authentication-on": {"gke", "aks"},
     **{
         f"posture-regression-{slug}": clouds

@@ -51,6 +51,7 @@ def test_every_rule_is_proven_on_three_clouds(made):
         "unlimited-account-used", "admin-credential-taken", "cloud-identity-linked", "cluster-access-removed",
         "cluster-issuer-changed", "cluster-role-assigned", "cluster-security-group-opened", "command-through-cloud",
         "control-plane-endpoint-opened", "control-plane-logging-never-on", "network-policy-off",
+        "linked-identity-given-power", "linked-identity-trusted", "powerful-identity-linked",
         "weak-authentication-on", "version-out-of-support", "dangerous-then-events-deleted",
         # what did not come is no case of a file: tests/unit/detector/test_silence.py
         "logging-off-and-silent", "silent-then-action",

@@ -505,6 +505,25 @@ class SignalFacts(TypedDict):
     count: int
 
 
+class CloudGrant(TypedDict):
+    """One thing that a cloud identity is given, or that is taken from it."""
+
+    identity: str
+    via: str
+    policy: str
+    policy_arn: str
+    classes: list[str]
+    principals: list[str]
+    scope: str
+    removed: bool
+
+
+class CloudGrantFacts(TypedDict):
+    """What cloud identities are given: policies, roles, and who may take them."""
+
+    grants: list[CloudGrant]
+
+
 class Facts(TypedDict):
     """What the objects in the request say, typed. At most a few are present."""
 
@@ -527,6 +546,7 @@ class Facts(TypedDict):
     cloud_link: CloudLinkFacts | None
     namespace: NamespaceFacts | None
     signal: SignalFacts | None
+    cloud_grant: CloudGrantFacts | None
 
 
 class Coverage(TypedDict):
@@ -620,6 +640,7 @@ class Flag(enum.IntFlag):
     HAS_CLOUD_LINK = 1 << 28
     HAS_NAMESPACE = 1 << 29
     HAS_SIGNAL = 1 << 30  # what another sensor saw, no request
+    HAS_CLOUD_GRANT = 1 << 31
 
 
 class Action(NamedTuple):

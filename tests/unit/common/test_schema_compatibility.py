@@ -53,6 +53,7 @@ FLAG_BITS = {
     "HAS_CLOUD_LINK": 28,
     "HAS_NAMESPACE": 29,
     "HAS_SIGNAL": 30,
+    "HAS_CLOUD_GRANT": 31,
 }
 
 

@@ -1,6 +1,7 @@
 """CloudTrail: which calls are ours, who made them, what came of them, and what they say of a cluster."""
 
 import json
+import urllib.parse
 
 import pytest
 import yaml
@@ -157,7 +158,9 @@ TRUST_OTHERS = json.dumps({"Statement": [{"Effect": "Allow", "Principal": {"Serv
         ("s3", "HeadBucket", {}, session("x")),  # a session, but not sensitive
         ("sts", "AssumeRole", {"roleArn": "r"}, ALICE),
         ("sts", "AssumeRoleWithWebIdentity", {"roleArn": "r"}, {"type": "WebIdentityUser", "userName": "repo:a/b"}),
-        ("iam", "UpdateAssumeRolePolicy", {"policyDocument": TRUST_OTHERS}, ALICE),
+        ("iam", "CreateRole", {"assumeRolePolicyDocument": TRUST_OTHERS}, ALICE),
+        ("iam", "AttachUserPolicy", {"userName": "bob", "policyArn": "p"}, ALICE),
+        ("iam", "AttachRolePolicy", None, ALICE),
         ("iam", "CreateRole", {"assumeRolePolicyDocument": "{"}, ALICE),
         ("iam", "CreateOpenIDConnectProvider", {"url": "https://token.actions.githubusercontent.com"}, ALICE),
         ("logs", "DeleteLogGroup", {"logGroupName": "/aws/lambda/x"}, ALICE),
@@ -373,9 +376,88 @@ LIKE = {"StringLike": {f"{OIDC}:sub": ["system:serviceaccount:web:*", "system:se
 @pytest.mark.parametrize("name", ["UpdateAssumeRolePolicy", "CreateRole"])
 def test_a_trust_policy_is_a_link(name, policy, via, subjects, unbounded):
     key = "policyDocument" if name == "UpdateAssumeRolePolicy" else "assumeRolePolicyDocument"
-    facts = facts_of(call("iam", name, {"roleName": "cart", key: policy}), "cloud_link")
-    assert (facts["via"], facts["subjects"], facts["unbounded"]) == (via, subjects, unbounded)
-    assert facts["identity"] == "cart"
+    facts = call("iam", name, {"roleName": "cart", key: policy})["facts"]
+    link, grant = facts["cloud_link"], facts["cloud_grant"]
+    assert (link["via"], link["subjects"], link["unbounded"]) == (via, subjects, unbounded)
+    assert link["identity"] == "cart"
+    # nobody else may take it
+    assert grant is None or [(g["principals"], g["classes"]) for g in grant["grants"]] == [([], [])]
+
+
+GIVEN = "arn:aws:iam::aws:policy/AdministratorAccess"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "via", "policy", "removed"),
+    [
+        ("AttachRolePolicy", {"policyArn": GIVEN}, "attached", "AdministratorAccess", False),
+        ("DetachRolePolicy", {"policyArn": GIVEN}, "attached", "AdministratorAccess", True),
+        ("PutRolePolicy", {"policyName": "more", "policyDocument": "{}"}, "inline", "more", False),
+        ("DeleteRolePolicy", {"policyName": "more"}, "inline", "more", True),
+        ("PutRolePermissionsBoundary", {"permissionsBoundary": GIVEN}, "boundary", "AdministratorAccess", False),
+        ("DeleteRolePermissionsBoundary", {}, "boundary", "", True),
+        ("UpdateAssumeRolePolicy", {"policyDocument": TRUST_OTHERS}, "trust", "", False),
+    ],
+)
+def test_what_a_role_is_given_and_loses(name, asked, via, policy, removed):
+    found = call("iam", name, {"roleName": "cart", **asked})
+    (grant,) = facts_of(found, "cloud_grant")["grants"]
+    assert found["flags"] & Flag.HAS_CLOUD_GRANT
+    assert (grant["identity"], grant["via"], grant["policy"], grant["removed"]) == ("cart", via, policy, removed)
+
+
+@pytest.mark.parametrize(
+    ("statement", "classes"),
+    [
+        ({"Action": "*", "Resource": "*"}, ["admin", "cluster", "iam", "secrets"]),
+        ({"Action": "*:*", "Resource": ["*"]}, ["admin", "cluster", "iam", "secrets", "service"]),
+        ({"Action": "*", "Resource": "arn:aws:s3:::shop/*"}, ["cluster", "iam"]),
+        ({"NotAction": "s3:*", "Resource": "*"}, ["admin"]),
+        ({"NotAction": ["iam:*", "organizations:*"], "Resource": "*"}, ["service"]),
+        ({"Action": "iam:Attach*", "Resource": "arn:aws:iam::1:role/cart"}, ["iam"]),
+        ({"Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/node"}, []),
+        ({"Action": "iam:PassRole", "Resource": "arn:aws:iam::1:role/*"}, ["iam"]),
+        ({"Action": "sts:AssumeRole", "Resource": "*"}, ["iam"]),
+        ({"Action": "eks:CreateAccessEntry", "Resource": "*"}, ["cluster"]),
+        ({"Action": "SecretsManager:Get*", "Resource": "*"}, ["secrets"]),
+        ({"Action": "secretsmanager:GetSecretValue", "Resource": "arn:aws:secretsmanager:x:1:secret:a"}, []),
+        ({"Action": ["s3:*"], "Resource": "*"}, ["service"]),
+        ({"Action": ["s3:GetObject", 7, None], "Resource": 7}, []),
+        ({"Effect": "Deny", "Action": "*", "Resource": "*"}, []),
+    ],
+)
+def test_what_a_policy_lets_a_role_do(statement, classes):
+    document = json.dumps({"Statement": {"Effect": "Allow", **statement}})
+    for given in (document, urllib.parse.quote(document)):
+        found = call("iam", "PutRolePolicy", {"roleName": "cart", "policyName": "more", "policyDocument": given})
+        assert facts_of(found, "cloud_grant")["grants"][0]["classes"] == classes
+
+
+@pytest.mark.parametrize("document", ["{", "[]", "7", '{"Statement": [7, {"Effect": 1}]}', "x" * 70_000])
+def test_a_policy_that_cannot_be_read_is_no_error(document):
+    for name in ("PutRolePolicy", "UpdateAssumeRolePolicy"):
+        found = call("iam", name, {"roleName": "cart", "policyName": "more", "policyDocument": document})
+        assert facts_of(found, "cloud_grant")["grants"][0]["classes"] == []
+
+
+@pytest.mark.parametrize(
+    ("principal", "classes"),
+    [
+        ("*", ["everybody"]),
+        ({"AWS": ["*", f"arn:aws:iam::{ACCOUNT}:root"]}, ["account", "everybody"]),
+        ({"AWS": ACCOUNT}, ["account"]),
+        ({"AWS": "arn:aws:iam::444455556666:user/x"}, ["other_account"]),
+        ({"AWS": "444455556666"}, ["other_account"]),
+        ({"Service": ["ec2.amazonaws.com", "pods.eks.amazonaws.com"]}, ["service"]),
+        ({"Federated": "cognito-identity.amazonaws.com"}, ["federated"]),
+        ({"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{OIDC}"}, []),
+        ({}, []),
+    ],
+)
+def test_whom_a_trust_policy_names_beside_pods(principal, classes):
+    policy = json.dumps({"Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]})
+    found = call("iam", "UpdateAssumeRolePolicy", {"roleName": "cart", "policyDocument": policy})
+    assert found["facts"]["cloud_grant"]["grants"][0]["classes"] == classes
 
 
 def test_an_oidc_provider_of_a_cluster_is_a_link():

@@ -262,8 +262,6 @@ def test_workload_identity_is_a_link(given, subjects, removed, unbounded):
 @pytest.mark.parametrize(
     ("service", "given"),
     [
-        ("iam", {"deltas": {"bindingDeltas": [delta("ADD", "user:a@b.c")]}}),
-        ("iam", {"deltas": {"bindingDeltas": [delta("ADD", MEMBER, "roles/iam.serviceAccountUser")]}}),
         ("iam", {"deltas": "x"}),
         ("iam", {"method": "google.iam.admin.v1.CreateServiceAccountKey"}),
         ("cloudresourcemanager", {"deltas": {"bindingDeltas": [delta("ADD", "user:a@b.c", "roles/owner")]}}),
@@ -277,8 +275,37 @@ def test_what_is_not_ours_is_dropped(service, given):
 
 def test_a_role_given_to_a_kubernetes_service_account_in_a_project():
     deltas = {"bindingDeltas": [delta("ADD", SUBJECT, "roles/editor")]}
-    facts = facts_of(set_policy("cloudresourcemanager", "SetIamPolicy", deltas), "cloud_link")
-    assert facts["subjects"] == [CART]
+    facts = set_policy("cloudresourcemanager", "SetIamPolicy", deltas)["facts"]
+    assert facts["cloud_link"]["subjects"] == [CART]
+    assert [(g["identity"], g["policy"]) for g in facts["cloud_grant"]["grants"]] == [(CART, "roles/editor")]
+
+
+DEPLOYER = "deployer@dock.iam.gserviceaccount.com"
+ROBOT = f"serviceAccount:{DEPLOYER}"
+OWNER, TOKENS = "roles/owner", "roles/iam.serviceAccountTokenCreator"
+
+
+@pytest.mark.parametrize(
+    ("service", "given", "grants"),
+    [
+        ("cloudresourcemanager", delta("ADD", ROBOT, OWNER), [(DEPLOYER, "binding", OWNER, [], [], False)]),
+        ("cloudresourcemanager", delta("REMOVE", ROBOT, OWNER), [(DEPLOYER, "binding", OWNER, [], [], True)]),
+        ("iam", delta("ADD", "user:a@b.c", TOKENS), [(DEPLOYER, "trust", TOKENS, ["user:a@b.c"], [], False)]),
+        ("iam", delta("ADD", "allUsers", TOKENS), [(DEPLOYER, "trust", TOKENS, ["allUsers"], ["everybody"], False)]),
+        ("iam", delta("ADD", MEMBER, TOKENS), [(CART, "binding", TOKENS, [], [], False)]),
+    ],
+)  # fmt: skip
+def test_what_service_accounts_are_given_and_who_may_act_as_them(service, given, grants):
+    facts = facts_of(set_policy(service, "SetIamPolicy", {"bindingDeltas": [given]}), "cloud_grant")
+    keys = ("identity", "via", "policy", "principals", "classes", "removed")
+    assert [tuple(g[key] for key in keys) for g in facts["grants"]] == grants
+
+
+def test_a_whole_policy_without_a_delta_gives_nothing_new():
+    whole = {"bindings": [{"role": OWNER, "members": [ROBOT]}]}
+    assert set_policy("cloudresourcemanager", "SetIamPolicy", policy=whole) == Dropped(
+        "not ours: cloudresourcemanager.googleapis.com"
+    )
 
 
 def test_a_kubernetes_service_account_takes_a_google_ones_token():

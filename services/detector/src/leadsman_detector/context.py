@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 from leadsman_common.events import (
     AuditEvent,
     BindingFacts,
     CloudAccessFacts,
+    CloudGrantFacts,
     CloudLinkFacts,
     ExecFacts,
     PolicyRuleFacts,
@@ -16,6 +18,7 @@ from leadsman_common.events import (
 )
 
 Told = tuple[str, str]  # a field, a text
+MAX_GRANTS = 20
 
 
 def context_of(event: AuditEvent, decided: Iterable[tuple[str, object]]) -> Iterator[Told]:
@@ -36,6 +39,9 @@ def context_of(event: AuditEvent, decided: Iterable[tuple[str, object]]) -> Iter
         yield from _access(facts["cloud_access"])
     if facts["cloud_link"] is not None:
         yield from _link(facts["cloud_link"])
+    if facts["cloud_grant"] is not None:
+        yield from _grants(facts["cloud_grant"])
+    yield from _identity(event)
 
 
 def _role(role: RoleFacts, decided: set[tuple[str, object]]) -> Iterator[Told]:
@@ -101,3 +107,21 @@ def _link(link: CloudLinkFacts) -> Iterator[Told]:
         yield "facts.cloud_link.identity", link["identity"]
     for subject in link["subjects"]:
         yield "facts.cloud_link.subjects", subject
+
+
+def _grants(found: CloudGrantFacts) -> Iterator[Told]:
+    """Which cloud identity is given what, or trusts whom."""
+    for grant in found["grants"][:MAX_GRANTS]:
+        policy = grant["policy"] or grant["via"]
+        scope = f" on {grant['scope']}" if grant["scope"] else ""
+        yield "facts.cloud_grant.grants", f"{'-' if grant['removed'] else '+'}{policy}{scope}: {grant['identity']}"
+        for principal in grant["principals"]:
+            yield "facts.cloud_grant.grants.principals", principal
+
+
+def _identity(event: AuditEvent) -> Iterator[Told]:
+    """Whose a cloud identity is, and what it was given before."""
+    known = cast("Mapping[str, Any]", event).get("known", {}).get("cloud_identity", {})
+    for field in ("service_accounts", "clusters", "policies"):
+        for value in known.get(field, ())[:MAX_GRANTS]:
+            yield f"known.cloud_identity.{field}", value

@@ -48,7 +48,17 @@ from leadsman_detector.plan import (
 from leadsman_detector.risk import Risk, Weighing, leaves, moved_by, rules_of, weighing_of
 from leadsman_detector.risk import source_of as source_of_alert
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
-from leadsman_detector.state import HOUR_MS, Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
+from leadsman_detector.state import (
+    HOUR_MS,
+    Claim,
+    Exchanges,
+    Put,
+    Range,
+    StateReply,
+    StateRequest,
+    Timer,
+    holders_of,
+)
 from leadsman_detector.statements import Statement, Thing
 from leadsman_detector.suppressing import Suppressing
 

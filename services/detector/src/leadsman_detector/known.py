@@ -1,28 +1,30 @@
 """What earlier events told, for rules that ask: the fields `known.*` of an event.
 
 Each kind of knowledge is kept under the names of what it is about (a pod, a subject of bindings, a role, a credential,
-a service account, an object): an event leaves facts there, a later one that a rule looks at asks for them before the
-rule decides. Only what a loaded rule asks for is kept or read. An event that has asked is itself remembered for a
-while, so that a fact that comes late has it looked at again: what is known is a function of the set of events.
+a service account, a cloud identity, an object): an event leaves facts there, a later one that a rule looks at asks for
+them before the rule decides. Only what a loaded rule asks for is kept or read. An event that has asked is itself
+remembered for a while, so that a fact that comes late has it looked at again: what is known is a function of the set
+of events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
 from leadsman_common.alerts import level_at_least
 from leadsman_common.events import AuditEvent, Flag, parse_action
-from leadsman_detector import members
+from leadsman_detector import cloud_identities, members
 from leadsman_detector.history import object_key
 from leadsman_detector.match import Match
 from leadsman_detector.state import Put, Range
 
 DAY_US = 86_400_000_000
 TTL_MS = 30 * 24 * 60 * 60 * 1000
+LONG_TTL_MS = 400 * 24 * 60 * 60 * 1000  # of what is so until it is taken back, and is said once
 BEGINNING_MS = -(1 << 53)
 LATE_MS = 2 * 60 * 60 * 1000  # how late a fact may come, and events that asked are looked at again
 ASKED_TTL_MS = 4 * LATE_MS
@@ -44,8 +46,9 @@ Told: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # the thing it is about,
 class Kind:
     """A kind of knowledge. `leaves` says by action and flags whether an event may tell something.
 
-    `finds`: what it is told are the rules that found something on what was written. `daily`: all events tell the same
-    again and again, so of one `id` that a fact names only the earliest of a day is kept.
+    `finds`: what it is told are the rules that found something on what was written. `again`: many events tell the same
+    again and again, so of one `id` that a fact names only the earliest is kept. `place`: what the state calls the
+    cluster that a thing is of.
     """
 
     name: str
@@ -54,7 +57,10 @@ class Kind:
     about: Callable[[AuditEvent], list[str]]  # the things that an event asks about
     known: Callable[[AuditEvent, list[Fact]], dict[str, Any]]  # what the facts come to
     finds: bool = False
-    daily: bool = False
+    again: bool = False
+    place: Callable[[AuditEvent, str], str] = lambda event, _thing: event["cluster"]["id"]
+    ttl_ms: int = TTL_MS
+    cap: int = MAX_FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +91,16 @@ def puts(event: AuditEvent, kinds: Sequence[Kind], matches: Sequence[Match]) -> 
     if not event["outcome"]["effective"] or event["dryRun"]:
         return []
     found: list[Put] = []
-    cluster, at = event["cluster"]["id"], event["time"] // 1000
+    at = event["time"] // 1000
     head = {"id": event["id"], "t": at, "by": event["actor"]["name"]}
     for kind in kinds:
         for thing, more in kind.told(event, matches):
             group = _group(kind, thing)
-            fact = {"t": at, **more} if kind.daily else {**head, **more}
-            name, series = fact["id"].encode(), f"{group}/told"
+            fact = {"t": at, **more} if "id" in more else {**head, **more}
+            name, series, place = fact["id"].encode(), f"{group}/told", kind.place(event, thing)
+            keep: Literal["earliest", "latest"] = "earliest" if kind.again else "latest"
             member = msgspec.json.encode(fact)
-            cap = MAX_PLACES if kind.daily else MAX_FACTS
-            found.append(
-                Put(series, cluster, at, member, TTL_MS, cap, group, "earliest" if kind.daily else "latest", name)
-            )
+            found.append(Put(series, place, at, member, kind.ttl_ms, kind.cap, group, keep, name))
     return found
 
 
@@ -106,16 +110,16 @@ def question(event: AuditEvent, kinds: Sequence[Kind]) -> Question:
     for kind in kinds:
         for thing in kind.about(event)[:MAX_KEYS]:
             group = _group(kind, thing)
-            span = Range(f"{group}/told", event["cluster"]["id"], BEGINNING_MS, event["time"] // 1000, group)
+            span = Range(f"{group}/told", kind.place(event, thing), BEGINNING_MS, event["time"] // 1000, group)
             found.ranges.setdefault(kind.name, []).append(span)
     return found
 
 
 def asked(event: AuditEvent, question: Question, waiting: bytes) -> list[Put]:
     """Remember an event as having asked."""
-    at, cluster, name = event["time"] // 1000, event["cluster"]["id"], event["id"].encode()
+    at, name = event["time"] // 1000, event["id"].encode()
     return [
-        Put(f"{span.group}/asked", cluster, at, waiting, ASKED_TTL_MS, MAX_ASKED, span.group, name=name)
+        Put(f"{span.group}/asked", span.cluster, at, waiting, ASKED_TTL_MS, MAX_ASKED, span.group, name=name)
         for spans in question.ranges.values()
         for span in spans
     ]
@@ -518,8 +522,19 @@ KINDS: tuple[Kind, ...] = (
     Kind("actor", _binding_leaves, _binding_told, _actor_about, _actor_known),
     Kind("role", _role_leaves, _role_told, _role_about, _role_known),
     Kind("credential", _credential_leaves, _credential_told, _credential_about, _credential_known),
-    Kind("seen", _seen_leaves, _seen_told, _seen_about, _seen_known, daily=True),
+    Kind("seen", _seen_leaves, _seen_told, _seen_about, _seen_known, again=True, cap=MAX_PLACES),
     Kind("service_account", _account_leaves, _account_told, _account_about, _account_known),
+    Kind(
+        "cloud_identity",
+        cloud_identities.leaves,
+        cloud_identities.told,
+        cloud_identities.about,
+        cloud_identities.known,
+        place=cloud_identities.account_of,
+        again=True,
+        ttl_ms=LONG_TTL_MS,
+        cap=4 * MAX_FACTS,
+    ),
     Kind("object", _object_leaves, _object_told, _object_about, _object_known, finds=True),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}

@@ -34,6 +34,7 @@ _FACT_FLAGS = {
     "facts.cloud_link": Flag.HAS_CLOUD_LINK,
     "facts.namespace": Flag.HAS_NAMESPACE,
     "facts.signal": Flag.HAS_SIGNAL,
+    "facts.cloud_grant": Flag.HAS_CLOUD_GRANT,
 }
 _BOOL_FLAGS = {
     "actor.unauthenticated": Flag.UNAUTHENTICATED,

@@ -48,6 +48,7 @@ FLAG_OF = {
     "cloud_link": Flag.HAS_CLOUD_LINK,
     "namespace": Flag.HAS_NAMESPACE,
     "signal": Flag.HAS_SIGNAL,
+    "cloud_grant": Flag.HAS_CLOUD_GRANT,
 }
 _BITS = tuple((name, int(flag)) for name, flag in FLAG_OF.items())  # an IntFlag takes a microsecond for each |
 
@@ -130,6 +131,7 @@ def empty() -> Facts:
         "cloud_link": None,
         "namespace": None,
         "signal": None,
+        "cloud_grant": None,
     }
 
 

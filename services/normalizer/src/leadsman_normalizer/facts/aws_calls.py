@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from leadsman_common.events import CloudAccessFacts, CloudAssumeFacts, CloudLinkFacts, ControlPlaneFacts
 from leadsman_normalizer.calls import decoded
+from leadsman_normalizer.facts.aws_grants import grant_facts
+from leadsman_normalizer.facts.aws_policies import (
+    EKS_ISSUER,
+    MAX_VALUES,
+    POD_IDENTITY,
+    SERVICE_ACCOUNT,
+    allowed,
+    issuer_of,
+    several,
+    subjects_of,
+)
 from leadsman_normalizer.facts.control_plane import control_plane
 from leadsman_normalizer.facts.values import Tree, mapping, mappings, number, text, texts, truth
-from leadsman_normalizer.lenient import note
 
-SERVICE_ACCOUNT: Final = "system:serviceaccount:"
-MAX_POLICY_CHARS = 64 * 1024
-MAX_SUBJECTS = 200
-_OIDC = ":oidc-provider/"
 _LOG_GROUP = re.compile(r"/aws/eks/([^/]+)/cluster\Z")
 _CLUSTER_GROUP = re.compile(r"eks-cluster-sg-(.+)-\d+\Z")
 _CIDR_KEYS = frozenset({"cidrip", "cidripv4", "cidripv6"})
@@ -28,7 +32,7 @@ def aws_facts(
 ) -> dict[str, Any]:
     """The facts of a call, by their field of Facts; {} where it has none.
 
-    `caller` is who called: name, provider and invoked_by of its userIdentity.
+    `caller` is who called: name, provider and invoked_by of its userIdentity, and the account that was called.
     """
     match service:
         case "eks":
@@ -39,8 +43,9 @@ def aws_facts(
             found = _assumed(name, caller, asked, answered, why)
             return {"cloud_assume": found} if found is not None else {}
         case "iam":
-            link = _iam(name, asked, answered, why)
-            return {"cloud_link": link} if link is not None else {}
+            link, grant = _iam(name, asked, answered, why), grant_facts(name, caller["account"], asked, why)
+            told = {"cloud_link": link, "cloud_grant": grant}
+            return {key: found for key, found in told.items() if found is not None}
         case "logs":
             return {"control_plane": _log_group(name, asked, why)} if "logGroupName" in asked else {}
         case "ec2" if "SecurityGroup" in name:
@@ -156,11 +161,11 @@ def _assumed(name: str, caller: dict[str, str], asked: Tree, answered: Tree, why
     }
     if name == "AssumeRoleWithWebIdentity":
         subject = caller["name"] or text(answered, "subjectFromWebIdentityToken", why)
-        issuer = _issuer(caller["provider"] or text(answered, "provider", why))
-        if not subject.startswith(SERVICE_ACCOUNT) and "oidc.eks." not in issuer:
+        issuer = issuer_of(caller["provider"] or text(answered, "provider", why))
+        if not subject.startswith(SERVICE_ACCOUNT) and EKS_ISSUER not in issuer:
             return None
         return {**taken, "service_account": subject, "issuer": issuer, "source": "irsa"}
-    if caller["invoked_by"] != "pods.eks.amazonaws.com":
+    if caller["invoked_by"] != POD_IDENTITY:
         return None
     tags = _tags(asked)
     namespace, account = tags.get("kubernetes-namespace", ""), tags.get("kubernetes-service-account", "")
@@ -199,11 +204,12 @@ def _service_account(namespace: str, name: str) -> str:
 def _iam(name: str, asked: Tree, answered: Tree, why: list[str]) -> CloudLinkFacts | None:
     if name.endswith("OpenIDConnectProvider"):
         arn = text(asked, "openIDConnectProviderArn", why) or text(answered, "openIDConnectProviderArn", why)
-        issuer = _issuer(arn) or text(asked, "url", why).removeprefix("https://")
-        if "oidc.eks." not in issuer:
+        issuer = issuer_of(arn) or text(asked, "url", why).removeprefix("https://")
+        if EKS_ISSUER not in issuer:
             return None
         return _link("oidc_provider", arn, issuer=issuer)
-    policy = text(asked, "policyDocument", why) or text(asked, "assumeRolePolicyDocument", why)
+    key = {"UpdateAssumeRolePolicy": "policyDocument", "CreateRole": "assumeRolePolicyDocument"}.get(name)
+    policy = text(asked, key, why) if key is not None else ""
     if not policy:
         return None
     role = text(mapping(answered, "role", why), "arn", why) or text(asked, "roleName", why)
@@ -212,57 +218,31 @@ def _iam(name: str, asked: Tree, answered: Tree, why: list[str]) -> CloudLinkFac
 
 def _trust(role: str, policy: str, why: list[str]) -> CloudLinkFacts | None:
     """A trust policy's Kubernetes side: who may take the role by a token of a cluster's issuer, or by Pod Identity."""
-    if len(policy) > MAX_POLICY_CHARS:
-        note(why, "trust policy: too large to read")
-        return None
-    try:
-        document = msgspec.json.decode(decoded(policy) if policy.startswith("%") else policy)
-    except (msgspec.DecodeError, RecursionError):
-        note(why, "trust policy: no JSON")
-        return None
-    if not isinstance(document, dict):
-        return None
     link: CloudLinkFacts | None = None
-    for statement in _several(document.get("Statement")):
-        if not isinstance(statement, dict) or statement.get("Effect") != "Allow":
-            continue
+    for statement in allowed(policy, "trust policy", why):
         principal = statement.get("Principal")
         if not isinstance(principal, dict):
             continue
-        if "pods.eks.amazonaws.com" in _several(principal.get("Service")):
+        if POD_IDENTITY in several(principal.get("Service")):
             link = link or _link("pod_identity", role)
-        for provider in _several(principal.get("Federated")):
+        for provider in several(principal.get("Federated")):
             found = _federated(role, str(provider), statement)
             if found is None:
                 continue
             if link is not None and link["via"] == found["via"]:
-                found["subjects"] = [*link["subjects"], *found["subjects"]][:MAX_SUBJECTS]
+                found["subjects"] = [*link["subjects"], *found["subjects"]][:MAX_VALUES]
                 found["unbounded"] |= link["unbounded"]
             link = found
     return link
 
 
 def _federated(role: str, provider: str, statement: Tree) -> CloudLinkFacts | None:
-    issuer = _issuer(provider)
-    subjects = _subjects(statement.get("Condition"))
-    if not issuer or ("oidc.eks." not in issuer and not any(s.startswith(SERVICE_ACCOUNT) for s in subjects)):
+    issuer = issuer_of(provider)
+    subjects = subjects_of(statement.get("Condition"))
+    if not issuer or (EKS_ISSUER not in issuer and not any(s.startswith(SERVICE_ACCOUNT) for s in subjects)):
         return None
     link = _link("oidc_trust", role, issuer=issuer)
     return {**link, "subjects": subjects, "unbounded": not subjects}
-
-
-def _subjects(condition: Any) -> list[str]:
-    """The values that a Condition compares the token's subject with."""
-    if not isinstance(condition, dict):
-        return []
-    found: list[str] = []
-    for operator, tests in condition.items():
-        if not isinstance(tests, dict) or "Not" in operator:
-            continue
-        for key, wanted in tests.items():
-            if key.endswith(":sub"):
-                found += [value for value in _several(wanted) if isinstance(value, str)]
-    return found[:MAX_SUBJECTS]
 
 
 def _link(via: str, identity: str, *, issuer: str = "") -> CloudLinkFacts:
@@ -306,10 +286,6 @@ def _cidrs(node: Any, depth: int = 0) -> list[str]:
     return list(dict.fromkeys(found))[:200]
 
 
-def _issuer(provider: str) -> str:
-    return provider.partition(_OIDC)[2]
-
-
 def _tags(asked: Tree) -> dict[str, str]:
     """The session's tags: a list of {key, value}, or by name, where principalTags has them."""
     told: dict[str, str] = {}
@@ -321,8 +297,3 @@ def _tags(asked: Tree) -> dict[str, str]:
             pairs = [(tag.get("key"), tag.get("value")) for tag in tags if isinstance(tag, dict)]
         told |= {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, str)}
     return told
-
-
-def _several(value: Any) -> list[Any]:
-    """IAM writes one value bare and several as a list."""
-    return value[:MAX_SUBJECTS] if isinstance(value, list) else [] if value is None else [value]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
-from leadsman_common.events import CloudAssumeFacts, CloudLinkFacts, ControlPlaneFacts
+from leadsman_common.events import CloudAssumeFacts, CloudGrant, CloudLinkFacts, ControlPlaneFacts
 from leadsman_normalizer.facts.control_plane import control_plane
 from leadsman_normalizer.facts.values import Tree, mapping, mappings, number, text, texts, truth
 
 WORKLOAD_IDENTITY_USER: Final = "roles/iam.workloadIdentityUser"
+_EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
+_GOOGLE = "serviceAccount:"
 MAX_MEMBERS = 200
 MAX_MEMBER_CHARS = 1024
 # serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]
@@ -214,6 +217,8 @@ def _policy(service: str, identity: str, asked: Tree, extra: Tree, why: list[str
             "unbounded": unbounded,
         }
         facts["cloud_link"] = link
+    if grants := list(_grants(service, identity, delta, why)):
+        facts["cloud_grant"] = {"grants": grants}
     audited = mappings(delta, "auditConfigDeltas", why)[:MAX_MEMBERS]
     if audited and service == "cloudresourcemanager":
         facts["control_plane"] = _data_access(audited, identity, why)
@@ -252,6 +257,33 @@ def _members(delta: Tree, asked: Tree, why: list[str], *, only_role: bool) -> tu
         else:
             unbounded = True
     return added[:MAX_MEMBERS], removed[:MAX_MEMBERS], pool, unbounded
+
+
+def _grants(service: str, identity: str, delta: Tree, why: list[str]) -> Iterator[CloudGrant]:
+    """What service accounts are given, Google's and clusters' own; on one of Google's: who may act as it.
+
+    By the delta alone: a whole policy does not say what of it is new.
+    """
+    for found in mappings(delta, "bindingDeltas", why)[:MAX_MEMBERS]:
+        role, member = text(found, "role", why), text(found, "member", why)[:MAX_MEMBER_CHARS]
+        given: CloudGrant = {
+            "identity": "",
+            "via": "binding",
+            "policy": role,
+            "policy_arn": "",
+            "classes": [],
+            "principals": [],
+            "scope": identity,
+            "removed": text(found, "action", why) == "REMOVE",
+        }
+        account, pool = service_account_of_member(member)
+        if account and not (service == "iam" and role == WORKLOAD_IDENTITY_USER):  # which is a link
+            yield {**given, "identity": account}
+        elif service == "iam" and not pool:
+            everybody = ["everybody"] if member in _EVERYBODY else []
+            yield {**given, "identity": identity, "via": "trust", "principals": [member], "classes": everybody}
+        elif service != "iam" and member.startswith(_GOOGLE) and not pool:
+            yield {**given, "identity": member.removeprefix(_GOOGLE)}
 
 
 def service_account_of_member(member: str) -> tuple[str, str]:

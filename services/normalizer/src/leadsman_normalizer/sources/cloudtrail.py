@@ -1,8 +1,9 @@
 """CloudTrail: one record of AWS's API log (FORMATS 2.5). `Records[]` files are taken apart before.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html. Ours are the
-calls about clusters, those by which service accounts get roles, those that make clusters invisible, and the sensitive
-calls of rules/lists/sensitive-aws-calls.yml made with a role session's key; everything else is dropped.
+calls about clusters, those by which service accounts get roles and roles get policies, those that make clusters
+invisible, and the sensitive calls of rules/lists/sensitive-aws-calls.yml made with a role session's key; everything
+else is dropped.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from leadsman_normalizer.actor import actor_of
 from leadsman_normalizer.assemble import cluster, status_of
 from leadsman_normalizer.calls import Call, assemble_call, outcome_of_error, parameters_text, tree_of
 from leadsman_normalizer.facts.aws_calls import aws_facts, cluster_name
+from leadsman_normalizer.facts.aws_grants import GRANTING
+from leadsman_normalizer.facts.aws_policies import POD_IDENTITY
 from leadsman_normalizer.lenient import NO_BODY, decode_whole
 from leadsman_normalizer.result import Dropped
 from leadsman_normalizer.timestamps import micros
 
 FORMAT: Final = "cloudtrail"
-POD_IDENTITY: Final = "pods.eks.amazonaws.com"
 DIGEST: Final = b'"digestS3Object"'
 _DOMAIN = ".amazonaws.com"
 # every call of these is about a cluster or a pod
@@ -113,12 +115,13 @@ def normalize_cloudtrail(raw: RawEvent) -> AuditEvent | Dropped:
         return Dropped(f"not ours: {record.eventSource[:64]}")
     asked = tree_of(record.requestParameters, "requestParameters", reasons)
     answered = tree_of(record.responseElements, "responseElements", reasons)
-    facts = aws_facts(service, record.eventName, _caller(identity), asked, answered, reasons)
+    account = record.recipientAccountId or identity.accountId or raw.account
+    facts = aws_facts(service, record.eventName, _caller(identity, account), asked, answered, reasons)
     if not _is_ours(record, identity, service, asked, facts):
         return Dropped(f"not ours: {record.eventSource[:64]}")
     in_cluster = cluster(
         "aws",
-        record.recipientAccountId or identity.accountId or raw.account,
+        account,
         record.awsRegion or raw.region,
         cluster_name(service, asked, answered) or raw.cluster,
     )
@@ -207,8 +210,13 @@ def _class(identity: Identity, session: str, found: str) -> str:
     return found
 
 
-def _caller(identity: Identity) -> dict[str, str]:
-    return {"name": identity.userName, "provider": identity.identityProvider, "invoked_by": identity.invokedBy}
+def _caller(identity: Identity, account: str) -> dict[str, str]:
+    return {
+        "name": identity.userName,
+        "provider": identity.identityProvider,
+        "invoked_by": identity.invokedBy,
+        "account": account,
+    }
 
 
 def _may_be_ours(record: Record, identity: Identity, service: str) -> bool:
@@ -220,7 +228,7 @@ def _may_be_ours(record: Record, identity: Identity, service: str) -> bool:
         case "sts":
             return name == "AssumeRoleWithWebIdentity" or (name == "AssumeRole" and identity.invokedBy == POD_IDENTITY)
         case "iam":
-            return name in _PROVIDERS or name in ("UpdateAssumeRolePolicy", "CreateRole")
+            return name in _PROVIDERS or name in GRANTING or name == "CreateRole"
         case "logs":
             return name in _LOGS
         case "ec2":
@@ -235,7 +243,7 @@ def _is_ours(record: Record, identity: Identity, service: str, asked: dict[str, 
     match service:
         case "sts":
             return bool(facts)
-        case "iam":  # trust of other roles, other providers' issuers
+        case "iam":  # new roles that no pod may take, other providers' issuers
             return bool(facts)
         case "logs":
             return str(asked.get("logGroupName", "")).startswith("/aws/eks/")
