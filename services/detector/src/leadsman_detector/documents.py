@@ -74,7 +74,7 @@ def documents_of(file: str, text: str, origin: str = "", layer: int = 0) -> Iter
     try:
         while loader.check_node():
             node = loader.get_node()
-            data = loader.construct_document(node)
+            data = loader.document(node) if node else None
             line = node.start_mark.line + 1 if node else 0
             if isinstance(data, dict):
                 yield Document(file, data, line, loader.lines, origin, layer)
@@ -88,12 +88,43 @@ def documents_of(file: str, text: str, origin: str = "", layer: int = 0) -> Iter
         loader.dispose()
 
 
+_TEXT, _LIST, _MAP = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+
+
 class _Loader(yaml.CSafeLoader):
     """Keeps the line of every key, and takes no key twice."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lines: Lines = {}
+        self._made: dict[int, Any] = {}
+
+    def document(self, node: yaml.Node) -> Any:
+        """What the root of a document stands for."""
+        self._made.clear()  # nodes of the one before are gone, and others may stand in their places
+        return self.made(node)
+
+    def made(self, node: yaml.Node) -> Any:
+        """What a node stands for. The usual is made here at once, all else as YAML's constructor has it."""
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.tag == _TEXT else self.construct_object(node, deep=True)
+        if id(node) in self._made:  # an alias
+            return self._made[id(node)]
+        if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
+            items: list[Any] = []
+            self._made[id(node)] = items
+            items += [self.made(item) for item in node.value]
+            return items
+        if node.tag == _MAP and all(key.tag == _TEXT for key, _ in node.value):
+            data: dict[Any, Any] = {}
+            self._made[id(node)] = data
+            for key, value in node.value:
+                if key.value in data:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                data[key.value] = self.made(value)
+            self.lines[id(data)] = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+            return data
+        return self.construct_document(node)
 
     def marked_map(self, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
         """A map as YAML's own constructor makes it, with its lines."""

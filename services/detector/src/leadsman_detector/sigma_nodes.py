@@ -13,6 +13,7 @@ from sigma.conditions import (
     ConditionIdentifier,
     ConditionNOT,
     ConditionOR,
+    ConditionSelector,
     ConditionValueExpression,
 )
 from sigma.exceptions import SigmaError
@@ -35,6 +36,7 @@ from sigma.types import (
 )
 
 from leadsman_detector.form import ANYWHERE, And, Leaf, Node, Not, Or
+from leadsman_detector.sigma_conditions import read_condition
 
 __all__ = ["BadSigma", "SigmaError", "logsource_of", "nodes_of"]
 LineOf = Callable[[str, str], int]  # (detection, field) -> the line in the file
@@ -55,15 +57,32 @@ def nodes_of(detection: dict[str, Any], conditions: list[str], line_of: LineOf) 
     for name, given in named.items():
         _check_encoded(name, given)
     try:
-        parsed = SigmaDetections.from_dict({**named, "condition": conditions}).parsed_condition
+        sigma = SigmaDetections.from_dict({**named, "condition": conditions})
         lines = cache(line_of)  # a field of a hundred values stands on one line
-        return [_node(one.parsed, lines) for one in parsed]
+        node = cache(lambda name: _detection(name, sigma, lines))  # conditions name the same ones again and again
+        chosen = cache(lambda pattern: _chosen(pattern, sigma))
+        return [
+            read_condition(str(one.condition), node, chosen) or _node(one.parsed, lines)
+            for one in sigma.parsed_condition
+        ]
     except (SigmaError, TypeError, AttributeError, ValueError) as error:
         for name, given in named.items():
             _check(name, given)
         if not isinstance(error, SigmaError):
             raise
         raise BadSigma(f"condition: {error}", "detection", "condition") from error
+
+
+def _detection(name: str, sigma: SigmaDetections, line_of: LineOf) -> Node:
+    """A detection by itself. Raises KeyError for one that is not there."""
+    if name not in sigma.detections:
+        raise KeyError(name)
+    return _node(ConditionIdentifier([name]).postprocess(sigma), line_of)
+
+
+def _chosen(pattern: str, sigma: SigmaDetections) -> list[str]:
+    """The detections that `1 of PATTERN` speaks of."""
+    return [found.identifier for found in ConditionSelector(["1", pattern]).resolve_referenced_detections(sigma)]
 
 
 def logsource_of(given: Any) -> SigmaLogSource:
