@@ -5,7 +5,7 @@ from leadsman_detector.context import context_of
 RULE = {"groups": [""], "resource_names": [], "non_resource_urls": [], "grants": [], "classes": []}
 EXEC = {**RULE, "verbs": ["create"], "resources": ["pods/exec"], "grants": ["exec"]}
 READ = {**RULE, "verbs": ["get", "list"], "resources": ["pods"]}
-NOTHING = dict.fromkeys(("role", "binding", "service", "exec", "cloud_access", "cloud_link"))
+NOTHING = dict.fromkeys(("role", "binding", "service", "exec", "cloud_access", "cloud_link", "cloud_grant"))
 
 
 def context(facts, *decided):
@@ -70,3 +70,17 @@ def test_which_cloud_identity_is_linked():
 
 def test_an_event_without_facts_has_none():
     assert context(None) == []
+
+
+def test_what_a_cloud_identity_is_given_and_whose_it_is():
+    grant = {"identity": "app", "via": "inline", "policy": "more", "scope": "", "principals": [], "removed": False}
+    trust = {**grant, "via": "trust", "policy": "", "principals": ["*"], "removed": True}
+    event = {"facts": {**NOTHING, "cloud_grant": {"grants": [grant, trust]}}}
+    event["known"] = {"cloud_identity": {"service_accounts": ["system:serviceaccount:shop:web"], "clusters": ["prod"]}}
+    assert list(context_of(event, ())) == [
+        ("facts.cloud_grant.grants", "+more: app"),
+        ("facts.cloud_grant.grants", "-trust: app"),
+        ("facts.cloud_grant.grants.principals", "*"),
+        ("known.cloud_identity.service_accounts", "system:serviceaccount:shop:web"),
+        ("known.cloud_identity.clusters", "prod"),
+    ]
