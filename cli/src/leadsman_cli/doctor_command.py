@@ -23,7 +23,7 @@ from leadsman_cli.doctor import Finding, Sighting, dropped_by_server, examine, o
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.named_policies import named_policy
 from leadsman_cli.output import clean
-from leadsman_cli.rules import load_rules
+from leadsman_cli.rules import folders_in_service, load_rules, rules_option
 from leadsman_cli.when import When
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
@@ -34,6 +34,7 @@ from leadsman_common.settings import Common
 from leadsman_common.sightings import SIGHTINGS, Sightings, decode, plain_id
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
+from leadsman_detector.match import RuleSet
 
 RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
 GROUPS = (*((f"{raw}", "leadsman-normalizer") for raw in RAW), ("audit.events", "leadsman-detector"))
@@ -63,19 +64,28 @@ class Ward:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What the API server's /metrics gave: events that it lost before handing them over.",
 )
+@rules_option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How it is written.")
 def doctor(
-    cluster: str | None, since: int, registry_file: str | None, apiserver_metrics: Path | None, output: str
+    cluster: str | None,
+    since: int,
+    registry_file: str | None,
+    apiserver_metrics: Path | None,
+    folders: tuple[Path, ...],
+    output: str,
 ) -> int:
     """Say how CLUSTER (its name or id) is seen; without one, every cluster in a line.
 
     What arrives and how late, at which audit levels, which rules are blind, what is expected and silent, and the next
-    step. Clusters of the registry whose logs never came are among them. What a cloud or an API server lost before it
-    handed anything over is not to be seen here: --apiserver-metrics asks the API server's own counters. Exit code 0
-    where nothing is broken, 1 where something is.
+    step. The rules of a cluster's report are those of -r, else of LEADSMAN_RULES_DIR, as the detector reads it.
+    Clusters of the registry whose logs never came are among them. What a cloud or an API server lost before it handed
+    anything over is not to be seen here: --apiserver-metrics asks the API server's own counters. Exit code 0 where
+    nothing is broken, 1 where something is.
     """
     try:
         registry = load_clusters(Path(registry_file)) if registry_file else NO_CLUSTERS
+        file = Path(registry_file) if registry_file else None
+        rules = load_rules(folders or folders_in_service(), file) if cluster else None
         ward = look(kafka_settings(), since, registry)
     except (InvalidClustersError, TopicUnreadableError) as error:
         raise click.ClickException(str(error)) from error
@@ -84,9 +94,7 @@ def doctor(
     if not chosen:
         raise click.ClickException(f"{cluster}: not seen, and in no entry of the registry")
     lost = dropped_by_server(apiserver_metrics.read_text("utf-8")) if apiserver_metrics else {}
-    reports = [
-        report(ward, key, registry, now_ms, (now_ms - since) / 1000, lost, rules=bool(cluster)) for key in chosen
-    ]
+    reports = [report(ward, key, registry, now_ms, (now_ms - since) / 1000, lost, rules) for key in chosen]
     if output == "json":
         sys.stdout.buffer.write(b"".join(msgspec.json.encode(one) + b"\n" for one in reports))
         sys.stdout.buffer.flush()
@@ -183,10 +191,9 @@ def report(
     now_ms: int,
     span_s: float,
     lost: Mapping[str, float],
-    *,
-    rules: bool,
+    rules: RuleSet | None,
 ) -> dict[str, Any]:
-    """One cluster as it is written out. `rules`: judge them too."""
+    """One cluster as it is written out. `rules`: those that are judged too."""
     cluster, sighting = ward.clusters[key], ward.sightings[key]
     settings = registry.of(cluster)
     replaced = ward.view.current(plain_id(key), now_ms) != key and plain_id(key) in ward.view.lives
@@ -203,10 +210,12 @@ def report(
         findings.append(Finding("weak", f"{dead} records went to the dead letters", "leadsman dlq ls"))
     blind: list[dict[str, Any]] = []
     policy = vendor_policy(sighting)
-    if rules and sighting.sources:
-        loaded = load_rules(())
+    if rules is not None and (fatal := [str(problem) for problem in rules.problems if problem.fatal]):
+        what = f"{len(fatal)} rules or folders cannot be used as they stand: {fatal[0]}"
+        findings.append(Finding("weak", what, "leadsman rules list --problems"))
+    if rules is not None and sighting.sources:
         audit = named_policy(policy).audit if policy else observed(sighting)
-        judged = cover([r.rule for r in loaded.rules], loaded.correlations, audit)
+        judged = cover([r.rule for r in rules.rules], rules.correlations, audit)
         blind = [
             {"rule": c.name, "status": c.status, "why": c.why} for c in judged if c.alert and c.status != "can fire"
         ]

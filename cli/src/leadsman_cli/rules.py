@@ -87,6 +87,15 @@ def load_rules(folders: tuple[Path, ...], registry: Path | None = None) -> RuleS
     return load(list(folders) or [default_rules_dir()], clusters=registry_of(registry))
 
 
+def folders_in_service() -> tuple[Path, ...]:
+    """The folders of LEADSMAN_RULES_DIR, as the detector reads it; none where it is empty. Raises UsageError."""
+    names = [part.strip() for part in os.environ.get("LEADSMAN_RULES_DIR", "").split(",")]
+    folders = tuple(folder_of(name) for name in names if name)
+    if missing := [folder for folder in folders if not folder.exists()]:
+        raise click.UsageError(f"LEADSMAN_RULES_DIR: no such folder: {missing[0]}")
+    return folders
+
+
 def registry_of(file: Path | None = None) -> Clusters:
     """clusters.yaml, of LEADSMAN_CLUSTERS where it is not given; none without it. Raises UsageError."""
     given = file or os.environ.get("LEADSMAN_CLUSTERS")

@@ -1,11 +1,13 @@
 """What doctor says of what was seen: silent, late, blind, cut, unclaimed; and what an API server says it lost."""
 
+import click
 import pytest
 
 from leadsman_cli.coverage import cover
 from leadsman_cli.doctor import Sighting, dropped_by_server, examine, observed, vendor_policy
-from leadsman_cli.rules import load_rules
-from leadsman_common.clusters import ClusterSettings
+from leadsman_cli.doctor_command import Ward, report
+from leadsman_cli.rules import folders_in_service, load_rules
+from leadsman_common.clusters import NO_CLUSTERS, ClusterSettings
 from leadsman_common.raw import RawEvent
 from leadsman_normalizer.normalize import normalize
 
@@ -114,3 +116,42 @@ other{plugin="x"} nonsense
 def test_what_the_api_server_says_it_lost():
     assert dropped_by_server(METRICS) == {"buffered": 12, "webhook": 3}
     assert dropped_by_server("") == {}
+
+
+RULE = """\
+title: {name}
+name: {name}
+logsource: {{product: kubernetes}}
+leadsman:
+    requires:
+        - {{for: bodies, verbs: [create], resources: [pods], level: RequestResponse}}
+detection:
+    it: {{{field}: create}}
+    condition: it
+"""
+
+
+def test_the_rules_of_the_service_are_judged(tmp_path, monkeypatch):
+    """By LEADSMAN_RULES_DIR; what of them cannot be used is a finding."""
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "ours.yml").write_text(RULE.format(name="ours", field="verb"))
+    (ours / "bad.yml").write_text(RULE.format(name="bad", field="no.such.field"))
+    monkeypatch.setenv("LEADSMAN_RULES_DIR", f" {ours},")
+    assert folders_in_service() == (ours,)
+    ward, key = Ward(), "///prod"
+    ward.clusters[key] = native()["cluster"]
+    ward.sightings[key] = sighting(*(native(level="Metadata", at_ms=NOW_MS - n) for n in range(60)))
+    found = report(ward, key, NO_CLUSTERS, NOW_MS, 3600, {}, load_rules(folders_in_service()))
+    assert [one["rule"] for one in found["rules"]] == ["ours"]
+    (problem,) = [f["what"] for f in found["findings"] if "cannot be used" in f["what"]]
+    assert "bad: no such field: no.such.field" in problem
+    assert report(ward, key, NO_CLUSTERS, NOW_MS, 3600, {}, None)["rules"] == []
+
+
+def test_a_folder_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setenv("LEADSMAN_RULES_DIR", "shipped,/no/such/folder")
+    with pytest.raises(click.UsageError, match="/no/such/folder"):
+        folders_in_service()
+    monkeypatch.delenv("LEADSMAN_RULES_DIR")
+    assert folders_in_service() == ()
