@@ -29,10 +29,13 @@ DOCUMENTS = {
 FILTERS = {name: d for name, d in DOCUMENTS.items() if "filter" in d}
 SINGLE = {name: d for name, d in DOCUMENTS.items() if "detection" in d}
 RULE_LIKE = {name: d for name, d in DOCUMENTS.items() if name not in FILTERS}
-# what a log file cannot show: tests/unit/detector/test_silence.py has their cases
+# what a log file cannot show: tests/unit/detector/test_silence.py and test_versioned.py have their cases
 SILENCE = {"log-fell-silent", "logging-off-and-silent", "silent-then-action"}
+VERSIONS = {"version-skew", "version-support-ended"}
 RAISING = [
-    d["name"] for d in RULE_LIKE.values() if (d.get("leadsman") or {}).get("alert", True) and d["name"] not in SILENCE
+    d["name"]
+    for d in RULE_LIKE.values()
+    if (d.get("leadsman") or {}).get("alert", True) and d["name"] not in SILENCE | VERSIONS
 ]
 CASES = {file.rule: file for file in read_all(Path(__file__).parent, load_rules(()))[0]}
 TWELVE = {

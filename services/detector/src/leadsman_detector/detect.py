@@ -61,6 +61,7 @@ from leadsman_detector.state import (
 )
 from leadsman_detector.statements import Statement, Thing
 from leadsman_detector.suppressing import Suppressing
+from leadsman_detector.versioned import Versioned, Versioning
 
 EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
@@ -129,6 +130,7 @@ class Detector:
         if self._risk.raises:
             self._watches.append(self._risk.watch)
         self._beats = silence.Beats([] if patient or not watching else rules.rules)
+        self._versioned = Versioned(rules.rules if posture else (), rules.lists)
         self._waiting: dict[tuple[str, str, str], Timer] = {}
         self._remembered_sightings = Remembered()
         self._sieves: dict[tuple[str, int, int], Sieve | None] = {}
@@ -300,7 +302,7 @@ class Detector:
             self._ask(plan, Asking(event, where, asking), question)
             plan.requests += known.asked(event, question, self._remembered(event, where))
         if self._posture and posture.leaves(event["action"], event["flags"]):
-            self._keep_posture(plan, event)
+            self._keep_posture(plan, event, where)
         for put in known.puts(event, self._kinds, matches) if self._kinds else ():
             if put.keep == "earliest":
                 key = (put.series, put.cluster, put.name.decode(), 0)
@@ -312,7 +314,7 @@ class Detector:
                 plan.telling.append(Telling(put, put.name.decode(), plan.ask(known.late_for(put))))
         return matches
 
-    def _keep_posture(self, plan: Plan, event: AuditEvent) -> None:
+    def _keep_posture(self, plan: Plan, event: AuditEvent, where: Where) -> None:
         """Keep what an event says of how its cluster is set up; a version that is told all day, once an hour."""
         if posture.is_component(event):
             put = posture.component_put(event)
@@ -320,9 +322,20 @@ class Detector:
             if not self._remembered_sightings.before(key, put.time_ms + 1):
                 plan.requests.append(put)
                 plan.days.append((key, put.time_ms))
+                self._keep_version(plan, event, where)
             return
+        self._keep_version(plan, event, where)
         for thing, said in posture.statements_of(event):
             self._say(plan, thing, said)
+
+    def _keep_version(self, plan: Plan, event: AuditEvent, where: Where) -> None:
+        """Have the version that an event tells held against what may be."""
+        if not self._versioned:
+            return
+        plan.requests += self._versioned.puts(event)
+        if not self._keeping and (ranges := self._versioned.ranges(event)) is not None:
+            heard, told = (plan.ask(span) for span in ranges)
+            plan.versioning.append(Versioning(event, where, heard, told))
 
     def _say(self, plan: Plan, thing: Thing, said: Statement, rule: str = "") -> None:
         """Have a statement kept; one of a picture for long, since nobody will look at what was said around it."""
@@ -557,6 +570,9 @@ class Detector:
             self._late(telling, members.of(replies[telling.place]), knowing, following)
         yield from self._sightings(plan, replies, following, now_us)
         yield from self._stated(plan, replies, following, now_us)
+        for one in plan.versioning:
+            for match in self._versioned.judge(one, replies[one.heard], replies[one.told]):
+                self._look(following, match, one.where, late_ms_of(match.event))
         yield from self._silences(plan, replies, following, now_us)
         yield from self._correlated(plan, replies, following, now_us)
 

@@ -159,6 +159,7 @@ class Rule:
     first_seen: FirstSeen | None = None  # beside the condition
     regression: Regression | None = None  # the condition is then what says either
     silence: Silence | None = None  # what the condition speaks of is missed, not met
+    versions: Literal["", "skew", "support"] = ""  # what the condition speaks of is a version that is not as it may be
     requires: tuple[Requirement, ...] = ()  # what the audit policy must log
     author: str = ""
     license: str = ""

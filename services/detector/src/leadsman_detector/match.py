@@ -347,8 +347,9 @@ class RuleSet:
         self._routes: dict[tuple[str, int, int], Route] = {}
         self._shared: dict[tuple[Group, ...], Route] = {}  # routes with the same rules are one
         groups: dict[str, list[CompiledRule]] = {}
-        # what is missed is asked of the events that are looked at anyway
-        for compiled in (r for r in self.rules if r.rule.silence is None):
+        self.lists = files.lists
+        # what is missed, and versions, are asked of the events that are looked at anyway
+        for compiled in (r for r in self.rules if r.rule.silence is None and not r.rule.versions):
             groups.setdefault(repr(compiled.gate), []).append(compiled)
         made = [Group(rules[0].gate, tuple(rules)) for rules in groups.values()]
         self._gates = Index([(g.gate, "", g) for g in made], lambda path: partial(known_values, path))

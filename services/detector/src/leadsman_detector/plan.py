@@ -17,6 +17,7 @@ from leadsman_detector.risk import Weighing
 from leadsman_detector.silence import Quiet
 from leadsman_detector.state import Put, Range, StateRequest
 from leadsman_detector.statements import Statement, Thing
+from leadsman_detector.versioned import Versioning
 
 CLAIM_TTL_MS = 7 * 24 * 60 * 60 * 1000
 
@@ -193,6 +194,7 @@ class Plan:
     quiet: list[Quiet] = field(default_factory=list)
     weighing: list[Weighing] = field(default_factory=list)  # alerts that are looked at again
     stating: list[Stating] = field(default_factory=list)
+    versioning: list[Versioning] = field(default_factory=list)
     days: list[tuple[Key, int]] = field(default_factory=list)  # of a cluster's history, that are put
     progress: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, source) -> the latest time, ms
     asked: dict[Range, int] = field(default_factory=dict)  # where each series' reply stands

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from leadsman_common.alerts import LEVELS
@@ -57,7 +57,7 @@ from leadsman_detector.sigma_nodes import BadSigma, SigmaError, logsource_of, no
 READ_JOINS = ("role-use",)  # correlate.JOINS; a test holds the two together
 LEADSMAN_KEYS = {
     "each", "changed", "anchor", "alert", "levels", "modifiers", "repeats", "requires", "blind_spots", "first_seen",
-    "responsible", "regression", "silence", "shadow",
+    "responsible", "regression", "silence", "shadow", "versions",
 }  # fmt: skip
 REGRESSION_KEYS = {"secure", "by", "secure-by"}
 REPEATS_KEYS = {"group-by", "timespan", "when"}
@@ -371,6 +371,7 @@ def _rule(document: Document, lists: dict[str, list[str]]) -> Rule:
         first_seen=_first_seen(own["first_seen"]) if "first_seen" in own else None,
         regression=regresses,
         silence=_silence(own) if "silence" in own else None,
+        versions=_versions(own) if "versions" in own else "",
         requires=read_requires(own.get("requires"), lists),
         author=_author(data),
         license=str(data.get("license") or ""),
@@ -429,6 +430,17 @@ def _silence(own: dict[str, Any]) -> Silence:
         raise BadRule("leadsman.silence: times is a number", "leadsman", "silence", "times")
     least_s, learning_s = (seconds_of(given[key], "leadsman", "silence", key) for key in ("least", "learning"))
     return Silence(least_s, times, learning_s)
+
+
+def _versions(own: dict[str, Any]) -> Literal["skew", "support"]:
+    given = own["versions"]
+    if given not in ("skew", "support"):
+        raise BadRule("leadsman.versions: is skew or support", "leadsman", "versions")
+    if "first_seen" not in own:
+        raise BadRule("leadsman.versions: needs first_seen, since they are told all day", "leadsman", "versions")
+    if clash := [key for key in ("changed", "repeats", "regression", "silence", "each") if key in own]:
+        raise BadRule(f"leadsman.versions: does not go with {clash[0]}", "leadsman", "versions")
+    return cast("Literal['skew', 'support']", given)
 
 
 def _filter(

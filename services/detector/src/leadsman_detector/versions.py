@@ -67,6 +67,19 @@ def out_of_support(
     return f"{version} is out of support since {known.paid_until}", True
 
 
+def is_own(component: str) -> bool:
+    """Whether a component is versioned with Kubernetes itself."""
+    return component in _OWN
+
+
+def misfit(servers: Sequence[str], component: str, version: str) -> str:
+    """Why a component goes with none of these API servers; empty where it does with one, or nothing is known."""
+    if not any(minor_of(server) is not None for server in servers):
+        return ""
+    found = [next(skews([server], [(component, version)]), "") for server in servers]
+    return found[-1] if all(found) else ""
+
+
 def skews(server: Sequence[str], components: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Components (name, version) that may not run beside these API servers' versions."""
     minors = [minor for version in server if (minor := minor_of(version)) is not None]
