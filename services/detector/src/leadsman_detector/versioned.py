@@ -20,7 +20,6 @@ from leadsman_common.events import AuditEvent, ControlPlaneFacts
 from leadsman_detector import members
 from leadsman_detector.alert import Where
 from leadsman_detector.match import CompiledRule, Match
-from leadsman_detector.posture import COMPONENTS
 from leadsman_detector.state import ALL_TIME, DAY_MS, HOUR_MS, Put, Range, StateReply
 from leadsman_detector.statements import EVER_MS, tells
 from leadsman_detector.versions import LIST, Support, is_own, minor_of, misfit, out_of_support, read_support
@@ -29,7 +28,7 @@ SKEW, SUPPORT = "skew", "support"
 SERVER = "kube-apiserver"
 BESIDE_MS = 2 * HOUR_MS  # API servers that were heard so near may all be there still: an upgrade takes its time
 MAX_SERVERS = 16
-_GROUP = f"{COMPONENTS}/servers"
+_GROUP = "versioned/servers"
 _HEARD, _TOLD = f"{_GROUP}/heard", f"{_GROUP}/told"
 
 
