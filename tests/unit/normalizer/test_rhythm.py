@@ -97,6 +97,7 @@ class World:
                 "cluster": {"id": "c", "name": "c", "provider": "", "account": "", "region": ""},
                 "time": (ms - 5_000) * 1000,
                 "source": {"format": source, "received_ms": ms, "topic": "raw.aws"},
+                "userAgent": "",
                 "action": "get pods",
                 "facts": None,
             }
