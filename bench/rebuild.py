@@ -26,6 +26,7 @@ from part_normalizer import events_of, raws
 from pipeline import Pipeline, World
 
 from leadsman_common.avro import audit_event_codec
+from leadsman_common.avro_writer import varint
 from leadsman_common.kafka import AckedProducer, Outgoing, commit_offsets, consumer
 from leadsman_detector.config import Settings
 from leadsman_detector.rebuild import Rebuild
@@ -80,12 +81,12 @@ def fill(pipeline: Pipeline, count: int, objects: int) -> None:
     note(f"{count} events, {objects} objects onto their topics")
     producer, encode = AckedProducer(pipeline.world.bootstrap), audit_event_codec().encode
     events = events_of(raws(min(count, DISTINCT)))
-    records = [(partition_key(event), encode(event), zigzag(event["time"]), event["id"].encode()) for event in events]
+    records = [(partition_key(event), encode(event), varint(event["time"]), event["id"].encode()) for event in events]
     topic, began_us = pipeline.names["audit.events"], time.time_ns() // 1000 - count * 1_000_000 // RATE
 
     def moved(n: int) -> Outgoing:
         key, value, at, event_id = records[n % len(records)]
-        value = value.replace(at, zigzag(began_us + n * 1_000_000 // RATE), 1)
+        value = value.replace(at, varint(began_us + n * 1_000_000 // RATE), 1)
         return Outgoing(topic, key, value.replace(event_id, f"{n:0{len(event_id)}}".encode(), 1))
 
     for at in range(0, count, PART):
@@ -99,15 +100,6 @@ def fill(pipeline: Pipeline, count: int, objects: int) -> None:
             )
             for n in range(at, min(objects, at + PART))
         )
-
-
-def zigzag(number: int) -> bytes:
-    """A long as Avro writes it; equally long for all times of this century."""
-    left, found = number << 1, bytearray()
-    while left > 0x7F:
-        found.append(left & 0x7F | 0x80)
-        left >>= 7
-    return bytes([*found, left])
 
 
 def commit(settings: Settings, pipeline: Pipeline) -> None:

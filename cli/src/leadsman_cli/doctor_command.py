@@ -23,7 +23,7 @@ from leadsman_cli.doctor import Finding, Sighting, dropped_by_server, examine, o
 from leadsman_cli.kafka_settings import kafka_settings
 from leadsman_cli.named_policies import named_policy
 from leadsman_cli.output import clean
-from leadsman_cli.rules import folders_in_service, load_rules, rules_option
+from leadsman_cli.rules import folders_in_service, rules_option
 from leadsman_cli.when import When
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.clusters import NO_CLUSTERS, Clusters, InvalidClustersError, load_clusters
@@ -34,7 +34,8 @@ from leadsman_common.settings import Common
 from leadsman_common.sightings import SIGHTINGS, Sightings, decode, plain_id
 from leadsman_common.topic_reader import TopicReader, TopicUnreadableError
 from leadsman_common.topics import name as topic_name
-from leadsman_detector.match import RuleSet
+from leadsman_detector.match import RuleSet, load
+from leadsman_detector.rules import default_rules_dir
 
 RAW = ("raw.aws", "raw.gcp", "raw.k8s", "raw.azure")
 GROUPS = (*((f"{raw}", "leadsman-normalizer") for raw in RAW), ("audit.events", "leadsman-detector"))
@@ -84,8 +85,8 @@ def doctor(
     """
     try:
         registry = load_clusters(Path(registry_file)) if registry_file else NO_CLUSTERS
-        file = Path(registry_file) if registry_file else None
-        rules = load_rules(folders or folders_in_service(), file) if cluster else None
+        read = list(folders or folders_in_service()) or [default_rules_dir()]
+        rules = load(read, clusters=registry) if cluster else None
         ward = look(kafka_settings(), since, registry)
     except (InvalidClustersError, TopicUnreadableError) as error:
         raise click.ClickException(str(error)) from error

@@ -16,7 +16,7 @@ from leadsman_common.events import AuditEvent, Facts, Flag, parse_action
 
 MAX_TEXTS = 200
 _CALLS = int(Flag.HAS_CLOUD_LINK | Flag.HAS_CLOUD_ASSUME | Flag.HAS_CLOUD_GRANT)
-_SERVICE_ACCOUNT = "system:serviceaccount:"
+SERVICE_ACCOUNT = "system:serviceaccount:"
 _ROLE = ":role/"
 _WRITES = ("create", "update", "patch")
 
@@ -130,7 +130,7 @@ def _linked(event: AuditEvent, facts: Facts) -> Iterator[tuple[str, dict[str, An
     """The service accounts that an identity is linked with, or no longer."""
     account, link, ref = facts["service_account"], facts["cloud_link"], event["objectRef"]
     if account is not None and ref["name"]:
-        name = f"{_SERVICE_ACCOUNT}{ref['namespace']}:{ref['name']}"
+        name = f"{SERVICE_ACCOUNT}{ref['namespace']}:{ref['name']}"
         for identity in (account["role_arn"], account["gcp_service_account"]):
             if identity:
                 yield identity, {"links": [[name, "annotation"]]}
@@ -146,7 +146,7 @@ def _granted(facts: Facts) -> Iterator[tuple[str, dict[str, Any]]]:
     """The policies that an identity is given or loses, or that its trust is written anew."""
     grant = facts["cloud_grant"]
     for given in grant["grants"] if grant is not None else ():
-        if given["identity"].startswith(_SERVICE_ACCOUNT):
+        if given["identity"].startswith(SERVICE_ACCOUNT):
             continue
         if given["via"] == "trust":
             yield given["identity"], {} if given["policy"] else {"trust": [True]}

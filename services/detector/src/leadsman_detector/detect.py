@@ -26,7 +26,7 @@ from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
 from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, SILENCE, What, decode_due, encode_due
-from leadsman_detector.first_seen import Asked, Remembered, Watch, late_ms_of
+from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
 from leadsman_detector.idle import MAX_REMEMBERED, Idle, idle_of, is_told_at_a_glance
 from leadsman_detector.lateness import LATENESS_MS, source_named, source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
@@ -48,17 +48,7 @@ from leadsman_detector.plan import (
 from leadsman_detector.risk import Risk, Weighing, leaves, moved_by, rules_of, weighing_of
 from leadsman_detector.risk import source_of as source_of_alert
 from leadsman_detector.routing import ALL_FLAGS, has_no_facts, known_fields
-from leadsman_detector.state import (
-    HOUR_MS,
-    Claim,
-    Exchanges,
-    Put,
-    Range,
-    StateReply,
-    StateRequest,
-    Timer,
-    holders_of,
-)
+from leadsman_detector.state import HOUR_MS, Claim, Exchanges, Put, Range, StateReply, StateRequest, Timer, holders_of
 from leadsman_detector.statements import Statement, Thing
 from leadsman_detector.suppressing import Suppressing
 from leadsman_detector.versioned import Versioned, Versioning
@@ -306,9 +296,8 @@ class Detector:
         for put in known.puts(event, self._kinds, matches) if self._kinds else ():
             if put.keep == "earliest":
                 key = (put.series, put.cluster, put.name.decode(), 0)
-                if self._remembered_sightings.before(key, put.time_ms + 1):
+                if not self._is_new(plan, key, put.time_ms):
                     continue
-                plan.days.append((key, put.time_ms))
             plan.requests.append(put)
             if not self._keeping or self._knowing_feeds:
                 plan.telling.append(Telling(put, put.name.decode(), plan.ask(known.late_for(put))))
@@ -319,9 +308,8 @@ class Detector:
         if posture.is_component(event):
             put = posture.component_put(event)
             key = (posture.COMPONENTS, put.cluster, put.member.decode(), put.time_ms // HOUR_MS)
-            if not self._remembered_sightings.before(key, put.time_ms + 1):
+            if self._is_new(plan, key, put.time_ms):
                 plan.requests.append(put)
-                plan.days.append((key, put.time_ms))
                 self._keep_version(plan, event, where)
             return
         self._keep_version(plan, event, where)
@@ -408,7 +396,7 @@ class Detector:
     def _beat(self, plan: Plan, event: AuditEvent, where: Where) -> None:
         """Keep that something came of a source in this minute, and have it looked at whether more does."""
         key, at_ms = self._beats.key(event), event["time"] // 1000
-        if self._remembered_sightings.before(key, at_ms + 1):
+        if not self._is_new(plan, key, at_ms):
             return
         found = self._beats.beat(event, where, self._kept(event))
         for request in found:
@@ -416,7 +404,6 @@ class Detector:
                 self._keep_last(request, event)
             else:
                 plan.requests.append(request)
-        plan.days.append((key, at_ms))
 
     def _keep_last(self, timer: Timer, event: AuditEvent) -> None:
         """Have the last beat of a source alone looked at after a rebuild: others came after the ones before it."""
@@ -438,19 +425,21 @@ class Detector:
             plan.requests += self._risk.watch.puts(event["cluster"]["id"], values, at_ms)
             plan.days.append((key, at_ms))
 
+    def _is_new(self, plan: Plan, key: Key, at_ms: int) -> bool:
+        """Whether this worker does not know that the state has this from then on; once the plan is done, it does."""
+        if self._remembered_sightings.before(key, at_ms + 1):
+            return False
+        plan.days.append((key, at_ms))
+        return True
+
     def _watch(self, plan: Plan, event: AuditEvent) -> None:
         """Keep since when a cluster is watched, for what has to learn first."""
         cluster, at_ms = event["cluster"]["id"], event["time"] // 1000
         for watch in self._watches:
-            day = watch.day(cluster, at_ms)
-            if not self._remembered_sightings.before(day, at_ms + 1):
+            if self._is_new(plan, watch.day(cluster, at_ms), at_ms):
                 plan.requests.append(watch.history(cluster, at_ms))
-                plan.days.append((day, at_ms))
-        if self._baseline is not None:
-            day = self._baseline.day(cluster, at_ms)
-            if not self._remembered_sightings.before(day, at_ms + 1):
-                plan.requests.append(self._baseline.watched(cluster, at_ms))
-                plan.days.append((day, at_ms))
+        if self._baseline is not None and self._is_new(plan, self._baseline.day(cluster, at_ms), at_ms):
+            plan.requests.append(self._baseline.watched(cluster, at_ms))
 
     def _tell(
         self, plan: Plan, event: AuditEvent, where: Where, matches: Sequence[Match], changed: bool, now_us: int

@@ -18,6 +18,7 @@ import msgspec
 from leadsman_common.alerts import level_at_least
 from leadsman_common.events import AuditEvent, Flag, parse_action
 from leadsman_detector import cloud_identities, members
+from leadsman_detector.cloud_identities import SERVICE_ACCOUNT
 from leadsman_detector.history import object_key
 from leadsman_detector.match import Match
 from leadsman_detector.state import Put, Range
@@ -36,7 +37,6 @@ MAX_BYTES = 64 * 1024  # of an event that is remembered; beyond it goes without 
 _REACHING = frozenset({"exec", "attach", "portforward", "ephemeralcontainers", "proxy"})
 _WRITES = ("create", "update", "patch")
 _RBAC = "rbac.authorization.k8s.io"
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 
 Fact: TypeAlias = dict[str, Any]  # what one event told: id, t (milliseconds), by (the actor), and the kind's own keys
 Told: TypeAlias = Iterator[tuple[str, dict[str, Any]]]  # the thing it is about, the kind's own keys
@@ -354,7 +354,7 @@ def _credential_told(event: AuditEvent, _matches: Sequence[Match]) -> Told:
     token = event["facts"]["token"] if event["facts"] else None
     if token is not None and token["issued_credential_id"]:
         ref = event["objectRef"]
-        account = f"{_SERVICE_ACCOUNT}{ref['namespace']}:{token['service_account'] or ref['name']}"
+        account = f"{SERVICE_ACCOUNT}{ref['namespace']}:{token['service_account'] or ref['name']}"
         more = {
             "for": account,
             "ip": event["src_endpoint"]["ip"],
@@ -434,7 +434,7 @@ def _account_told(event: AuditEvent, _matches: Sequence[Match]) -> Told:
             yield f"{ref['namespace']}/{ref['name']}", {"roles": [r for r in roles if r], "via": "annotation"}
     if link is not None and link["identity"]:
         for subject in link["subjects"]:
-            namespace, _, name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
+            namespace, _, name = subject.removeprefix(SERVICE_ACCOUNT).partition(":")
             if name:
                 yield f"{namespace}/{name}", {"roles": [link["identity"]], "via": link["via"]}
 
@@ -444,7 +444,7 @@ def _account_about(event: AuditEvent) -> list[str]:
     facts, ref, actor = event["facts"], event["objectRef"], event["actor"]
     assume = facts["cloud_assume"] if facts else None
     if assume is not None and assume["service_account"]:
-        namespace, _, name = assume["service_account"].removeprefix(_SERVICE_ACCOUNT).partition(":")
+        namespace, _, name = assume["service_account"].removeprefix(SERVICE_ACCOUNT).partition(":")
         return [f"{namespace}/{name}"]
     if ref["resource"] == "serviceaccounts" and ref["name"]:
         return [f"{ref['namespace']}/{ref['name']}"]

@@ -48,8 +48,9 @@ class Versioned:
     def __init__(self, rules: Sequence[CompiledRule], lists: Mapping[str, Sequence[str]]) -> None:
         self._rules = [rule for rule in rules if rule.rule.versions]
         self._support: Mapping[tuple[str, int], Support] = {}
-        with contextlib.suppress(ValueError):  # `leadsman posture` says what is wrong with it
-            self._support = read_support(lists.get(LIST, ()))
+        if self._rules:
+            with contextlib.suppress(ValueError):  # `leadsman posture` says what is wrong with it
+                self._support = read_support(lists.get(LIST, ()))
 
     def __bool__(self) -> bool:
         return bool(self._rules)
