@@ -39,6 +39,11 @@ def gke_api():
     server.server_close()
 
 
+def told(kind, records_of):
+    """What stands on `sightings`, of one kind: a service's own signs stand there too, in any order."""
+    return [found for record in records_of("sightings") if isinstance(found := decode(record.value()), kind)]
+
+
 def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventually):
     aws = Aws(moto_endpoint)
     eks = boto3.client("eks", endpoint_url=moto_endpoint, region_name=REGION, **KEYS)
@@ -49,11 +54,8 @@ def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventual
     env = {"LEADSMAN_EKS_INVENTORY": f"{ACCOUNT}/{REGION},{ACCOUNT}/eu-central-1", "LEADSMAN_INVENTORY_S": "1"}
     service = run_service("leadsman_ingest_aws", {**LogGroup(aws).env, **env})
 
-    def told(kind):
-        return [found for record in records_of("sightings") if isinstance(found := decode(record.value()), kind)]
-
     def listed():
-        return {one.scope: {c.name: c for c in one.clusters} for one in told(Listed)}
+        return {one.scope: {c.name: c for c in one.clusters} for one in told(Listed, records_of)}
 
     eventually("both regions", lambda: len(listed()) == 2, 90)
     here = listed()[f"aws/{ACCOUNT}/{REGION}"]
@@ -64,7 +66,7 @@ def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventual
     eventually("the deletion", lambda: gone not in listed()[f"aws/{ACCOUNT}/{REGION}"])
     assert service.stop() == 0
     # and that it was there, to its end
-    assert {(sign.kind, sign.about, sign.place) for sign in told(Sign)} >= {("alive", "raw.aws", "ingest-aws")}
+    assert {(sign.kind, sign.about, sign.place) for sign in told(Sign, records_of)} >= {("alive", "raw.aws", "ingest-aws")}
 
 
 def settings(api, project="example-project"):
@@ -106,7 +108,7 @@ def test_gke_goes_on_beside_the_logs(gke_api, run_service, records_of, eventuall
         "LEADSMAN_GKE_ENDPOINT": gke_api.url,
     }
     service = run_service("leadsman_ingest_gcp", env)
-    eventually("the list", lambda: records_of("sightings"), 90)
-    assert decode(records_of("sightings")[0].value()).scope == "gcp/example-project"
+    eventually("the list", lambda: told(Listed, records_of), 90)
+    assert {listed.scope for listed in told(Listed, records_of)} == {"gcp/example-project"}
     assert service.lines("the clusters of a scope cannot be listed")[0]["scope"] == "gcp/refused-project"
     assert service.process.poll() is None
