@@ -66,7 +66,9 @@ def test_eks_lists_its_clusters(moto_endpoint, run_service, records_of, eventual
     eventually("the deletion", lambda: gone not in listed()[f"aws/{ACCOUNT}/{REGION}"])
     assert service.stop() == 0
     # and that it was there, to its end
-    assert {(sign.kind, sign.about, sign.place) for sign in told(Sign, records_of)} >= {("alive", "raw.aws", "ingest-aws")}
+    assert {(sign.kind, sign.about, sign.place) for sign in told(Sign, records_of)} >= {
+        ("alive", "raw.aws", "ingest-aws")
+    }
 
 
 def settings(api, project="example-project"):
