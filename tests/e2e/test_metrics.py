@@ -61,6 +61,18 @@ class Prometheus:
             time.sleep(0.5)
         return found
 
+    def comes_to(self, wanted, ask, timeout_s=60):
+        """`ask()` gives what is wanted, once it does: what a service counts is told by a scrape that comes after."""
+        deadline = time.monotonic() + timeout_s
+        while (found := ask()) != wanted and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert found == wanted
+
+    def scrapes(self, services):
+        """Wait until each of these has told what it counted up to now."""
+        since = f"timestamp(leadsman_build_info) >= {time.time():.3f}"
+        self.until(lambda: {r["metric"]["service"] for r in self.query(since)} == services, "a scrape of each")
+
 
 def audit_event(at):
     uri = f"/api/v1/namespaces/default/pods?n={at}"
@@ -176,38 +188,44 @@ def scraped(prometheus, stream, others, records):
     )
     # clusters of their own: what the other tests count stays as it is
     eks, gke = records("eks"), [line.replace(b"shipyard", b"drydock") for line in records("gke")]
-    before = stream.count("raw.aws") + stream.count("raw.gcp")
-    for part in range(3):  # a rate needs more than one look
-        stream.put_cloudwatch(
-            "drydock", "111122223333", [line.decode() for line in eks[part::3]] + [canary_lines.line()]
-        )
+    raw = stream.count("raw.aws") + stream.count("raw.gcp")
+    collected = stream.count("raw.k8s") + stream.count("raw.azure")
+    for part in range(3):  # a rate needs more than one look: each part is told before the next one goes in
+        lines = [line.decode() for line in eks[part::3]] + [canary_lines.line()]
+        stream.put_cloudwatch("drydock", "111122223333", lines)
         stream.publish(gke[part::3])
         others.send(part)
-        time.sleep(1.5)
-    stream.wait_through(raw=before + len(eks) + len(gke) + 3)
+        raw, collected = raw + len(lines) + len(gke[part::3]), collected + len(OTHERS)
+        stream.until(
+            lambda due=collected: stream.count("raw.k8s") + stream.count("raw.azure") >= due, "what the others send"
+        )
+        stream.wait_through(raw=raw)
+        prometheus.scrapes(services)
     prometheus.until(lambda: prometheus.query('leadsman_deliveries_total{result="delivered"} > 0'), "a delivery")
-    time.sleep(2)
     return prometheus
 
 
 def asked(expr):
-    """The query with what Grafana puts in."""
-    return expr.replace("$job", "leadsman-.*").replace("$__rate_interval", "30s")
+    """The query with what Grafana puts in; the interval is longer than these tests take."""
+    return expr.replace("$job", "leadsman-.*").replace("$__rate_interval", "10m")
 
 
 def test_every_service_is_scraped(scraped, local):
-    up = {r["metric"]["job"].removeprefix("leadsman-"): r["value"][1] for r in scraped.query("up")}
-    assert up == dict.fromkeys(local("services").MODULES, "1")
-    assert up.keys() == {path.parent.name for path in REPO.glob("services/*/pyproject.toml")}
+    everyone = dict.fromkeys(local("services").MODULES, "1")
+    scraped.comes_to(
+        everyone, lambda: {r["metric"]["job"].removeprefix("leadsman-"): r["value"][1] for r in scraped.query("up")}
+    )
+    assert everyone.keys() == {path.parent.name for path in REPO.glob("services/*/pyproject.toml")}
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_a_panel_shows_something(scraped, panel):
     for target in panel["targets"]:
-        series = scraped.query(asked(target["expr"]))
-        assert series or panel["title"] in QUIET or re.search(QUIET_SERIES, target["expr"])
-        if series and "leadsman_hop_seconds" not in target["expr"]:
-            assert any(s["value"][1] != "NaN" for s in series)
+        query = asked(target["expr"])
+        if not scraped.query(query) and (panel["title"] in QUIET or re.search(QUIET_SERIES, query)):
+            continue
+        empty = "" if "leadsman_hop_seconds" in query else "NaN"  # of a hop that nothing went by there is no median
+        scraped.until(lambda q=query, no=empty: [s for s in scraped.query(q) if s["value"][1] != no], query, 30)
 
 
 def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
@@ -215,24 +233,22 @@ def test_every_hop_tells_rate_duration_lag_and_silence(scraped, stream):
         return {r["metric"]["service"] for r in scraped.query(f"{expr} > 0")}
 
     everyone = {*stream.service_names(), *OTHERS}
-    assert services("leadsman_received_total") == everyone
-    assert services("leadsman_produced_total") == everyone  # the notifier: the mirror of the alerts
-    assert services("leadsman_batch_seconds_count") == everyone - {"notifier"}  # it has leadsman_delivery_seconds
-    assert services("leadsman_last_received_timestamp_seconds") == everyone
-    groups = {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
-    notifier = {"leadsman-notifier-webhook", "leadsman-notifier.ocsf"}
-    assert groups == {
-        "leadsman-normalizer",
-        "leadsman-detector",
-        "leadsman-ingest-azure",
-        "leadsman-ingest-kafka",
-        *notifier,
-    }
+
+    def groups():
+        return {r["metric"]["group"].removeprefix(stream.prefix) for r in scraped.query("leadsman_lag_records")}
+
+    scraped.comes_to(everyone, lambda: services("leadsman_received_total"))
+    # the notifier: the mirror of the alerts, which has a group and a pace of its own
+    scraped.comes_to(everyone, lambda: services("leadsman_produced_total"))
+    # it has leadsman_delivery_seconds
+    scraped.comes_to(everyone - {"notifier"}, lambda: services("leadsman_batch_seconds_count"))
+    scraped.comes_to(everyone, lambda: services("leadsman_last_received_timestamp_seconds"))
+    readers = ("normalizer", "detector", "ingest-azure", "ingest-kafka", "notifier-webhook", "notifier.ocsf")
+    scraped.comes_to({f"leadsman-{name}" for name in readers}, groups)
 
 
 def test_latency_is_told_by_hop(scraped):
-    hops = {r["metric"]["hop"] for r in scraped.query("leadsman_hop_seconds_count > 0")}
-    assert hops == HOPS
+    scraped.comes_to(HOPS, lambda: {r["metric"]["hop"] for r in scraped.query("leadsman_hop_seconds_count > 0")})
     for own in HOPS - {"delivery"}:  # the records are old, the stream is not
         (slowest,) = scraped.query(f'max(leadsman_hop_seconds_sum{{hop="{own}"}} / leadsman_hop_seconds_count)')
         assert float(slowest["value"][1]) < 60
@@ -240,10 +256,13 @@ def test_latency_is_told_by_hop(scraped):
 
 def test_a_canary_tells_the_latency_of_its_cluster_by_hop(scraped):
     own = 'cluster="aws/111122223333/eu-west-1/drydock"'  # other tests send canaries of other clusters
-    found = scraped.query(f'leadsman_canary_seconds_count{{{own},hop!="notify"}}')
-    hops = {r["metric"]["hop"]: int(r["value"][1]) for r in found}
-    assert hops == dict.fromkeys(("request", "delivery", "ingest", "normalize", "detect"), 3)
-    assert scraped.query(f'leadsman_canary_seconds_count{{{own},hop="notify"}} >= 3')
+
+    def hops():
+        found = scraped.query(f'leadsman_canary_seconds_count{{{own},hop!="notify"}}')
+        return {r["metric"]["hop"]: int(r["value"][1]) for r in found}
+
+    scraped.comes_to(dict.fromkeys(("request", "delivery", "ingest", "normalize", "detect"), 3), hops)
+    scraped.until(lambda: scraped.query(f'leadsman_canary_seconds_count{{{own},hop="notify"}} >= 3'), "each notified")
     (slowest,) = scraped.query(f"max(leadsman_canary_seconds_sum{{{own}}} / leadsman_canary_seconds_count)")
     assert float(slowest["value"][1]) < 60
 
@@ -253,13 +272,17 @@ def test_the_lag_of_what_is_done_is_none(scraped):
 
 
 def test_the_alert_rules_are_loaded_and_well(scraped):
-    groups = scraped.get("/api/v1/rules")["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert rules
-    assert {rule["health"] for rule in rules} == {"ok"}
-    assert not [rule["name"] for rule in rules if rule["state"] == "firing"]
+    def rules():
+        return [rule for group in scraped.get("/api/v1/rules")["groups"] for rule in group["rules"]]
+
+    scraped.comes_to({"ok"}, lambda: {rule["health"] for rule in rules()})  # "unknown" until each was asked once
+    assert not [rule["name"] for rule in rules() if rule["state"] == "firing"]
 
 
 def test_clusters_have_an_age(scraped):
-    clusters = {r["metric"]["cluster"] for r in scraped.query("leadsman_last_event_timestamp_seconds")}
-    assert {"aws/111122223333/eu-west-1/drydock", "gcp/example-drydock/europe-west4/drydock"} <= clusters
+    ours = {"aws/111122223333/eu-west-1/drydock", "gcp/example-drydock/europe-west4/drydock"}
+
+    def aged():
+        return {r["metric"]["cluster"] for r in scraped.query("leadsman_last_event_timestamp_seconds")}
+
+    scraped.until(lambda: ours <= aged(), f"the age of {ours}")
