@@ -196,7 +196,7 @@ class Pipeline:
             committed = asked
         return sum(end - max(0, at.offset) for (_, end), at in zip(ends, committed, strict=True))
 
-    def wait_through(self, *, raw: int, timeout_s: float = 120.0) -> None:
+    def wait_through(self, *, raw: int, timeout_s: float = 240.0) -> None:
         """Wait until `raw` records or more are on the raw topics and each service in turn has done all it got.
 
         Raises StackError as `until` does.
@@ -211,7 +211,7 @@ class Pipeline:
         self,
         condition: Callable[[], object],
         what: str,
-        timeout_s: float = 60.0,
+        timeout_s: float = 120.0,
         *,
         of: Sequence[str] | None = None,
     ) -> None:

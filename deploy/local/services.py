@@ -106,7 +106,7 @@ class Services:
         self._started[name] = (MODULES[service], settings)
         return self._spawn(name)
 
-    def start_all(self, names: Iterable[str] = STREAM, *, timeout_s: float = 60.0) -> None:
+    def start_all(self, names: Iterable[str] = STREAM, *, timeout_s: float = 120.0) -> None:
         """Start these and wait until all are ready. Raises StackError with the log's end of the one that is not."""
         chosen = list(names)
         for name in chosen:
@@ -114,7 +114,7 @@ class Services:
         for name in chosen:
             self.wait_ready(name, timeout_s=timeout_s)
 
-    def wait_ready(self, name: str, *, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, name: str, *, timeout_s: float = 120.0) -> None:
         """Wait until its /readyz says yes. Raises StackError when it left or the time is over."""
 
         def answers(port: int) -> bool:

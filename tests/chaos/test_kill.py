@@ -95,8 +95,8 @@ def arrived(pipeline):
 
 def through(pipeline):
     """Wait until all is done. A repeat, as Pub/Sub makes of what is not acknowledged in time, is no other record."""
-    pipeline.until(lambda: arrived(pipeline) == EVENTS, "every record on the raw topics", 120)
-    pipeline.wait_through(raw=EVENTS)
+    pipeline.until(lambda: arrived(pipeline) == EVENTS, "every record on the raw topics", 300)
+    pipeline.wait_through(raw=EVENTS, timeout_s=300)  # who was killed is waited for before another has its partitions
 
 
 def outcome(pipeline, receiver):
