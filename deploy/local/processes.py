@@ -30,6 +30,8 @@ LOOPBACK = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 # below the range that Linux and macOS give to outgoing connections, so no client takes the port meanwhile
 _PORTS = range(20_000, 32_000)
+_SHARES = 4
+_given: set[int] = set()  # by this process: whoever a port was picked for may not have bound it yet
 # locks this process holds; a child keeps them until its pid file is written, even when this process is killed
 _held: list[int] = []
 
@@ -79,7 +81,7 @@ def spawn(
             start_new_session=True,
             pass_fds=_held,
         )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (found := find(run_dir, name)) is None:
         if child.poll() is not None or time.monotonic() > deadline:
             raise StackError(f"{name} did not start:\n{log_tail(run_dir, name)}")
@@ -178,12 +180,20 @@ def log_tail(run_dir: Path, name: str, lines: int = 15) -> str:
 
 
 def free_port() -> int:
-    """Pick a loopback port that nobody listens on."""
-    for port in random.sample(_PORTS, 200):
+    """Pick a loopback port that nobody listens on and that was not picked before."""
+    for port in random.sample(_own_ports(), 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOOPBACK, port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
     raise StackError("no free port found on loopback")
+
+
+def _own_ports() -> range:
+    """All, or this worker's share where pytest has several: between the pick and the bind they see nothing of it."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    return _PORTS[int(worker) % _SHARES :: _SHARES] if worker.isdecimal() else _PORTS
 
 
 def port_open(port: int) -> bool:
