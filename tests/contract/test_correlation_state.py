@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import time
 
 import pytest
@@ -482,6 +483,9 @@ def test_a_restart_of_redis_is_waited_for(local, tmp_path):
 
 
 @pytest.mark.integration
-def test_a_redis_that_stays_away_is_an_error(local):
-    with pytest.raises(redis.exceptions.ConnectionError):
-        on_redis(f"redis://127.0.0.1:{local('processes').free_port()}/0", [span(0, 9)])
+def test_a_redis_that_stays_away_is_an_error():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can
+        url = f"redis://127.0.0.1:{held.getsockname()[1]}/0"
+        with pytest.raises(redis.exceptions.ConnectionError):
+            on_redis(url, [span(0, 9)])

@@ -42,10 +42,20 @@ def join(moto_endpoint):
 
 
 def wait(condition):
+    """What it gives once it gives something."""
     deadline = time.monotonic() + 60
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return found
+
+
+def shared(workers, *numbers):
+    """Whether these hold so many each, in any order, and all shards together, at one look."""
+    held = [list(worker.held()) for worker in workers]
+    return (
+        sorted(map(len, held)) == sorted(numbers) and sorted(shard for one in held for shard in one) == SHARDS and held
+    )
 
 
 def die(leases):
@@ -61,8 +71,7 @@ def test_work_spreads_over_workers_that_come_and_falls_back(join):
     one = join("one")
     wait(lambda: len(one.held()) == 4)
     two, three = join("two"), join("three")
-    wait(lambda: sorted(map(len, (one.held(), two.held(), three.held()))) == [1, 1, 2])
-    assert sorted([*one.held(), *two.held(), *three.held()]) == SHARDS
+    wait(lambda: shared((one, two, three), 1, 1, 2))
     three.close()
     wait(lambda: sorted([*one.held(), *two.held()]) == SHARDS)
     assert die(two)
@@ -88,8 +97,7 @@ def test_a_worker_that_was_stopped_moves_no_checkpoint(join):
 
 def test_what_is_not_offered_is_let_go(join):
     one, two = join("one"), join("two")
-    wait(lambda: (len(one.held()), len(two.held())) == (2, 2))
-    (first, _) = sorted(one.held())
+    ((first, _), _) = wait(lambda: shared((one, two), 2, 2))
     one.save(first, Checkpoint(SHARD_END, 1), None)
     rest = [shard for shard in SHARDS if shard != first]
     one.offer(rest)

@@ -56,9 +56,16 @@ def started(tmp_path):
         process.kill()
 
 
+def replace(path, text):
+    """As who gives secrets does it: nobody ever reads half a file, or an empty one."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
 def test_a_changed_secret_is_in_force_in_the_same_process(started, tmp_path):
     assert started.stdout.readline() == "token one 1\n"
-    (tmp_path / "token").write_text("two")
+    replace(tmp_path / "token", "two")
     assert [started.stdout.readline() for _ in range(2)] == ["done\n", "token two 1\n"]
     assert started.poll() is None
     started.send_signal(signal.SIGTERM)
@@ -68,12 +75,12 @@ def test_a_changed_secret_is_in_force_in_the_same_process(started, tmp_path):
 
 def test_a_secret_of_no_use_is_refused_and_the_old_one_stays(started, tmp_path):
     assert started.stdout.readline() == "token one 1\n"
-    (tmp_path / "many").write_text("many")
+    replace(tmp_path / "many", "many")
     deadline = time.monotonic() + 20
     while "the old ones stay" not in (tmp_path / "log").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    (tmp_path / "many").write_text("2")
+    replace(tmp_path / "many", "2")
     assert [started.stdout.readline() for _ in range(2)] == ["done\n", "token one 2\n"]
 
 
