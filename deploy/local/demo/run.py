@@ -31,7 +31,7 @@ from leadsman_cli.readers import Unreadable  # noqa: E402
 from leadsman_common.visible import clean  # noqa: E402
 
 _PLAY_S = 6.0
-_BOUND_S = 45.0  # for the alerts of the built-in stories, after the last record was played
+_BOUND_S = 45.0  # for all that is still to come of them, after the last record was played
 _QUIET_S = 2.0  # nothing new on any topic for so long: it is over
 _FILE_QUIET_S = 5.0
 
@@ -145,8 +145,8 @@ def _demo(args: argparse.Namespace, running: world.World, screen: Screen) -> tup
 
 
 def _see(watch: Watch, player: Player, told: list[stories.Story], screen: Screen) -> Outcome:
-    """Show alerts until all that is expected has come and it is quiet, or the bound is met."""
-    played_at = 0.0
+    """Show alerts until all that is expected has come, all is done and it is quiet, or the bound is met."""
+    played_at, done = 0.0, False
     while True:
         for arrived in watch.poll():
             screen.alert(arrived)
@@ -159,8 +159,11 @@ def _see(watch: Watch, player: Player, told: list[stories.Story], screen: Screen
         quiet = now - max(played_at, watch.last_news)
         if (told and now - played_at > _BOUND_S) or player.error is not None:
             return outcome
-        if not outcome.missing and quiet > (_QUIET_S if told else _FILE_QUIET_S):
+        still = quiet > (_QUIET_S if told else _FILE_QUIET_S)
+        if not outcome.missing and still and (done or now - played_at > _BOUND_S):
             return outcome
+        # however long nothing comes, the stream may be at work on what is there; what it had done by now is polled next
+        done = still and not watch.behind()
 
 
 def _outcome(watch: Watch, told: list[stories.Story]) -> Outcome:

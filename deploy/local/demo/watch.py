@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from leadsman_common.alerts import Alert, Evidence
 from leadsman_common.avro import alert_codec
@@ -19,6 +19,8 @@ from leadsman_common.topics import DEAD_LETTER_SUFFIX
 
 HOPS = ("raw.aws", "raw.gcp", "audit.events", "alerts")
 TOPICS = (*HOPS, *(f"{hop}{DEAD_LETTER_SUFFIX}" for hop in HOPS))
+# who reads what, by its consumer group
+_READERS = {"leadsman-normalizer": ("raw.aws", "raw.gcp"), "leadsman-detector": ("audit.events",)}
 # an alert may be read before the event it came of: two partitions have no order between them
 _PATIENCE_S = 1.0
 Place = tuple[str, int, int]  # topic, partition, offset
@@ -65,6 +67,11 @@ class Watch:
         self._consumer.assign(
             [TopicPartition(t, p, OFFSET_BEGINNING) for t in TOPICS if t in present for p in present[t].partitions]
         )
+        read = {
+            group: [TopicPartition(t, p) for t in own if t in present for p in present[t].partitions]
+            for group, own in _READERS.items()
+        }
+        self._readers = [(consumer(self.bootstrap, group), places) for group, places in read.items() if places]
         self._times: dict[Place, int] = {}
         self._waiting: list[tuple[float, Alert, int]] = []
         self.last_news = time.monotonic()
@@ -77,9 +84,21 @@ class Watch:
         ready, self._waiting = _parted(self._waiting, self._can_tell)
         return [arrived for _, alert, at_ms in ready if (arrived := self._arrived(alert, at_ms)) is not None]
 
+    def behind(self) -> bool:
+        """Whether the normalizer or the detector has still to do some of what is there."""
+        try:
+            return any(
+                max(0, done.offset) < asking.get_watermark_offsets(done, timeout=10)[1]
+                for asking, places in self._readers
+                for done in asking.committed(places, timeout=10)
+            )
+        except KafkaException:  # nobody can tell
+            return True
+
     def close(self) -> None:
         """Stop reading."""
-        self._consumer.close()
+        for client in (self._consumer, *(asking for asking, _ in self._readers)):
+            client.close()
 
     def _take(self, message: Message) -> None:
         topic, at_ms = message.topic() or "", message.timestamp()[1]
