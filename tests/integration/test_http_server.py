@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from floods import MIB, Flood, bomb, status_of
+from notifying import until
 
 pytestmark = pytest.mark.integration
 
@@ -185,7 +185,7 @@ def test_who_waits_longest_makes_room(serve):
 
 def test_nothing_is_200_while_kafka_is_away(serve, stored, stack):
     server = serve(answer_timeout_s=3)
-    assert server.post().status == 200
+    until(lambda: server.post().status == 200)
     os.kill(stack.kafka_pid, signal.SIGSTOP)
     try:
         answer = server.post()
@@ -201,32 +201,35 @@ def test_nothing_is_200_while_kafka_is_away(serve, stored, stack):
         connection.close()
     finally:
         os.kill(stack.kafka_pid, signal.SIGCONT)
-    deadline = time.monotonic() + 30
-    while server.post().status != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: server.post().status == 200)
     assert stored() >= 2
 
 
 def test_what_is_in_hand_at_sigterm_is_answered(serve, stored, stack):
     server = serve(answer_timeout_s=20)
     assert server.post().status == 200
-    os.kill(stack.kafka_pid, signal.SIGSTOP)
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(server.post().status))
-    try:
-        waiting.start()
-        time.sleep(1)
-        server.process.terminate()
-        time.sleep(1)
-        with pytest.raises(ConnectionRefusedError):
-            server.connect()
-    finally:
-        os.kill(stack.kafka_pid, signal.SIGCONT)
-    waiting.join()
-    assert answers == [200]
+    with server.connect() as waiting:
+        os.kill(stack.kafka_pid, signal.SIGSTOP)
+        try:
+            waiting.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            assert status_of(waiting) == 100  # now it is in hand
+            waiting.sendall(b"{}")
+            time.sleep(1)  # with Kafka by now, or read still
+            server.process.terminate()
+            until(lambda: refuses(server))
+        finally:
+            os.kill(stack.kafka_pid, signal.SIGCONT)
+        assert status_of(waiting) == 200
     assert server.process.wait(60) == 0
     assert stored() == 2
+
+
+def refuses(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from leadsman_cli.__main__ import main
@@ -17,6 +17,7 @@ from leadsman_cli.readers import Identity, read
 from leadsman_common.avro import audit_event_codec
 from leadsman_common.kafka import AckedProducer
 from leadsman_common.settings import load as load_settings
+from leadsman_common.topic_reader import TopicReader
 from leadsman_detector.config import Settings
 from leadsman_detector.match import load
 from leadsman_detector.renew import AFTER_MS, renew
@@ -87,22 +88,14 @@ def written(settings, topic, values, at=0):
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
     for value in values:
         producer.produce(topic, value, partition=0)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
     now_ms = time.time_ns() // 1_000_000
     return [Record(topic, 0, n, None, value, (), now_ms) for n, value in enumerate(values, at)]
 
 
 def on(settings, topic):
     """What a topic holds: (key, value, time) of each record."""
-    reader = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": "r", "enable.auto.commit": False})
-    try:
-        reader.assign([TopicPartition(topic, n, 0) for n in range(3)])
-        found = []
-        while batch := reader.consume(500, timeout=2):
-            found += [(m.key(), m.value(), m.timestamp()[1]) for m in batch]
-        return found
-    finally:
-        reader.close()
+    return [(m.key(), m.value(), m.timestamp()[1]) for m in TopicReader(settings.kafka_bootstrap).read(topic)]
 
 
 def posture(capsys):
@@ -128,7 +121,7 @@ def test_what_was_said_is_there_after_redis_lost_it_and_the_events_are_gone(sett
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
     for key, value, _ in kept:
         producer.produce(topics["state"], value, key=key, timestamp=old_ms)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
     count = renew(source_of(settings), topics["state"], time.time_ns() // 1_000_000)
     latest = {key: time_ms for key, _, time_ms in on(settings, topics["state"])}
     assert 0 < count == sum(time_ms > old_ms for time_ms in latest.values())

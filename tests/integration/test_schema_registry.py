@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from gate import Gate
 from notifying import Receiver, alert, kept, stop, until
 from pod_made import RULE, event
+from ports import free_port
 
 from leadsman_cli.__main__ import cli
 from leadsman_common.alert_stream import alert_record
@@ -84,11 +84,6 @@ def test_schemas_are_registered_and_what_is_incompatible_is_refused(bootstrap, t
 # --- who writes ------------------------------------------------------------------------------------------------
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        return made.getsockname()[1]
-
-
 def ready(port):
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
@@ -124,7 +119,7 @@ def detector(bootstrap, redis_url, topic_prefix, topics, tmp_path):
 
     def put(name):
         producer.produce(topics["audit.events"], event(name), partition=0)
-        assert producer.flush(10) == 0
+        assert producer.flush(30) == 0
 
     start.put = put
     yield start
@@ -150,7 +145,7 @@ def test_the_detector_waits_for_it_at_the_start_and_needs_it_no_more(detector, g
     detector.put("second")
     until(lambda: len(list(reader.read(topics["alerts"]))) == 2)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     gate.open()
     # as any consumer of that ecosystem reads them, with the schema that the registry has
     decode = AvroDeserializer(SchemaRegistryClient({"url": gate.url}))

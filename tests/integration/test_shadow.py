@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def test_what_a_rule_on_trial_finds_goes_to_its_own_topic(detector, topics, tmp_
     # an exception is made of an alert that is looked up, and of its event
     ours = tmp_path / "ours"
     (two,) = [m.key().decode() for m in live if alert_codec().decode(m.value())["actor"]["name"]]
-    said = ["--reason", "x", "--expires", str(datetime.now(UTC).date()), "--out", str(ours)]
+    said = ["--reason", "x", "--expires", str((datetime.now(UTC) + timedelta(days=1)).date()), "--out", str(ours)]
     assert main(["except", two[:12], *said, "-r", str(tmp_path / "rules")]) == 0
     out = capsys.readouterr().out
     assert "it would have silenced 1 of 2 alerts of pod-made in the last 30 days" in out

@@ -115,8 +115,8 @@ def test_silent_unclaimed_and_unwatched(bootstrap, topics, normalizer, send):
     assert workers[1].wait(60) == 0
 
 
-def test_a_cluster_made_anew_has_another_id_for_every_worker(bootstrap, topics, normalizer, send):
-    worker, reader = normalizer(), TopicReader(bootstrap)
+def test_a_cluster_made_anew_has_another_id_for_every_worker(bootstrap, topics, topic_prefix, normalizer, send):
+    worker, reader, group = normalizer(), TopicReader(bootstrap), f"{topic_prefix}leadsman-normalizer"
     made = {"verb": "create", "responseStatus": {"code": 201}, "requestURI": "/api/v1/namespaces"}
     made["objectRef"] = {"resource": "namespaces", "name": "kube-system", "apiVersion": "v1"}
     long_ago = {"requestReceivedTimestamp": "2026-01-01T00:00:00Z", "stageTimestamp": "2026-01-01T00:00:00Z"}
@@ -130,12 +130,19 @@ def test_a_cluster_made_anew_has_another_id_for_every_worker(bootstrap, topics, 
             assert time.monotonic() < deadline
             time.sleep(0.3)
 
+    def until_committed(count):  # what is killed before that may rightly tell its events and the life once more
+        deadline = time.monotonic() + 120
+        while sum(max(at, 0) for at in reader.committed(group, topics["raw.k8s"]).values()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+
     send("busy", **long_ago)
     assert ids(1) == ["///busy"]
     send("busy", **made)
     plain, anew = ids(2)
     assert plain == "///busy"
     assert anew.startswith("///busy@20")
+    until_committed(2)
     worker.kill()
     worker.wait()
     normalizer()  # it learns from the topic what the other one saw

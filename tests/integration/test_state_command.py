@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from leadsman_cli.__main__ import main
 from leadsman_common.sightings import Sightings, decode
@@ -44,15 +43,8 @@ def leadsman(bootstrap, redis_url, topic_prefix, tmp_path, monkeypatch, capsys):
 
 def kept_on(bootstrap, topic):
     """Give every Put that the topic `state` holds."""
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
-    try:
-        reader.assign([TopicPartition(topic, n, 0) for n in range(3)])
-        found = []
-        while batch := reader.consume(500, timeout=3):
-            found += [put for m in batch if (put := put_of(m.value(), m.timestamp()[1], m.timestamp()[1])) is not None]
-        return found
-    finally:
-        reader.close()
+    times = ((m.value(), m.timestamp()[1]) for m in TopicReader(bootstrap).read(topic))
+    return [put for value, time_ms in times if (put := put_of(value, time_ms, time_ms)) is not None]
 
 
 def test_a_picture_is_known_and_kept_and_raises_nothing(leadsman, bootstrap, topics, tmp_path):

@@ -4,14 +4,15 @@ import contextlib
 import socket
 import threading
 
+from ports import free_port
+
 
 class Gate:
     """Forwards 127.0.0.1:`port` to `target`; it is open from the start, or closed where `shut`."""
 
     def __init__(self, target, *, shut=False):
         self._target, self._listener, self._live = target, None, []
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         if not shut:
             self.open()
 

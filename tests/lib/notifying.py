@@ -72,7 +72,7 @@ def alert(alert_id="a1", **changes):
     return {**copy.deepcopy(json.loads(EXAMPLE.read_text(encoding="utf-8"))), "id": alert_id, **changes}
 
 
-def until(condition, timeout_s=40.0):
+def until(condition, timeout_s=90.0):
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -82,7 +82,7 @@ def until(condition, timeout_s=40.0):
 
 def stop(process):
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0, process.err.read_text()
+    assert process.wait(60) == 0, process.err.read_text()
 
 
 def dead_letters(bootstrap, topics, count):

@@ -30,13 +30,17 @@ class Service:
 
     def lines(self, event):
         """The log's entries of that name."""
-        text = self.log.read_text().splitlines()
-        entries = [json.loads(line) for line in text if line.startswith("{")]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # a line may be half written
+        entries = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [entry for entry in entries if str(entry.get("event", "")).startswith(event)]
 
     def metrics(self):
-        """name{labels} -> value."""
-        port = self.lines("listening")[-1]["port"]
+        """name{labels} -> value; it may take requests a moment before it can be asked for them."""
+        deadline = time.monotonic() + 90
+        while not (listening := self.lines("listening")):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        port = listening[-1]["port"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             rows = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#"]
         return {name: float(value) for name, value in rows}
@@ -99,10 +103,10 @@ def read_all(bootstrap, topic):
         partitions = client.list_topics(topic, timeout=10).topics[topic].partitions
         ends = {p: client.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
         client.assign([TopicPartition(topic, p, 0) for p, end in ends.items() if end])
-        records, wanted = [], sum(ends.values())
+        records, wanted, deadline = [], sum(ends.values()), time.monotonic() + 60
         while len(records) < wanted:
-            batch = client.consume(wanted - len(records), timeout=5)
-            assert batch, f"{topic}: {len(records)} of {wanted} records came"
+            batch = client.consume(wanted - len(records), timeout=1)
+            assert batch or time.monotonic() < deadline, f"{topic}: {len(records)} of {wanted} records came"
             records += [record for record in batch if record.error() is None]
         return records
     finally:
@@ -143,7 +147,7 @@ def paused_kafka(stack) -> Iterator[Callable[[bool], None]]:
 def eventually() -> Callable[..., None]:
     """Give eventually(what, condition): wait until it holds, fail after a while."""
 
-    def wait(what, condition, timeout_s=30):
+    def wait(what, condition, timeout_s=90):
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"

@@ -124,7 +124,7 @@ def test_records_become_events_untouched(aws, run_service, records_of, eventuall
     assert sorted(record.value() for record in found) == sorted(text.encode() for text in (*audit, *klog, large))
     by_value = {record.value().decode(): record for record in found}
     headers = {name: value.decode() for name, value in by_value[audit[0]].headers()}
-    assert abs(int(headers.pop("received-ms")) - time.time() * 1000) < 60_000
+    assert abs(int(headers.pop("received-ms")) - time.time() * 1000) < 600_000
     assert len(headers.pop("source-id")) == 56
     assert headers == {
         "format": "eks-audit",
@@ -149,7 +149,7 @@ def test_records_become_events_untouched(aws, run_service, records_of, eventuall
     eventually("checkpoints at the tips", lambda: aws.positions().items() >= aws.tips().items())
     counts = service.metrics()
     topic = found[0].topic()
-    assert service.ready()
+    eventually("readiness", service.ready)
     assert counts[f'leadsman_received_total{{service="ingest-aws",source="{aws.stream}"}}'] == 256
     assert counts[f'leadsman_produced_total{{service="ingest-aws",topic="{topic}"}}'] == 252
     assert counts[f'leadsman_dead_lettered_total{{service="ingest-aws",topic="{topic}.dlq"}}'] == 3
@@ -185,7 +185,7 @@ def test_no_checkpoint_before_kafka_has_it(aws, run_service, records_of, eventua
         assert aws.positions() == before
         service = run_service("leadsman_ingest_aws", aws.env)
 
-    eventually("the last checkpoint", lambda: aws.positions() == aws.tips())
+    eventually("the last checkpoint", lambda: aws.positions() == aws.tips(), 90)
     found = records_of("raw.aws", 21)
     assert values(found) == {event("first"), *later}
     if not killed:
@@ -268,10 +268,11 @@ def test_a_checkpoint_that_aged_out_is_said_loudly(aws, run_service, records_of,
     service = run_service("leadsman_ingest_aws", aws.env)
     # all that the stream still has, not only what follows the checkpoint
     assert values(records_of("raw.aws", 5)) == {event(at) for at in range(5)}
+    # its lease may be taken after the other one's: it is told when its end is written
+    eventually("the end of the shard that is gone", lambda: aws.positions()["shardId-000000000099"] == SHARD_END)
     assert {line["level"] for line in service.lines("a checkpoint is older than")} == {"error"}
     assert len(service.lines("the stream no longer has a shard")) == 1
     assert service.metrics()[f'leadsman_gaps_total{{service="ingest-aws",source="{aws.stream}"}}'] == 2
-    eventually("the end of the shard that is gone", lambda: aws.positions()["shardId-000000000099"] == SHARD_END)
     assert service.stop() == 0
 
 
@@ -285,7 +286,7 @@ def test_a_flood_of_bad_records_stops_the_service(aws, run_service):
 
 def test_a_broken_world_is_borne_for_a_bound(aws, run_service):
     aws = aws(1)
-    env = {**aws.env, "LEADSMAN_KINESIS_STREAM": "absent", "LEADSMAN_BROKEN_S": "1"}
+    env = {**aws.env, "LEADSMAN_KINESIS_STREAM": "absent", "LEADSMAN_BROKEN_S": "4"}
     service = run_service("leadsman_ingest_aws", env)
     assert service.process.wait(60) == 1
     assert len(service.lines("reading failed")) > 2
@@ -300,7 +301,11 @@ def test_checkpoints_in_a_file(aws, run_service, records_of, tmp_path, eventuall
     records_of("raw.aws", 1)
     ((shard, tip),) = aws.tips().items()
     file = state / f"kinesis-{aws.stream}.json"
-    eventually("the checkpoint", lambda: json.loads(file.read_text())[shard]["position"] == tip)
+
+    def position():  # there is no file before the first checkpoint, which follows the records
+        return json.loads(file.read_text()).get(shard, {}).get("position") if file.exists() else None
+
+    eventually("the checkpoint", lambda: position() == tip)
     assert service.stop() == 0
     aws.put_each([event(2)])
     service = run_service("leadsman_ingest_aws", env)

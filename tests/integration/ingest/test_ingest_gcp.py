@@ -46,7 +46,7 @@ def test_messages_become_events_untouched(gcp, run_service, records_of, eventual
     assert values(found) == {*first, *second, large, b"not JSON \xff"}
     headers = [{name: value.decode() for name, value in record.headers()} for record in found]
     assert {one.pop("source-id") for one in headers} == set(ids)
-    assert all(abs(int(one.pop("received-ms")) - time.time() * 1000) < 60_000 for one in headers)
+    assert all(abs(int(one.pop("received-ms")) - time.time() * 1000) < 600_000 for one in headers)
     assert all(one == {"format": "gke-logentry", "provider": "gcp"} for one in headers)
     assert len({record.partition() for record in found}) == 3
     (dead,) = records_of("raw.gcp.dlq", 1)
@@ -55,11 +55,18 @@ def test_messages_become_events_untouched(gcp, run_service, records_of, eventual
 
     eventually("readiness", service.ready)
     topic = found[0].topic()
-    counts = service.metrics()
-    received = [counts[f'leadsman_received_total{{service="ingest-gcp",source="{s}"}}'] for s in gcp.subscriptions]
-    assert sum(received) == 303
-    assert counts[f'leadsman_produced_total{{service="ingest-gcp",topic="{topic}"}}'] == 302
-    assert counts[f'leadsman_dead_lettered_total{{service="ingest-gcp",topic="{topic}.dlq"}}'] == 1
+
+    def counted():
+        counts = service.metrics()
+        received = [
+            counts.get(f'leadsman_received_total{{service="ingest-gcp",source="{s}"}}') for s in gcp.subscriptions
+        ]
+        produced = counts.get(f'leadsman_produced_total{{service="ingest-gcp",topic="{topic}"}}')
+        dead = counts.get(f'leadsman_dead_lettered_total{{service="ingest-gcp",topic="{topic}.dlq"}}')
+        return sum(filter(None, received)), produced, dead
+
+    # when Kafka's answer came, a moment after the records are there
+    eventually("the counts", lambda: counted() == (303, 302, 1))
 
     # it leaves with everything acknowledged: nothing comes again
     assert service.stop() == 0
@@ -95,7 +102,7 @@ def test_no_ack_before_kafka_has_it(gcp, run_service, records_of, eventually, pa
 
     service = run_service("leadsman_ingest_gcp", gcp.env)
     # every one of the last was delivered again, so none had been acknowledged; and none of the others
-    eventually("the messages again", lambda: service.ready() and service.metrics().get(produced, 0) >= 20)
+    eventually("the messages again", lambda: service.ready() and service.metrics().get(produced, 0) >= 20, 120)
     assert service.metrics()[produced] == 20
     assert values(records_of("raw.gcp", 41)) == {entry("first"), *later, *last}
     assert service.stop() == 0
@@ -169,7 +176,7 @@ def test_a_flood_of_bad_messages_stops_the_service(gcp, run_service):
 def test_a_broken_world_is_borne_for_a_bound(gcp, run_service):
     gcp = gcp()
     absent = gcp.subscriptions[0].replace("audit-0", "absent")
-    env = {**gcp.env, "LEADSMAN_PUBSUB_SUBSCRIPTIONS": absent, "LEADSMAN_BROKEN_S": "1"}
+    env = {**gcp.env, "LEADSMAN_PUBSUB_SUBSCRIPTIONS": absent, "LEADSMAN_BROKEN_S": "4"}
     service = run_service("leadsman_ingest_gcp", env)
     assert service.process.wait(60) == 1
     assert len(service.lines("a pull ended")) > 2

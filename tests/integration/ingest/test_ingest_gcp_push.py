@@ -22,11 +22,10 @@ def keys():
 
 
 @pytest.fixture
-def push(run_service, eventually, keys):
-    service = run_service(
-        "leadsman_ingest_gcp",
-        {**push_env(keys), "LEADSMAN_ANSWER_TIMEOUT_S": "3"},
-    )
+def push(request, run_service, eventually, keys):
+    """Post to a service, which waits 20 s for Kafka unless the parameter says otherwise."""
+    settings = {**push_env(keys), "LEADSMAN_ANSWER_TIMEOUT_S": str(getattr(request, "param", 20))}
+    service = run_service("leadsman_ingest_gcp", settings)
     eventually("taking requests", lambda: service.lines("taking requests"))
     port = service.lines("taking requests")[-1]["port"]
 
@@ -81,8 +80,9 @@ def test_forged_tokens_store_nothing(push, records_of, keys):
     assert records_of("raw.gcp.dlq") == []
 
 
+@pytest.mark.parametrize("push", [3], indirect=True)
 def test_no_answer_before_kafka_has_it(push, records_of, paused_kafka, eventually):
-    assert push(wrapped(b'{"n":0}', "0")) == 204
+    eventually("the first", lambda: push(wrapped(b'{"n":0}', "0")) == 204)
     paused_kafka(True)
     assert push(wrapped(b'{"n":1}', "1")) == 503
     paused_kafka(False)

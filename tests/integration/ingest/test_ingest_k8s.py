@@ -95,9 +95,9 @@ def test_what_no_body_may_be(serve, records_of):
     assert ids(records_of("raw.k8s", 1)) == {"a-2"}
 
 
-def test_no_answer_before_kafka_has_it(serve, records_of, paused_kafka):
+def test_no_answer_before_kafka_has_it(serve, records_of, paused_kafka, eventually):
     webhook = serve(answer_timeout_s=2)
-    assert webhook.post(batch(0))[0] == 200
+    eventually("the first", lambda: webhook.post(batch(0))[0] == 200)
     paused_kafka(True)
     begun = time.monotonic()
     refused = [webhook.post(batch(1)), webhook.post(batch(2))]
@@ -105,11 +105,8 @@ def test_no_answer_before_kafka_has_it(serve, records_of, paused_kafka):
     assert [(status, int(after) >= 1) for status, after, _ in refused] == [(503, True), (503, True)]
     assert time.monotonic() - begun < 20
     paused_kafka(False)
-    deadline = time.monotonic() + 30
-    while webhook.post(batch(1))[0] != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert webhook.post(batch(2))[0] == 200
+    for at in (1, 2):
+        eventually("stored", lambda at=at: webhook.post(batch(at))[0] == 200)
     assert ids(records_of("raw.k8s", 3)) == {"a-0", "a-1", "a-2"}
 
     paused_kafka(True)
@@ -127,7 +124,7 @@ def test_no_answer_before_kafka_has_it(serve, records_of, paused_kafka):
     webhook.service.kill()  # between the hand-over to Kafka and its acknowledgement: the sender has no answer
     waiting.join()
     paused_kafka(False)
-    assert answers == [0]
+    assert answers in ([0], [503])  # 503: it gave up before the kill reached it
     webhook = serve()
     assert webhook.post(batch(3))[0] == 200
     assert ids(records_of("raw.k8s", 4)) == {"a-0", "a-1", "a-2", "a-3"}
@@ -160,7 +157,7 @@ def test_scaled_up_and_down_under_load(serve, records_of):
                 to = there[(at + turn) % len(there)]
                 try:
                     status = to.post(batch(at), timeout=5)[0]
-                except OSError:
+                except (OSError, http.client.HTTPException):  # killed, perhaps in the middle of an answer
                     status = 0
                 if status == 200:
                     answered.add(f"a-{at}")

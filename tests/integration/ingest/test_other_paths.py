@@ -71,8 +71,10 @@ def test_kafka_stopped_in_the_middle(path, run_service, records_of, eventually, 
     service = run_service(path.module, path.env)
     path.reach(service)
     path.put([message("before")])
-    eventually("the first", lambda: names(records_of(path.topic)) == {"before": 1}, 60)
+    # what is answered 503 at first, since keys or Kafka are not reached yet, is in Kafka twice perhaps
+    eventually("the first", lambda: {*names(records_of(path.topic))} == {"before"}, 90)
     eventually("its ack", lambda: path.waiting() == 0)
+    answered = 0 if isinstance(path, Pull) else len(path.statuses)
 
     def counted(what):
         return sum(n for name, n in service.metrics().items() if name.startswith(f"leadsman_{what}_total"))
@@ -87,7 +89,7 @@ def test_kafka_stopped_in_the_middle(path, run_service, records_of, eventually, 
         assert path.waiting() == 0  # it is in hand, its lease extended however long it takes
     else:
         assert path.waiting() == 5
-        assert {*path.statuses[1:]} <= {503, 429}
+        assert {*path.statuses[answered:]} <= {503, 429}
     paused_kafka(False)
     wanted = {"before", *(f"during-{at}" for at in range(5))}
     eventually("the others", lambda: {*names(records_of(path.topic))} == wanted, 90)

@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from notifying import Receiver, alert, committed, dead_letters, kept, stop, until
+from ports import free_port
 
 from leadsman_common.avro import alert_codec
 from leadsman_common.kafka import AckedProducer
@@ -60,14 +61,13 @@ def test_429_waits_as_long_as_it_is_told(notifier, receiver, produce):
     until(lambda: len(receiver.requests) == 2)
     stop(process)
     (first, *_), (second, *_) = receiver.requests
-    assert 1.9 <= second - first < 6
+    assert 1.9 <= second - first < 15
 
 
-def test_down_then_up(notifier, receiver, produce):
-    port = receiver.port
-    receiver.close()
+def test_down_then_up(notifier, produce):
+    port = free_port()
     produce(alert(), alert("a2"))
-    process = notifier(webhook_url=receiver.url)
+    process = notifier(webhook_url=f"http://127.0.0.1:{port}/hook")
     time.sleep(6)
     again = Receiver(port)
     try:
@@ -126,12 +126,14 @@ def test_a_failing_sink_holds_up_no_other_and_is_given_up_after_the_bound(
     # the other sink has all of them while the failing one has nothing behind it
     assert not committed(bootstrap, topics, f"{topic_prefix}leadsman-notifier-webhook")
     until(lambda: committed(bootstrap, topics, f"{topic_prefix}leadsman-notifier-stdout"))
-    found = kept(bootstrap, topics["alerts.undelivered"], 20)
     until(lambda: committed(bootstrap, topics, f"{topic_prefix}leadsman-notifier-webhook"))
+    until(lambda: "gave alerts up" in process.out.read_text())
     stop(process)
     ids = sorted(a["id"] for a in alerts)
-    assert sorted(i for v, _ in found if (i := alert_codec().decode(v)["id"]) in ids) == ids
-    assert all(headers["undelivered-reason"].startswith(b"unavailable for") for _, headers in found)
+    # the alert about the channel may stand among them
+    found = list(TopicReader(bootstrap).read(topics["alerts.undelivered"]))
+    assert sorted(i for m in found if (i := alert_codec().decode(m.value())["id"]) in ids) == ids
+    assert all(dict(m.headers())["undelivered-reason"].startswith(b"unavailable for") for m in found)
     assert set(ids) <= set(receiver.ids())  # each was tried
     printed = [json.loads(line) for line in process.out.read_text().splitlines()]
     assert sorted(a["id"] for a in printed if a["rule"]["name"] != "notifier-channel") == ids
@@ -210,7 +212,7 @@ def test_sigterm_in_an_outage_drains_and_the_alert_comes_again(notifier, receive
     until(lambda: receiver.requests)
     began = time.monotonic()
     stop(process)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20  # and not the thirty seconds until the next try
     receiver.always = (200, {}, b"")
     again = notifier(webhook_url=receiver.url)
     until(lambda: len(receiver.requests) == 2)
@@ -255,5 +257,5 @@ def test_health(notifier, receiver):
 )
 def test_a_wrong_setting_ends_it_at_once(notifier, settings, says):
     process = notifier(**settings)
-    assert process.wait(20) == 2
+    assert process.wait(60) == 2
     assert says in process.err.read_text()
