@@ -34,6 +34,10 @@ def claim(rank, holder, key="k", cluster="c"):
     return Claim(key, cluster, rank, holder, HOUR)
 
 
+def told(rank, holder, order, text):
+    return replace(claim(rank, holder), order=order, told=text)
+
+
 def named(time_ms, name, member, keep="latest", cap=100):
     return Put("s", "c", T + time_ms, member, HOUR, cap, keep=keep, name=name)
 
@@ -69,6 +73,18 @@ CASES = {
     "adding again at another time keeps the first": [
         [(put(5, b"a"), None)],
         [(put(50, b"a"), None), (span(0, 10), [b"a"]), (span(11, 99), [])],
+    ],
+    "of one name and time the member that sorts first": [
+        [(named(5, b"a", b"y"), None), (named(5, b"a", b"x\0z"), None), (named(5, b"a", b"x\0zz"), None)],
+        [(span(0, 10), [b"x\0z"])],
+    ],
+    "the first ones": [
+        [(named(n, b"%d" % n, b"m%d" % n, "first", 2), None) for n in (3, 1, 2, 4)],
+        [(span(0, 10), [b"m1", b"m2"])],
+    ],
+    "both ends": [
+        [(named(n, b"%d" % n, b"m%d" % n, "ends", 4), None) for n in (3, 1, 6, 2, 4, 5)],
+        [(span(0, 10), [b"m1", b"m2", b"m5", b"m6"])],
     ],
     "by time, then by name, whatever the order of arrival": [
         [(put(9, b"a"), None), (put(1, b"z"), None), (put(5, b"c"), None), (put(5, b"b"), None)],
@@ -139,6 +155,14 @@ CASES = {
     "ranks are times in microseconds, and may be negative": [
         [(claim(1_700_000_000_000_001, "h"), True), (claim(1_700_000_000_000_000, "i"), True)],
         [(claim(-1, "j"), True), (claim(0, "i"), False)],
+    ],
+    "of claims of one rank the order decides, then what is told": [
+        [(told(5, "h", b"m", "x"), True), (told(5, "i", b"n", "y"), False), (told(5, "i", b"m", "x"), False)],
+        [(told(5, "i", b"m", "y"), True), (told(5, "j", b"m\0", "z"), False), (told(5, "j", b"a\0b", "z"), True)],
+    ],
+    "a better claim that tells the same is kept, and raises nothing": [
+        [(told(5, "h", b"", "x"), True), (told(3, "i", b"", "x"), False), (told(4, "j", b"", "y"), False)],
+        [(told(5, "h", b"", "x"), True), (told(3, "j", b"", "y"), True), (told(3, "h", b"", "x"), True)],
     ],
     "claims of other keys and clusters are apart, and no series": [
         [(claim(5, "h"), True), (claim(6, "i", key="l"), True), (claim(6, "i", cluster="d"), True)],
@@ -380,7 +404,7 @@ def test_a_quota_drops_the_group_that_expires_first_and_counts_it(redis_url):
 _names = st.sampled_from([b"a", b"ab", b"b", b"c\0m", b"\xff"])
 _times = st.integers(-3, 6)
 _groups = st.sampled_from(["", "x/1", "x/2", "y:1"])
-_keeps = {"first": "latest", "early": "earliest", "late": "last"}
+_keeps = {"some": "latest", "early": "earliest", "late": "last", "first": "first", "both": "ends"}
 
 
 def _puts(draw):
@@ -403,7 +427,9 @@ def _requests(draw):
         return Range(series, "c", T + draw(_times), T + draw(_times), draw(_groups))
     if kind == 5:
         who = draw(st.sampled_from("hij"))
-        return Claim(draw(st.sampled_from("kl")), "c", draw(st.integers(-1, 3)), who, HOUR, draw(_groups))
+        order, text = draw(st.sampled_from([b"", b"a", b"a\0b"])), draw(st.sampled_from(["", "x", "y"]))
+        key, rank = draw(st.sampled_from("kl")), draw(st.integers(-1, 3))
+        return Claim(key, "c", rank, who, HOUR, draw(_groups), order, text)
     if kind == 6:
         return timer(draw(_times), draw(_names), source=draw(st.sampled_from(["", "audit"])))
     if kind == 7:

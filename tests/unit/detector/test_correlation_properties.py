@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from leadsman_common.alerts import alert_id
 
 sys.path.append(str(Path(__file__).parent))
-from world import CLUSTERS, EPOCH_MS, Happening, finish, in_disorder, in_time, rules_of
+from world import (
+    CLUSTERS,
+    EPOCH_MS,
+    Happening,
+    finish,
+    in_disorder,
+    in_order,
+    in_time,
+    last_of,
+    rules_of,
+    told_in_disorder,
+)
 
 W = 10_000  # the timespan of every correlation here
 INCIDENT = 30_000
@@ -169,6 +180,39 @@ def test_a_chain_of_correlations(world, events, chance):
         if 0 <= end.at_ms - begin.at_ms <= W
     }
     assert in_disorder(rules, events, chance) == expected
+
+
+# --- all of it, not the ids alone ---------------------------------------------------------------------------------
+
+LEVELS = "incident: 30s, levels: [{level: critical, count: 4}]"
+WHOLE = {
+    "event_count": [correlation("many", "event_count", ["a", "b"], "{gte: 3}")],
+    "event_count with levels": [correlation("many", "event_count", ["a", "b"], "{gte: 2}", own=LEVELS)],
+    "value_count": [correlation("distinct", "value_count", ["a", "b"], "{field: objectRef.name, gt: 1}")],
+    "value_count with levels": [
+        correlation("distinct", "value_count", ["a", "b"], "{field: objectRef.name, gte: 2}", own=LEVELS)
+    ],
+    "temporal": [correlation("together", "temporal", ["a", "b", "c"])],
+    "temporal with a condition": [correlation("some", "temporal", ["a", "b", "c"], "a and (b or c)")],
+    "temporal with an anchor": [correlation("beside", "temporal", ["a", "b"], own="anchor: a")],
+    "two in order": [correlation("then", "temporal_ordered", ["a", "b"])],
+    "three in order": [correlation("then", "temporal_ordered", ["c", "a", "b"])],
+    "in order, with an anchor": [correlation("then", "temporal_ordered", ["a", "b"], own="anchor: a")],
+    "a chain": [
+        correlation("burst", "event_count", ["a"], "{gte: 2}"),
+        correlation("then", "temporal_ordered", ["burst", "b"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("documents", WHOLE.values(), ids=WHOLE)
+@settings(EXAMPLES, max_examples=40)
+@given(events=happenings(names=("n", "m", "o")), chance=CHANCE)
+def test_the_whole_of_an_alert(world, documents, events, chance):
+    """What people are left with is the same in any disorder as if the events had come in order."""
+    rules = world(*documents)
+    expected = last_of(in_order(rules, sorted(events)))
+    assert last_of(told_in_disorder(rules, events, chance)) == expected
 
 
 # --- first_seen -------------------------------------------------------------------------------------------------

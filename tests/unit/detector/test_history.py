@@ -89,6 +89,11 @@ CASES = {
 }  # fmt: skip
 
 
+def seen(alert):
+    """All of an alert but its revision, which says how much was known."""
+    return {k: v for k, v in alert.items() if k != "revision"}
+
+
 @pytest.mark.parametrize(("writes", "times"), CASES.values(), ids=CASES)
 def test_one_after_the_other(detector, write, writes, times):
     events = [write(*w, at=n * 10) for n, w in enumerate(writes)]
@@ -104,17 +109,12 @@ def test_the_same_in_any_order_and_in_one_batch(detector, write, writes, times):
     events = [write(*w, at=n * 10) for n, w in enumerate(writes)]
     in_order = arrive(detector, *([e] for e in events))
     last = in_order[-1] if in_order else None
-    assert arrive(detector, events)[-1:] == in_order[-1:]
+    assert list(map(seen, arrive(detector, events)[-1:])) == list(map(seen, in_order[-1:]))
     for order in itertools.permutations(events):
         raised = arrive(detector, *([e] for e in order))
         assert {a["id"] for a in raised} == {a["id"] for a in in_order}
         if last is not None:
-            best = raised[-1]
-            assert (best["revision"], best["level"], best["evidence"]) == (
-                last["revision"],
-                last["level"],
-                last["evidence"],
-            )
+            assert seen(max(raised, key=lambda a: a["revision"])) == seen(last)
 
 
 def test_a_level_that_rises_is_new_and_one_that_falls_is_not(detector, write):
@@ -146,7 +146,7 @@ def test_a_redelivered_event_raises_its_alert_again(detector, write):
     state = MemoryState()
     event, later = write("create", ONE), write("update", ONE, at=10)
     first = arrive(detector, [event], [later], state=state)
-    assert arrive(detector, [event], state=state) == first
+    assert list(map(seen, arrive(detector, [event], state=state))) == list(map(seen, first))
 
 
 def test_many_later_writes_in_one_batch_hide_nothing(detector, write):

@@ -91,8 +91,20 @@ def in_disorder(
     *,
     patient: bool = False,
 ) -> set[str]:
-    """The ids of the alerts, however the events arrive: shuffled, some twice, in batches of any size, on workers that
-    take turns after each exchange and die at any of them, to be followed by others that begin the batch again."""
+    """The ids of the alerts, however the events arrive; see `told_in_disorder`."""
+    return {alert["id"] for alert in told_in_disorder(rules, events, chance, finish, patient=patient)}
+
+
+def told_in_disorder(
+    rules: RuleSet,
+    events: Sequence[Happening],
+    chance: random.Random,
+    finish: Callable[[Detector, MemoryState], list[Any]] = lambda _d, _s: [],
+    *,
+    patient: bool = False,
+) -> list[Any]:
+    """Every alert, however the events arrive: shuffled, some twice, in batches of any size, on workers that take turns
+    after each exchange and die at any of them, to be followed by others that begin the batch again."""
     arriving = [*events, *(e for e in events if chance.random() < 0.2)]
     chance.shuffle(arriving)
     placed = [(one, Where("audit.events", chance.randrange(3), offset)) for offset, one in enumerate(arriving)]
@@ -101,7 +113,7 @@ def in_disorder(
         size = chance.randint(1, 4)
         waiting.append(placed[:size])
         placed = placed[size:]
-    detector, state, ids = Detector(rules, patient=patient), MemoryState(), set()
+    detector, state, told = Detector(rules, patient=patient), MemoryState(), []
     running: list[Any] = []  # [batch, generator, the requests it waits with]
     while waiting or running:
         if waiting and (not running or (len(running) < 3 and chance.random() < 0.5)):
@@ -125,8 +137,22 @@ def in_disorder(
                 worker[2] = generator.send(replies)
         except StopIteration as done:
             running.remove(worker)
-            ids |= {alert["id"] for alert in done.value}
-    return ids | {alert["id"] for alert in finish(detector, state)}
+            told += done.value
+    return [*told, *finish(detector, state)]
+
+
+def last_of(told: Iterable[Any]) -> dict[str, Any]:
+    """By id what people are left with, the highest revision: all but when it was detected and where it was read."""
+    kept: dict[str, Any] = {}
+    for alert in told:
+        if alert["revision"] >= kept.get(alert["id"], alert)["revision"]:
+            kept[alert["id"]] = alert
+    places = {"source", "topic", "partition", "offset"}
+    return {
+        key: {k: v for k, v in alert.items() if k not in ("detected_time", "revision")}
+        | {"evidence": [{k: v for k, v in item.items() if k not in places} for item in alert["evidence"]]}
+        for key, alert in kept.items()
+    }
 
 
 def finish(detector: Detector, state: MemoryState, progress: dict[tuple[str, str], int] | None = None) -> list[Any]:

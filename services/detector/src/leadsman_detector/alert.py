@@ -13,6 +13,7 @@ from leadsman_detector.history import ObjectKey
 from leadsman_detector.match import Match
 
 MAX_VALUE = 512
+_LAST_MS = (1 << 44) - 1
 MAX_MATCHED = 100  # facts told of one event
 MAX_MEMBERS = 100  # alerts of its events that a chain names
 
@@ -44,11 +45,13 @@ def id_of(match: Match, key: ObjectKey | None) -> str:
 def rank_of(match: Match) -> int:
     """How well an event explains its alert: lower is better. A person comes before the controllers that follow.
 
-    A controller of kube-system is a service account as any other: what it makes is known by its owner.
+    A controller of kube-system is a service account as any other: what it makes is known by its owner. Then the first
+    event comes before those that follow.
     """
     facts = match.event["facts"]
     follows = facts is not None and facts["pod"] is not None and bool(facts["pod"]["owners"])
-    return 1 if follows or match.event["actor"]["class"] in {"control_plane", "node"} else 0
+    follows = follows or match.event["actor"]["class"] in {"control_plane", "node"}
+    return follows << 50 | min(max(match.event["time"] // 1000, 0), _LAST_MS)
 
 
 def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now_us: int) -> Alert:

@@ -10,7 +10,6 @@ set of events: everything that seemed to stand there is judged again then, and w
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -40,7 +39,7 @@ class Found(msgspec.Struct, array_like=True, frozen=True):
     namespace: str
     resource: str
     name: str
-    child: bytes  # what a child showed, as a member; empty for the object itself
+    child: bytes  # what children that show the same share; empty for the object itself
     version: bytes
 
 
@@ -78,11 +77,11 @@ class Baseline:
     def puts(self, writing: Writing, start_ms: int) -> list[StateRequest]:
         """Keep a version for the report, of children that show the same one, and have the report made in time."""
         key, version = writing.key, writing.version
-        member = Found(key.namespace, key.resource, key.name, writing.child, history.encode(version))
+        child = history.child_name(version) if key.child else b""
+        member = Found(key.namespace, key.resource, key.name, child, history.encode(version))
         name = version.event_id
-        if writing.child:
-            shows = hashlib.blake2b(writing.child, digest_size=8).hexdigest()
-            name = f"{key.namespace}/{key.resource}/{key.name}/{shows}"
+        if child:
+            name = f"{key.namespace}/{key.resource}/{key.name}/{child.decode()}"
         ttl_ms = self._span_ms + 2 * DAY_MS
         put = Put(
             _FOUND,
@@ -109,8 +108,8 @@ class Baseline:
         """Ask for what is kept for the report."""
         return Range(_FOUND, cluster, *ALL_TIME, _FOUND)
 
-    def found(self, reply: Sequence[bytes]) -> list[tuple[history.ObjectKey, history.Version, bytes]]:
-        """The versions by the reply to that, each with its object and what a child showed."""
+    def found(self, reply: Sequence[bytes]) -> list[tuple[history.ObjectKey, history.Version]]:
+        """The versions by the reply to that, each with its object."""
         found = []
         for member in reply:
             try:
@@ -119,7 +118,7 @@ class Baseline:
                 continue
             if (version := history.decode(one.version)) is not None:
                 key = history.ObjectKey(one.namespace, one.resource, one.name, child=bool(one.child))
-                found.append((key, version, one.child))
+                found.append((key, version))
         return found
 
 

@@ -27,6 +27,7 @@ from leadsman_common.alerts import Alert, Evidence, alert_id
 from leadsman_common.events import Actor, AuditEvent, Cluster, ObjectRef
 from leadsman_detector import members
 from leadsman_detector.alert import Where, build, chain_title, evidence_of
+from leadsman_detector.correlate_views import revision_of
 from leadsman_detector.form import Correlation
 from leadsman_detector.match import Match
 from leadsman_detector.overlays import shifted
@@ -67,10 +68,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A completed story. `holder` is the event whose arrival completed it, `rank` how sure the join is."""
+    """A completed story. `holder` is the event whose arrival completed it, `order` what is best of equal revisions."""
 
     alert: Alert
-    rank: int
+    order: bytes
     holder: str
 
 
@@ -207,21 +208,17 @@ class RoleUse:
             if one.part != member.part:
                 series[one.part].append(one)
         series[member.part] = [member]
-        best: dict[str, tuple[int, str, list[Member]]] = {}
+        best: dict[str, tuple[int, bytes, Alert]] = {}
         for role, binding, use, join in self._stories(series, member):
             if binding is None and member.part == "binding":
                 continue  # not this member's story
             chain = [role, *([binding] if binding else []), use]
             key = alert_id(self.correlation.id, member.cluster["id"], role.event_id, use.actor["name"])
-            rank = LEVELS[join][1]
-            if key not in best or rank < best[key][0]:
-                best[key] = (rank, join, chain)
-        alerts = [(rank, self._alert(key, join, chain, digest, now_us)) for key, (rank, join, chain) in best.items()]
-        # whatever somebody is told of comes before what nobody is
-        return [
-            Found(a, rank + len(LEVELS) * bool(a.get("suppressed") or a.get("shadow")), member.event_id)
-            for rank, a in alerts
-        ]
+            alert = self._alert(key, join, chain, digest, now_us)
+            order = _order(chain)
+            if key not in best or (-alert["revision"], order) < best[key][:2]:
+                best[key] = (-alert["revision"], order, alert)
+        return [Found(alert, order, member.event_id) for _, order, alert in best.values()]
 
     def _stories(
         self, series: Mapping[Part, list[Member]], arrived: Member
@@ -260,7 +257,7 @@ class RoleUse:
     def _alert(self, key: str, join: str, chain: list[Member], digest: str, now_us: int) -> Alert:
         use = chain[-1]
         evidence = [m.evidence for m in sorted(chain, key=lambda m: (m.evidence["time"], m.event_id))]
-        return build(
+        alert = build(
             self.correlation,
             alert_id=key,
             level=self._standing.level(shifted(LEVELS[join][0], self.correlation.shift), use.cluster),
@@ -278,6 +275,10 @@ class RoleUse:
             members=[item.get("alert", "") for item in evidence],
             shadow=self._standing.shadow(use.cluster),
         )
+        # whatever somebody is told of comes before what nobody is, then the surest join, then the first use
+        hidden = bool(alert["suppressed"] or alert["shadow"])
+        alert["revision"] = revision_of(not hidden, len(LEVELS) - LEVELS[join][1], use.time_ms)
+        return alert
 
 
 JOINS: Mapping[str, type[RoleUse]] = {"role-use": RoleUse}
@@ -346,6 +347,12 @@ def _of_reason(event: AuditEvent) -> tuple[RoleKey, RoleKey]:
     role = (outcome["role_kind"], namespace if outcome["role_kind"] == "Role" else "", outcome["role"])
     binding_namespace = namespace if outcome["binding_kind"] == "RoleBinding" else ""
     return role, (outcome["binding_kind"], binding_namespace, outcome["binding"])
+
+
+def _order(chain: Sequence[Member]) -> bytes:
+    """What sorts before: the first use, then a chain that names the binding, the first one."""
+    role, *binding, use = (f"{m.time_ms + (1 << 60):020d} {m.event_id}" for m in chain)
+    return "\0".join((use, *(binding or ["~"]), role)).encode("utf-8", "replace")
 
 
 def _encode(member: Member) -> bytes:

@@ -21,6 +21,7 @@ MAX_TEXT = 160
 MAX_NAME = 253  # as long as names of Kubernetes are
 MAX_MATCHED = 4
 MAX_GROUPS = 8
+MAX_KNOWN = 64
 TELLING = ("facts.", "known.", "cloud.", "signal.")
 
 Pairs: TypeAlias = list[tuple[str, str]]
@@ -60,6 +61,7 @@ class Member(msgspec.Struct, array_like=True, frozen=True, dict=True):
     changed: int = 0  # a bit for each of `matched` that the event itself made so
     alert: str = ""  # the id of the alert that it raised by itself
     held: list[str] = []  # suppressions of correlations that mean it
+    known: int = 0  # by how many facts of others its rule was judged
 
     @property
     def time_ms(self) -> int:
@@ -68,8 +70,11 @@ class Member(msgspec.Struct, array_like=True, frozen=True, dict=True):
 
     @cached_property
     def encoded(self) -> bytes:
-        """As the state keeps it: the same to all correlations that take it."""
-        return msgspec.json.encode(self)
+        """As the state keeps it: the same to all correlations that take it.
+
+        Of two forms of one event the one that sorts first is kept: blanks sort first, the more the more was known.
+        """
+        return b" " * min(self.known, MAX_KNOWN) + msgspec.json.encode(self)
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -142,16 +147,16 @@ def member_of(match: Match, where: Where) -> Member:
 class Once:
     """A match as a member, made when it is first asked for: the same to all correlations that take it."""
 
-    __slots__ = ("_made", "_match", "_where")
+    __slots__ = ("_known", "_made", "_match", "_where")
 
-    def __init__(self, match: Match, where: Where) -> None:
-        self._match, self._where = match, where
+    def __init__(self, match: Match, where: Where, known: int = 0) -> None:
+        self._match, self._where, self._known = match, where, known
         self._made: dict[str, Member] = {}
 
     def __call__(self, value: str = "") -> Member:
         """The member, with the value that it brings to a correlation."""
         if not self._made:
-            self._made[""] = member_of(self._match, self._where)
+            self._made[""] = msgspec.structs.replace(member_of(self._match, self._where), known=self._known)
         if value not in self._made:
             self._made[value] = msgspec.structs.replace(self._made[""], value=value)
         return self._made[value]

@@ -1,15 +1,16 @@
 """One Sigma correlation at work: which groups an event belongs to, what is kept of it, and what is fulfilled.
 
 Three ways of keeping, by what the condition needs (docs/decisions/007):
-  count  event_count: the latest events of each cell, as many as the threshold
-  value  value_count, temporal, and temporal_ordered of two: of each value (or rule) the first and the last of a cell
+  count  event_count: the first and the latest events of each cell, as many as the threshold
+  value  value_count and temporal: of each value (or rule) the first and the last of a cell
   whole  the rest, and all that feeds another correlation or has an anchor: every event of each rule, up to a quota
+What is told of an incident is the first window that fulfilled, at the highest level that any did (correlate_views.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,20 +32,22 @@ from leadsman_detector.correlate_members import (
     ordered,
     ref_of,
 )
+from leadsman_detector.correlate_views import View, best, by_all, by_cells, by_chain, by_count, by_value
 from leadsman_detector.correlate_windows import (
     EVER,
     Chain,
     Span,
-    by_count,
     by_order,
     by_sum,
     by_values,
     compares,
+    ends_by_count,
+    ends_by_values,
     holds,
-    hot_by_count,
-    hot_by_values,
-    hot_pair,
     measured,
+)
+from leadsman_detector.correlate_windows import (
+    by_count as hot_by_count,
 )
 from leadsman_detector.due import CELL, encode_due
 from leadsman_detector.form import Correlation, RaisedBy
@@ -52,7 +55,7 @@ from leadsman_detector.lateness import AUDIT
 from leadsman_detector.lateness import LATENESS_MS as LATENESS
 from leadsman_detector.match import Match
 from leadsman_detector.sigma_correlations import chains_of, is_closed, shape_of
-from leadsman_detector.state import ALL_TIME, CLOCK, Put, Range, StateReply, Timer, digest_of
+from leadsman_detector.state import ALL_TIME, CLOCK, Keep, Put, Range, StateReply, Timer, digest_of
 from leadsman_detector.suppressing import NOBODY, Suppressing
 from leadsman_detector.within import Standing
 
@@ -60,6 +63,7 @@ LATENESS_MS = 2 * 60 * 60 * 1000
 OUTAGE_MS = 6 * 60 * 60 * 1000  # how long a detector may be down before what it was counting is gone
 ABSENCE_PARTS = 15
 QUOTA = 256  # events of one rule in a cell, where all are kept
+PAIR_QUOTA = 32  # where two of them in order are all that matters
 MAX_EVIDENCE = 20
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
@@ -89,10 +93,10 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A hot window that wants to be an alert. `part` changes whenever it tells more."""
+    """A hot window that wants to be an alert. `order`: where it stands among others of the same revision."""
 
     alert: Alert
-    part: str
+    order: bytes
 
 
 class Windowed:
@@ -112,6 +116,8 @@ class Windowed:
         self.closed = is_closed(form)
         self.kind = self._kind(False)
         self._need = _need(form)
+        self._sizes = sorted({int(self._threshold), *(step.count for step in form.levels)} - {0})
+        self._top = max(level_rank(level) for level in (form.level, *(step.level for step in form.levels)))
         shape = (form.type, form.rules, form.timespan_s, form.group_by, sorted(form.aliases.items()), form.fields)
         self._shape = shape_of(*shape, form.condition, form.op, form.threshold, form.scope, form.absence)
 
@@ -186,18 +192,18 @@ class Windowed:
         member = arrival.member
         data, cell = member.encoded, arrival.cell
         if self.kind == "count":
-            return [self._put(arrival, f"{cell}", data, member.id.encode(), "latest", self._need)]
+            return [self._put(arrival, f"{cell}", data, member.id.encode(), "ends", 2 * self._need)]
         if self.kind == "value":
             name = member.value.encode("utf-8", "surrogatepass")
             return [
-                self._put(arrival, f"{cell}.first", data, name, "earliest", self._need),
+                self._put(arrival, f"{cell}.first", data, name, "first", self._need),
                 self._put(arrival, f"{cell}.last", data, name, "last", self._need),
             ]
         name = f"{member.id}/{member.value}".encode("utf-8", "surrogatepass")
         if self.form.absence is not None and member.part != self.form.absence.after:
             # that something came is enough: one for each part of the time
             name = str(member.time_ms * ABSENCE_PARTS // (self.form.absence.within_s * 1000)).encode()
-        return [self._put(arrival, f"{cell}.{member.part}", data, name, "latest", QUOTA)]
+        return [self._put(arrival, f"{cell}.{member.part}", data, name, "ends", self._quota)]
 
     def _put(
         self,
@@ -205,7 +211,7 @@ class Windowed:
         series: str,
         data: bytes,
         name: bytes,
-        keep: Literal["latest", "earliest", "last"],
+        keep: Keep,
         cap: int,
     ) -> Put:
         group = arrival.group
@@ -278,7 +284,8 @@ class Windowed:
             return [], []
         last = ordered(window)[-1]
         arrival = self.arrival(over.key, last)
-        told = [self._incident(arrival, over.cell, window, digest, now_us)] if self.form.alert else []
+        view = self._view(last, window)
+        told = [self._told(arrival, self._incident(over.cell), view, last, digest, now_us)] if self.form.alert else []
         return told, list(self._upwards(arrival, last))
 
     def _absent(self, over: Over, kept: Sequence[Member], digest: str, now_us: int) -> tuple[list[Told], list[Arrival]]:
@@ -291,7 +298,7 @@ class Windowed:
         if any(m.part in absence.rules and after.time_ms < m.time_ms <= until_ms for m in kept):
             return [], []
         arrival = self.arrival(over.key, after)
-        told = self._told(arrival, (after.id,), [after], after, digest, now_us)
+        told = self._told(arrival, after.id, self._view(after, [after]), after, digest, now_us)
         return [told] if self.form.alert else [], list(self._upwards(arrival, after))
 
     # --- out -------------------------------------------------------------------------------------------------
@@ -318,37 +325,23 @@ class Windowed:
 
         `kept` are the members that `ranges` asked for.
         """
-        arrival = arrivals[0]
-        cell = arrival.cell
         if self.kind == "whole":
             return self._whole(arrivals, ordered(m for found in kept for m in found), digest, now_us)
+        ends: dict[int, Iterator[tuple[Member, list[Member]]]]
+        cell = arrivals[0].cell
         if self.kind == "count":
             before, here, after = kept
-            found = {
-                cell: hot_by_count(here, before, self.window_ms, self._threshold),
-                cell + 1: hot_by_count(after, here, self.window_ms, self._threshold),
+            ends = {
+                at: ends_by_count(own, last, self.window_ms, self._threshold, self._need)
+                for at, own, last in ((cell, here, before), (cell + 1, after, here))
             }
         else:
             before, firsts, lasts, after = kept
-            found = {
-                cell: self._hot_values(firsts, lasts, before),
-                cell + 1: self._hot_values(after, [], lasts),
+            ends = {
+                at: ends_by_values(own, last, self.window_ms, self._fulfils)
+                for at, own, last in ((cell, firsts, before), (cell + 1, after, lasts))
             }
-        told = [
-            self._incident(arrival, at, window, digest, now_us)
-            for at, window in found.items()
-            if window and self.form.alert
-        ]
-        return told, []
-
-    def _hot_values(self, firsts: list[Member], lasts: list[Member], before: list[Member]) -> list[Member]:
-        if self.form.type == "temporal_ordered":
-            parts = {m.part for some in (firsts, lasts, before) for m in some}
-            for chain in self._chains:
-                if parts.issuperset(chain) and (pair := hot_pair(firsts, lasts, before, self.window_ms, chain)):
-                    return pair
-            return []
-        return hot_by_values(firsts, before, self.window_ms, self._fulfils)
+        return self._incidents(arrivals, ends, digest, now_us), []
 
     def _whole(
         self, arrivals: Sequence[Arrival], kept: list[Member], digest: str, now_us: int
@@ -360,17 +353,34 @@ class Windowed:
         if not self.form.alert:
             return [], ups
         if self.form.anchor:
-            return self._anchored(arrival, times, kept, hot, digest, now_us), ups
-        windows: dict[int, list[Member]] = {}
-        for member, window in hot:
-            windows[member.time_ms // self.window_ms] = window
-        return [self._incident(arrival, cell, window, digest, now_us) for cell, window in windows.items()], ups
+            return self._anchored(arrivals, kept, hot, digest, now_us), ups
+        ends: dict[int, list[tuple[Member, list[Member]]]] = {}
+        for member, window in sorted(hot, key=lambda one: (one[0].time_ms, one[0].id)):
+            ends.setdefault(member.time_ms // self.window_ms, []).append((member, window))
+        return self._incidents(arrivals, ends, digest, now_us), ups
+
+    def _incidents(
+        self,
+        arrivals: Sequence[Arrival],
+        ends: Mapping[int, Iterable[tuple[Member, list[Member]]]],
+        digest: str,
+        now_us: int,
+    ) -> list[Told]:
+        """What is told of the incidents of these cells, where what arrived is part of it: else it was told before."""
+        told = []
+        arrived = {a.member.id for a in arrivals}
+        for cell, found in ends.items() if self.form.alert else ():
+            view = best((self._view(end, window) for end, window in found), self._top)
+            if view is not None and not arrived.isdisjoint(m.id for m in view.members):
+                last = ordered(view.members)[-1]
+                told.append(self._told(arrivals[0], self._incident(cell), view, last, digest, now_us))
+        return told
 
     def hot(self, kept: Sequence[Member], span: Span = EVER) -> Iterator[tuple[Member, list[Member]]]:
         """The hot members among these within a span of time, each with its window or chain."""
         kind, window = self.form.type, self.window_ms
         if kind == "event_count":
-            return by_count(kept, window, self._threshold, span)
+            return hot_by_count(kept, window, self._threshold, span)
         if kind == "temporal_ordered":
             return by_order(kept, window, self._chains, span=span)
         if kind == "value_sum":
@@ -380,7 +390,7 @@ class Windowed:
     def _upwards(self, arrival: Arrival, member: Member) -> Iterator[Arrival]:
         """A hot member on its way into the correlations above, which name the alert that this one raises of it."""
         if self.form.alert:
-            anchor = member.id if self.form.absence else str(self._incident_of(member.time_ms // self.window_ms))
+            anchor = member.id if self.form.absence else self._incident(member.time_ms // self.window_ms)
             own = "" if self.form.anchor else alert_id(self.form.id, arrival.cluster, *arrival.key, anchor)
             member = msgspec.structs.replace(member, alert=own or member.alert)
         for up in member.ups:
@@ -390,73 +400,87 @@ class Windowed:
 
     def _anchored(
         self,
-        arrival: Arrival,
-        times: Sequence[int],
+        arrivals: Sequence[Arrival],
         kept: Sequence[Member],
         hot: Sequence[tuple[Member, list[Member]]],
         digest: str,
         now_us: int,
     ) -> list[Told]:
         """An alert for each event of the anchor's rule that is part of a fulfilled window."""
-        found: dict[str, tuple[Member, list[Member]]] = {}
-        if self.form.type == "temporal_ordered":
-            first_ms, last_ms = min(times) - self.window_ms, max(times) + self.window_ms
-            for member in kept:
-                if member.part == self.form.anchor and first_ms <= member.time_ms <= last_ms:
-                    for _, chain in by_order(kept, self.window_ms, self._chains, through=member):
-                        found[member.id] = member, chain
-        else:
-            for _, window in hot:
-                found |= {m.id: (m, window) for m in window if m.part == self.form.anchor}
-        return [self._told(arrival, (anchor.id,), window, anchor, digest, now_us) for anchor, window in found.values()]
+        times = [a.member.time_ms for a in arrivals]
+        first_ms, last_ms = min(times) - self.window_ms, max(times) + self.window_ms
+        told = []
+        for anchor in kept:
+            if anchor.part != self.form.anchor or not first_ms <= anchor.time_ms <= last_ms:
+                continue
+            if self.form.type == "temporal_ordered":
+                found = by_order(kept, self.window_ms, self._chains, through=anchor)
+            else:
+                found = (one for one in hot if any((m.id, m.part) == (anchor.id, anchor.part) for m in one[1]))
+            views = (self._view(end, window, anchor) for end, window in found)
+            view = best(views)
+            if view is not None:
+                told.append(self._told(arrivals[0], anchor.id, view, anchor, digest, now_us))
+        return told
 
-    def _incident(self, arrival: Arrival, cell: int, window: list[Member], digest: str, now_us: int) -> Told:
-        return self._told(
-            arrival, (str(self._incident_of(cell)),), window, ordered(window)[-1], digest, now_us, str(cell)
+    def _incident(self, cell: int) -> str:
+        return str(cell * self.window_ms // (self.form.incident_s * 1000))
+
+    def _view(self, end: Member, window: Sequence[Member], anchor: Member | None = None) -> View:
+        """What is told of a window, and how well it stands for its incident."""
+        members, order = self._shown(end, window, anchor)
+        cluster = cluster_of(end)
+        held = [(m.held, m.time_ms) for m in members]
+        hidden = self.standing.shadow(cluster) or self._suppressing.of(self.name, held) is not None
+        level = self._level(members)
+        return View(end, members, level, self.standing.level(level, cluster), hidden, order)
+
+    def _shown(self, end: Member, window: Sequence[Member], anchor: Member | None) -> tuple[list[Member], bytes]:
+        kind = self.form.type
+        if self.closed or kind == "value_sum":
+            return by_all(window)
+        if kind == "temporal_ordered":
+            return by_chain(window)
+        if kind == "event_count":
+            return by_count(end, window, self._size(len({m.id for m in window})))
+        if self.kind == "value":
+            cell_ms = end.time_ms // self.window_ms * self.window_ms
+            return by_cells(window, cell_ms, self._size(len(window)))
+        return by_value(window, anchor)
+
+    def _size(self, number: int) -> int:
+        """How many members of a window are told: as many as its level asks for."""
+        return max((size for size in self._sizes if size <= number), default=number)
+
+    def _told(self, arrival: Arrival, anchor: str, view: View, last: Member, digest: str, now_us: int) -> Told:
+        members = ordered({(m.id, m.part): m for m in view.members}.values())
+        shown = (
+            members if len(members) <= MAX_EVIDENCE else [*members[: MAX_EVIDENCE // 2], *members[-MAX_EVIDENCE // 2 :]]
         )
-
-    def _incident_of(self, cell: int) -> int:
-        return cell * self.window_ms // (self.form.incident_s * 1000)
-
-    def _told(
-        self,
-        arrival: Arrival,
-        anchor: tuple[str, ...],
-        window: list[Member],
-        last: Member,
-        digest: str,
-        now_us: int,
-        part: str = "",
-    ) -> Told:
-        chain = ordered({(m.id, m.part): m for m in window}.values())
-        level = self.standing.level(self._level(chain), cluster_of(last))
-        shown = chain if len(chain) <= MAX_EVIDENCE else [*chain[: MAX_EVIDENCE // 2], *chain[-MAX_EVIDENCE // 2 :]]
         proof = [evidence(m) for m in shown]
         title = chain_title(self.form.title, proof)
-        if len(chain) > len(proof):
-            title += f" ({len(chain)} events, {len(proof)} shown)"
+        if len(members) > len(proof):
+            title += f" ({len(members)} events, {len(proof)} shown)"
         alert = build(
             self.form,
-            alert_id=alert_id(self.form.id, arrival.cluster, *arrival.key, *anchor),
-            level=level,
+            alert_id=alert_id(self.form.id, arrival.cluster, *arrival.key, anchor),
+            level=view.told_level,
             title=title,
-            time=chain[-1].time,
+            time=members[-1].time,
             cluster=cluster_of(last),
             actor=actor_of(last),
             object_ref=ref_of(last),
             evidence=proof,
-            attempt=all(m.attempt for m in chain),
+            attempt=all(m.attempt for m in members),
             joins=[f"{name}={value}" for name, value in zip(self.form.group_by, arrival.key, strict=True)],
             digest=digest,
             now_us=now_us,
-            suppressed=self._suppressing.of(self.name, [(m.held, m.time_ms) for m in chain]),
-            members=[m.alert for m in chain],
+            suppressed=self._suppressing.of(self.name, [(m.held, m.time_ms) for m in members]),
+            members=[m.alert for m in members],
             shadow=self.standing.shadow(cluster_of(last)),
         )
-        alert["revision"] = chain[-1].time_ms
-        # told again where it has grown by half or so, not with every event
-        hidden = ".shadow" if alert.get("shadow") else ".suppressed" if alert.get("suppressed") else ""
-        return Told(alert, f"{part}.{level_rank(level)}.{len(chain).bit_length()}{hidden}")
+        alert["revision"] = view.revision
+        return Told(alert, view.order)
 
     def _level(self, chain: Sequence[Member]) -> str:
         levels = [self.form.level, *(s.level for s in self.form.levels if self._reaches(s, chain))]
@@ -485,9 +509,12 @@ class Windowed:
             return "whole"
         if form.type == "event_count":
             return "count"
-        if form.type == "temporal_ordered":
-            return "value" if all(len(chain) == 2 for chain in self._chains) else "whole"
-        return "value"
+        return "whole" if form.type == "temporal_ordered" else "value"
+
+    @property
+    def _quota(self) -> int:
+        pairs = self._chains and all(len(chain) == 2 for chain in self._chains)
+        return PAIR_QUOTA if pairs and not self.above and not self.form.anchor else QUOTA
 
 
 def _chains(form: Correlation) -> list[Chain]:

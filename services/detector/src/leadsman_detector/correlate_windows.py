@@ -8,6 +8,7 @@ functions to the plain definition in `hot_members`.
 
 from __future__ import annotations
 
+import bisect
 import math
 import operator
 import statistics
@@ -175,63 +176,40 @@ def compares(op: str, measure: float, threshold: float) -> bool:
     return _COMPARE[op](measure, threshold)
 
 
-# --- what the kept of three cells say ---------------------------------------------------------------------------
+# --- what the kept of two cells say --------------------------------------------------------------------------------
 
 
-def hot_by_values(
+def ends_by_count(
+    kept: Sequence[Member], before: Sequence[Member], window_ms: int, threshold: float, need: int
+) -> Iterator[tuple[Member, list[Member]]]:
+    """The hot members of a cell, in order, each with its window: of the cell, and the one before, both ends are kept.
+
+    Of a cell that holds more than was kept these are its first `need` and its last one: around those nothing is
+    missing of the `need` latest members of a window.
+    """
+    found = [*before, *kept]
+    times = [m.time_ms for m in found]
+    places: Sequence[int] = range(len(before), len(found))
+    if len(kept) >= 2 * need:
+        places = (*places[:need], places[-1])
+    for place in places:
+        first = bisect.bisect_left(times, times[place] - window_ms)
+        if place + 1 - first >= threshold:
+            yield found[place], found[first : place + 1]
+
+
+def ends_by_values(
     firsts: Sequence[Member], lasts_before: Sequence[Member], window_ms: int, fulfils: Holds
-) -> list[Member]:
-    """The last hot window of a cell, empty where none is.
+) -> Iterator[tuple[Member, list[Member]]]:
+    """The members of a cell that make a window hot, in order, each with what it holds: one member for each value.
 
-    `firsts` are the first member of each value in the cell, `lasts_before` the last of each in the cell before. The
-    windows that end in a first are the fullest, so no other need be looked at.
+    `firsts` are the first member of each value in the cell, `lasts_before` the last of each in the cell before: the
+    windows that end in a first are the fullest of their values, so no other need be looked at.
     """
-    found: list[Member] = []
-    here = ordered(firsts)
-    for end in here:
-        window = [m for m in lasts_before if m.time_ms >= end.time_ms - window_ms]
-        window += [m for m in here if m.time_ms <= end.time_ms]
+    here: dict[str, Member] = {}
+    for end in ordered(firsts):
+        here[end.value] = end
+        window = [m for m in lasts_before if m.time_ms >= end.time_ms - window_ms and m.value not in here]
+        window += here.values()
         if fulfils(frozenset(m.value for m in window)):
-            found = window
-    return ordered({m.value: m for m in reversed(found)}.values())
-
-
-def hot_pair(
-    firsts: Sequence[Member],
-    lasts: Sequence[Member],
-    lasts_before: Sequence[Member],
-    window_ms: int,
-    chain: Chain,
-) -> list[Member]:
-    """A pair of two events in order that ends in a cell, empty where none does.
-
-    Within a cell the first event of the one rule and the last of the other are a pair if any are; across the border it
-    is the last one before and the first one after.
-    """
-    if not firsts:
-        return []
-    one, other = chain
-    after = [m for m in firsts if m.part == other]
-    ends = [*(m for m in reversed(lasts) if m.part == other), *reversed(after)]
-    if not ends:
-        return []
-    begins = [m for m in (*firsts, *lasts) if m.part == one]
-    for begin, end in (
-        *((b, e) for b in begins for e in ends),
-        *((b, e) for b in lasts_before if b.part == one for e in after),
-    ):
-        if begin.id != end.id and 0 <= end.time_ms - begin.time_ms <= window_ms:
-            return [begin, end]
-    return []
-
-
-def hot_by_count(kept: Sequence[Member], before: Sequence[Member], window_ms: int, threshold: float) -> list[Member]:
-    """The last hot window of a cell of which the latest are kept, and of the one before; empty where none is."""
-    if not kept or len(kept) + len(before) < threshold:
-        return []
-    here = {(m.id, m.part) for m in kept}
-    found: list[Member] = []
-    for end, window in by_count([*before, *kept], window_ms, threshold):
-        if (end.id, end.part) in here:
-            found = window
-    return found
+            yield end, window

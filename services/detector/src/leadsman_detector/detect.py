@@ -11,9 +11,12 @@ scan for files).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
+
+import msgspec
 
 from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
 from leadsman_common.avro import audit_event_codec, glance, read_routing, routing_slice
@@ -55,6 +58,7 @@ from leadsman_detector.versioned import Versioned, Versioning
 
 EVER_MS = 1 << 52
 WRITES = ("create", "update", "patch")
+_PLACES = frozenset({"source", "topic", "partition", "offset"})  # of evidence: an event may come twice
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
 
@@ -458,7 +462,7 @@ class Detector:
                 elif match.group:
                     self._repeat(plan, alert)
                 else:
-                    plan.raised.append(Raised(alert, rank_of(match), event["id"]))
+                    plan.raised.append(Raised(alert, rank_of(match), event["id"], order=event["id"].encode()))
             self._feed(plan, match, where)
         # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
         shows = changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
@@ -496,9 +500,14 @@ class Detector:
         for one in raised:
             key = f"{one.alert['id']}/{one.part}" if one.part else one.alert["id"]
             cluster = one.cluster or one.alert["cluster"]["id"]
-            claims.append(Claim(key, cluster, one.rank, one.holder, one.ttl_ms, f"claims/{one.alert['id']}"))
+            group, told = f"claims/{one.alert['id']}", "" if one.part else _told_of(one.alert)
+            claims.append(Claim(key, cluster, one.rank, one.holder, one.ttl_ms, group, one.order, told))
         granted = yield [*claims, *timers]
-        return list({r.alert["id"]: r.alert for r, ok in zip(raised, granted, strict=False) if ok}.values())
+        best: dict[str, Raised] = {}
+        for one, ok in zip(raised, granted, strict=False):
+            if ok and (one.alert["id"] not in best or one.place <= best[one.alert["id"]].place):
+                best[one.alert["id"]] = one
+        return [one.alert for one in best.values()]
 
     def _weighed(
         self, raised: Sequence[Raised], again: Sequence[Weighing], now_us: int
@@ -545,7 +554,7 @@ class Detector:
                 following.joining.append(Joining(part.join, part.member, places, found, last=True))
                 continue
             stories = part.join.complete(part.member, found, self.rules.digest, now_us)
-            yield from (Raised(f.alert, f.rank, f.holder) for f in stories)
+            yield from (Raised(f.alert, -f.alert["revision"], f.holder, order=f.order) for f in stories)
         yield from self._written(plan, replies, following, now_us)
         for repeat in plan.repeating.values():
             counted, shown = members.of(replies[repeat.counted]), members.of(replies[repeat.told])
@@ -581,7 +590,7 @@ class Detector:
             hot, upwards = closing.over.correlation.judge(closing.over, answers, self.rules.digest, now_us)
             for one in hot:
                 holder = f"{closing.over.source}.{closing.over.cell}"
-                yield Raised(one.alert, 0, holder, part=one.part, cluster=closing.over.cluster)
+                yield Raised(one.alert, -one.alert["revision"], holder, order=one.order, cluster=closing.over.cluster)
             for up in upwards:
                 following.arrive(up)
         decoded: dict[int, list[Member]] = {}
@@ -597,7 +606,8 @@ class Detector:
             ttl_ms = max(CLAIM_TTL_MS, 2 * correlation.form.incident_s * 1000)
             holders = holders_of(a.member.id for a in arriving.arrivals) if hot else ""
             for one in hot:
-                yield Raised(one.alert, 0, holders, ttl_ms, one.part, arrival.cluster)
+                rank = -one.alert["revision"]
+                yield Raised(one.alert, rank, holders, ttl_ms, order=one.order, cluster=arrival.cluster)
             for up in upwards:
                 following.arrive(up)
 
@@ -622,21 +632,19 @@ class Detector:
         until_us = 0
         if self._baseline is not None:
             until_us = self._baseline.until_ms(members.of(replies[writing.start]), at_ms) * 1000
-        return history.told(own, children, writing.version, writing.child, until_us)
+        return history.told(own, children, writing.version, child=writing.key.child, until_us=until_us)
 
     def _told(self, writing: Writing, stories: Sequence[history.Story], now_us: int) -> Iterator[Raised]:
         for told in stories:
             alert: Alert = {**told.alert, "detected_time": now_us}
-            yield Raised(alert, 0, writing.version.event_id, history.TTL_MS, told.key)
+            yield Raised(alert, -alert["revision"], writing.version.event_id, history.TTL_MS, order=told.order)
 
     def _review(self, reporting: Reporting, replies: Sequence[StateReply], following: Plan) -> None:
         """Have all that seemed to stand in a cluster judged again, now that no earlier event can come."""
         if self._baseline is None:
             return
         found = self._baseline.found(members.of(replies[reporting.found]))
-        writings = [
-            self._asked_around(following, key, version, child, reporting.cluster) for key, version, child in found
-        ]
+        writings = [self._asked_around(following, key, version, reporting.cluster) for key, version in found]
         following.reviewing.append(Reviewing(reporting.cluster, writings))
 
     def _reviewed(self, reviewing: Reviewing, replies: Sequence[StateReply], now_us: int) -> Iterator[Raised]:
@@ -660,19 +668,16 @@ class Detector:
     def _answered(self, asked: Asking, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What the rules make of an event of which they know all that is known."""
         facts = {name: [m for p in places for m in members.of(replies[p])] for name, places in asked.places.items()}
-        before: list[tuple[str, str]] = []
-        if asked.late:
-            event = known.answered(asked.event, facts, asked.late)
-            before = [(m.rule.name, m.level) for m in self.rules.match(event, asked.rules)]
         event = asked.event = known.answered(asked.event, facts)
+        number = sum(map(len, facts.values()))
+        # told again only where it says something else, and then by whoever knows most
+        holder, order = asked.late or event["id"], b"%08d %s" % (99_999_999 - number, event["id"].encode())
         for match in self.rules.match(event, asked.rules):
-            if (match.rule.name, match.level) in before:
-                continue
             if match.rule.alert:
                 alert = alert_of(match, history.object_key(event), asked.where, self.rules.digest, now_us)
-                alert["revision"] = asked.late_ms
-                yield Raised(alert, rank_of(match), event["id"])
-            self._feed(following, match, asked.where)
+                alert["revision"] = number if asked.late else 0
+                yield Raised(alert, rank_of(match), holder, order=order)
+            self._feed(following, match, asked.where, known_facts=number)
 
     def _late(self, telling: Telling, waiting: Sequence[bytes], knowing: set[str], following: Plan) -> None:
         """Have the events looked at again that asked before this fact came."""
@@ -686,7 +691,7 @@ class Detector:
             )
             if event["id"] not in knowing and rules:
                 where = Where(one.topic, one.partition, one.offset)
-                asking = Asking(event, where, rules, late=telling.event_id, late_ms=telling.put.time_ms)
+                asking = Asking(event, where, rules, late=telling.event_id)
                 self._ask(following, asking, self._question(event, rules))
 
     def _remembered(self, event: AuditEvent, where: Where) -> bytes:
@@ -750,7 +755,7 @@ class Detector:
                 alert["id"] = alert_id(match.rule.id, cluster, *watch.anchor(values, at_ms))
                 name, text = watch.told(values, answers)
                 alert["evidence"][0]["matched"].append({"field": name, "value": text, "changed": False})
-                yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms)
+                yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms, order=event["id"].encode())
         first = [values for values, verdict, _ in verdicts if verdict == "first"]
         if first:  # the others of its values are nothing new
             only = {path: frozenset(v[n] for v in first) for n, path in enumerate(watch.given.fields)}
@@ -814,8 +819,11 @@ class Detector:
         beats, others = (plan.ask(span) for span in self._beats.ranges(compiled, event))
         plan.quiet.append(silence.Quiet(match, due.where, compiled.rule.silence, due_ms, beats, others))
 
-    def _feed(self, plan: Plan, match: Match, where: Where, own: str = "") -> None:
-        """Hand a match on to the correlations that it is a part of. `own`: its alert's id, where the match says not."""
+    def _feed(self, plan: Plan, match: Match, where: Where, own: str = "", *, known_facts: int = 0) -> None:
+        """Hand a match on to the correlations that it is a part of.
+
+        `own`: its alert's id, where the match says not; `known_facts`: by how many facts it was judged.
+        """
         if match.rule.name not in self.rules.fed or not match.fresh:
             return
         if match.rule.alert:
@@ -829,7 +837,7 @@ class Detector:
                 if not self._keeping:
                     places = tuple(plan.ask(span) for span in join.ranges(part))
                     plan.joining.append(Joining(join, part, places, [], last=False))
-        minds_outcome, member = self._minds_outcome[match.rule.name], Once(match, where)
+        minds_outcome, member = self._minds_outcome[match.rule.name], Once(match, where, known_facts)
         for correlation in self._windowed.get(match.rule.name, ()):
             for arrival in correlation.arrivals(match, member, minds_outcome):
                 plan.arrive(arrival)
@@ -846,22 +854,22 @@ class Detector:
         version = history.version_of(event, self.rules.digest, found, alerts)
         if key.child and not found:
             return
-        child = history.encode_child(found) if key.child else b""
-        cluster, at = event["cluster"]["id"], event["time"] // 1000
-        series, member = (key.children, child) if key.child else (key.series, history.encode(version))
-        plan.requests.append(Put(series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group))
+        cluster, at, member = event["cluster"]["id"], event["time"] // 1000, history.encode(version)
+        put = Put(key.series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group)
+        if key.child:
+            name = history.child_name(version)
+            put = msgspec.structs.replace(put, series=key.children, keep="earliest", name=name)
+        plan.requests.append(put)
         if not self._keeping:
-            plan.writing.append(self._asked_around(plan, key, version, child, cluster))
+            plan.writing.append(self._asked_around(plan, key, version, cluster))
 
-    def _asked_around(
-        self, plan: Plan, key: history.ObjectKey, version: history.Version, child: bytes, cluster: str
-    ) -> Writing:
+    def _asked_around(self, plan: Plan, key: history.ObjectKey, version: history.Version, cluster: str) -> Writing:
         """Ask for what a version is judged by."""
         own, children = (
             plan.ask(Range(name, cluster, *history.ALL_TIME_MS, key.group)) for name in (key.series, key.children)
         )
         start = plan.ask(self._baseline.beginning(cluster)) if self._baseline is not None else -1
-        return Writing(key, version, child, cluster, own, children, start)
+        return Writing(key, version, cluster, own, children, start)
 
     def _route(self, key: bytes) -> Route | None:
         if len(self._routes) >= MAX_ROUTES:
@@ -884,3 +892,10 @@ class Detector:
             return True
         self._heard_lately.keep(about, 0)
         return False
+
+
+def _told_of(alert: Alert) -> str:
+    """What stands for all that people see of an alert: not when it was detected, nor where its events were read."""
+    evidence = [{k: v for k, v in item.items() if k not in _PLACES} for item in alert["evidence"]]
+    seen = msgspec.json.encode({**alert, "evidence": evidence, "revision": 0, "detected_time": 0})
+    return hashlib.blake2b(seen, digest_size=8).hexdigest()

@@ -9,7 +9,7 @@ versions, whatever order they arrived in; docs/decisions/005 says why it is buil
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -29,6 +29,7 @@ _FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONA
 
 Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
 Stood: TypeAlias = list[str]  # rules of which something stood there before the cluster was watched
+_LAST_MS = (1 << 43) - 1  # in the year 2248: revisions are below 2^53
 _WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController")
 _PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
 
@@ -80,13 +81,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is to be raised of one rule and object. `key` stands for the introductions it is made of and is claimed.
-
-    So a story of other introductions is raised again, whatever has aged out of the state since.
-    """
+    """What is to be raised of one rule and object. `order`: where it stands among others of its revision."""
 
     alert: Alert
-    key: str
+    order: bytes
 
 
 def object_key(event: AuditEvent) -> ObjectKey | None:
@@ -197,56 +195,75 @@ def shown(versions: Iterable[Version], rule_id: str, digest: str = "", until_us:
         unasked, before, known = old, found, known or not version.partial
 
 
-def story(versions: Sequence[Version], rule_id: str, arrived: Version, until_us: int = 0) -> tuple[Story | None, bool]:
-    """What the arrival of a version of the object itself makes of a rule's alert; None where it changes nothing.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an object when it is judged: its versions, and what its children showed."""
 
-    And whether some of what it shows stood there before the cluster was watched.
+    versions: list[Version]
+    children: list[Version]  # of each set of properties the first child that showed it
+    digest: str
+    until_us: int = 0
+
+    @property
+    def revision(self) -> int:
+        """The more is known the higher, below 2^53: later versions, more of them, and more of its children."""
+        last_ms = max((min(max(v.time, 0) // 1000, _LAST_MS) for v in self.versions), default=0)
+        return (last_ms << 9 | min(len(self.versions), 63) << 3 | min(len(self.children), 7)) << 1
+
+    @property
+    def order(self) -> bytes:
+        """What sorts before where more is known of the same: versions as old are gone, and earlier children came."""
+        children = sorted((_shows(v), v.time, v.event_id) for v in self.children)
+        text = f"{(1 << 80) - sum(v.time for v in self.versions):030d} " + " ".join(
+            f"{at + (1 << 60):020d} {event_id}" for _, at, event_id in children
+        )
+        return text.encode("utf-8", "surrogatepass")
+
+
+def story(known: Known, rule_id: str, arrived: Version, *, child: bool) -> tuple[Story | None, bool, bool]:
+    """What is told of a rule's alert now that a version of the object has come, or one of a child; None: nothing new.
+
+    All that introduced is told, then what children add that neither it nor another child has shown. The owner's last
+    event speaks; where it brought nothing, the first child. The second says whether something of what has arrived stood
+    there before the cluster was watched, the third whether the verdict hangs on that.
     """
-    every = list(shown(versions, rule_id, arrived.digest, until_us))
-    found = [s for s in every if s.new]
-    stood = any(s.stood for s in every if s.version.event_id == arrived.event_id)
-    late = any(v.position > arrived.position for v in versions)
-    if not found or not (late or any(s.version.event_id == arrived.event_id for s in found)):
-        return None, stood
-    told_by = [s.version.alerts[rule_id] for s in found]
-    return Story(_told(told_by), _key(s.version.event_id for s in found)), stood
-
-
-def child_story(
-    versions: Sequence[Version],
-    others: Sequence[Mapping[str, list[str]]],
-    rule_id: str,
-    properties: Properties,
-    arrived: Version,
-    until_us: int = 0,
-) -> tuple[Story | None, bool, bool]:
-    """What a child adds: None where its owner introduced, or another child showed more than, all of it.
-
-    Children that show the same claim the same key, so one of them speaks. In a cluster's first hours an owner of which
-    nothing is known was there before, and so was what its children show: the second says so. The third says that the
-    verdict hangs on what of the owner stood there before, which may come to be seen otherwise.
-    """
-    every = list(shown(versions, rule_id, arrived.digest, until_us))
+    every = list(shown(known.versions, rule_id, known.digest, known.until_us))
     found = [s for s in every if s.new]
     own = {p for s in every for p in s.new | s.stood}
-    new = set(properties) - own
-    hangs = any(p in s.stood for s in every for p in properties)
-    if not new:
-        return None, False, hangs
-    if arrived.time < until_us and all(s.version.partial for s in every):
-        return None, True, False
-    if any(set(other.get(rule_id, ())) - own > new for other in others):
-        return None, False, hangs
-    alert = _told([*(s.version.alerts[rule_id] for s in found), arrived.alerts[rule_id]])
-    if not found:  # the owner's own events tell more, should they come, and are older: the highest revision is kept
-        alert["revision"] = len(others)
-    return Story(alert, _key(("child", *sorted(new)))), False, False
+    unknown = all(s.version.partial for s in every)
+    added = {} if unknown and not child and not found else _added(known, rule_id, own, unknown=unknown)
+    told = [s.version for s in found] + sorted(added.values(), key=lambda v: v.position)
+    if child:
+        properties = arrived.found[rule_id]
+        stood = bool(set(properties) - own) and arrived.time < known.until_us and unknown
+        hangs = not stood and any(p in s.stood for s in every for p in properties)
+        changes = any(v.event_id == arrived.event_id for v in added.values())
+    else:
+        stood, hangs = any(s.stood for s in every if s.version.event_id == arrived.event_id), False
+        late = any(v.position > arrived.position for v in known.versions)
+        changes = late or any(s.version.event_id == arrived.event_id for s in found)
+    if not changes or not told:
+        return None, stood, hangs
+    speaks = found[-1].version if found else told[0]
+    alert = _told([v.alerts[rule_id] for v in told], speaks.alerts[rule_id])
+    alert["revision"] = known.revision
+    return Story(alert, known.order), stood, hangs
+
+
+def _added(known: Known, rule_id: str, own: set[str], *, unknown: bool) -> dict[frozenset[str], Version]:
+    """What children add, each by the first that shows it, but for what another shows more than."""
+    added: dict[frozenset[str], Version] = {}
+    for version in sorted(known.children, key=lambda v: v.position, reverse=True):
+        stands = unknown and version.time < known.until_us
+        if not stands and (new := frozenset(version.found.get(rule_id, ())) - own):
+            added[new] = version
+    return {new: v for new, v in added.items() if rule_id in v.alerts and not any(other > new for other in added)}
 
 
 def told(
-    own: Sequence[bytes], children: Sequence[bytes], arrived: Version, child: bytes, until_us: int = 0
+    own: Sequence[bytes], children: Sequence[bytes], arrived: Version, *, child: bool, until_us: int = 0
 ) -> tuple[list[Story], Stood, bool]:
-    """The stories that a version has changed, or what a child shows where `child` is its member.
+    """The stories that a version has changed, or one of a child.
 
     Then the rules of which it shows what stood there before the cluster was watched, which is until `until_us`; and
     whether it must be judged again once that is sure.
@@ -254,14 +271,10 @@ def told(
     versions = {v.event_id: v for v in members.read_all(_VERSION, own)}
     if not child:
         versions[arrived.event_id] = arrived  # later ones of its own batch may have taken its place
-        rules = sorted({rule for v in versions.values() for rule in v.found if v.digest == arrived.digest})
-        judged = {rule: (*story(list(versions.values()), rule, arrived, until_us), False) for rule in rules}
-    else:
-        others = [shows for m in children if m != child and (shows := members.read(_CHILD, m)) is not None]
-        judged = {
-            rule: child_story(list(versions.values()), others, rule, shows, arrived, until_us)
-            for rule, shows in arrived.found.items()
-        }
+    known = Known(list(versions.values()), members.read_all(_VERSION, children), arrived.digest, until_us)
+    shows = [arrived] if child else versions.values()
+    rules = sorted({rule for v in shows for rule in v.found if child or v.digest == arrived.digest})
+    judged = {rule: story(known, rule, arrived, child=child) for rule in rules}
     stories = [s for s, _, _ in judged.values() if s is not None]
     stood = [rule for rule, (_, before, _) in judged.items() if before]
     return stories, stood, bool(stood) or any(hangs for _, _, hangs in judged.values())
@@ -277,30 +290,22 @@ def decode(member: bytes) -> Version | None:
     return members.read(_VERSION, member)
 
 
-def encode_child(found: Mapping[str, Properties]) -> bytes:
-    """What a child shows, as a member: children that show the same are one."""
-    return msgspec.json.encode({rule: sorted(shown) for rule, shown in sorted(found.items())})
+def child_name(version: Version) -> bytes:
+    """What children that show the same share: the first of them is kept."""
+    return hashlib.blake2b(_shows(version), digest_size=12).hexdigest().encode()
+
+
+def _shows(version: Version) -> bytes:
+    return msgspec.json.encode({rule: sorted(shown) for rule, shown in sorted(version.found.items())})
 
 
 _VERSION: msgspec.json.Decoder[Version] = msgspec.json.Decoder(Version)
-_CHILD: msgspec.json.Decoder[dict[str, list[str]]] = msgspec.json.Decoder(dict[str, list[str]])
 
 
-def _key(parts: Iterable[str]) -> str:
-    return hashlib.blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def _told(alerts: Sequence[Alert]) -> Alert:
-    """One alert out of those of the introductions: the last one speaks, all are evidence, the worst level stays."""
-    last = alerts[-1]
+def _told(alerts: Sequence[Alert], speaks: Alert) -> Alert:
+    """One alert out of those of what introduced: one speaks, all are evidence, the worst level stays."""
     worst = max(alerts, key=lambda a: level_rank(a["level"]))
     evidence = [e for a in alerts for e in a["evidence"]]
     if len(evidence) > MAX_EVIDENCE:
         evidence = evidence[: MAX_EVIDENCE // 2] + evidence[-(MAX_EVIDENCE // 2) :]
-    return {
-        **last,
-        "level": worst["level"],
-        "modifiers": worst["modifiers"],
-        "evidence": evidence,
-        "revision": max(a["time"] for a in alerts) // 1000,
-    }
+    return {**speaks, "level": worst["level"], "modifiers": worst["modifiers"], "evidence": evidence}

@@ -34,6 +34,13 @@ class Raised:
     holder: str
     ttl_ms: int = CLAIM_TTL_MS
     part: str = ""  # what of the alert is claimed; empty: the alert as a whole
+    order: bytes = b""  # among equal ranks; see Claim
+
+    @property
+    def place(self) -> tuple[int, int, bytes]:
+        """Where it stands among the forms of its alert, the best first."""
+        return -self.alert["revision"], self.rank, self.order
+
     cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
 
 
@@ -50,14 +57,13 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A version of an object, or what a child of it shows, and where the replies stand that it is judged by.
+    """A version of an object, or of a child of it, and where the replies stand that it is judged by.
 
     These are the series of the object and of its children, and since when the cluster is watched (-1: not asked).
     """
 
     key: history.ObjectKey
     version: history.Version
-    child: bytes  # the child's member; empty for the object itself
     cluster: str
     own: int
     children: int
@@ -85,7 +91,7 @@ class Asking:
     """An event of which rules want to know what is known, and where by kind the replies stand.
 
     Once it is answered, the event holds what is known. `late` is the id of an event that told something after this
-    one had asked: only what that changes is raised.
+    one had asked.
     """
 
     event: AuditEvent
@@ -93,7 +99,6 @@ class Asking:
     rules: tuple[CompiledRule, ...]
     places: dict[str, list[int]] = field(default_factory=dict)
     late: str = ""
-    late_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +234,10 @@ class Plan:
             self.requests.append(put)
             return
         before = self.requests[place]
-        if isinstance(before, Put) and (
-            (put.keep == "earliest" and put.time_ms < before.time_ms)
-            or (put.keep == "last" and put.time_ms > before.time_ms)
-        ):
-            self.requests[place] = put
+        if isinstance(before, Put):
+            sooner = (put.time_ms, put.member) < (before.time_ms, before.member)
+            if put.time_ms > before.time_ms if put.keep == "last" and put.time_ms != before.time_ms else sooner:
+                self.requests[place] = put
 
     def arrive(self, arrival: Arrival) -> None:
         """Put an event into its group and have the cells around it looked at, each once a batch."""

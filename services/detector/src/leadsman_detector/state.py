@@ -33,13 +33,18 @@ def digest_of(values: tuple[str, ...]) -> str:
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
+Keep: TypeAlias = Literal["latest", "earliest", "last", "first", "ends"]  # earliest: as latest, see state_topic.py
+
+
 class Put(msgspec.Struct, frozen=True, gc=False):
     """Add a member to a series at its event time.
 
-    A member is known by its `name`, or by itself where it has none. Of members of one name the series keeps one:
-    keep=latest the one that was put first (adding it again changes nothing), keep=earliest the one with the smallest
-    time, keep=last the one with the greatest; at equal times the one that is there. All puts of a series say the same
-    `keep`. A series keeps its `cap` latest members by time and lives `ttl_ms` after the last Put (wall clock).
+    A member is known by its `name`, or by itself where it has none. Of members of one name the series keeps one: the
+    one with the smallest time, with keep=last the one with the greatest; at equal times the one of which the bytes sort
+    first. Adding it again changes nothing. A series keeps `cap` members: its latest by time, with keep=first its
+    earliest, with keep=ends both ends and drops the middle. So what a series keeps is a function of what was put, in
+    whatever order, but for a name of which the member to keep was dropped. All puts of a series say the same `keep`. It
+    lives `ttl_ms` after the last Put (wall clock).
     """
 
     series: str
@@ -49,7 +54,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     ttl_ms: int
     cap: int
     group: str = ""
-    keep: Literal["latest", "earliest", "last"] = "latest"
+    keep: Keep = "latest"
     name: bytes = b""
 
 
@@ -66,10 +71,12 @@ class Range(msgspec.Struct, frozen=True, gc=False):
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """Ask whether `holder` may raise what `key` names.
 
-    True for a free key, for the same holder again (a redelivery), and for a lower rank than the kept one, which then
-    takes its place. A worker that died after its claim and before its send brings the same holder again, and so loses
-    nothing. A holder may be several names (`holders_of`): it is the same again where one of them is the kept one's
-    first, since what comes again may be cut into other batches.
+    True for a free key, for the same holder again (a redelivery), and for what takes the kept one's place: a lower
+    rank, at the same rank an `order` that sorts before, at the same order whatever is `told` otherwise. What would take
+    its place and tells the same is kept, and raises nothing. A worker that died after its claim and before its send
+    brings the same holder again, and so loses nothing. A holder may be several names (`holders_of`): it is the same
+    again where one of them is the kept one's first, since what comes again may be cut into other batches. Ranks are
+    below 2^53.
     """
 
     key: str
@@ -78,6 +85,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     holder: str
     ttl_ms: int
     group: str = ""
+    order: bytes = b""
+    told: str = ""
 
 
 class Timer(msgspec.Struct, frozen=True, gc=False):
@@ -149,7 +158,7 @@ class MemoryState:
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, str], _Series] = {}
-        self._claims: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._claims: dict[tuple[str, str, str], tuple[int, bytes, str, str]] = {}
         self._timers: dict[tuple[str, str], dict[bytes, int]] = {}
         self.evicted = 0
 
@@ -193,7 +202,7 @@ class MemoryState:
         if series is None:
             series = self._series[key] = _Series()
         series.put(put.time_ms, put.member, put.name or put.member, put.keep)
-        self.evicted += series.cut(put.cap)
+        self.evicted += series.cut(put.cap, put.keep)
 
     def _answer(self, request: StateRequest) -> StateReply:
         if isinstance(request, Range):
@@ -210,11 +219,19 @@ class MemoryState:
     def _claim(self, claim: Claim) -> bool:
         key = (claim.cluster, claim.group, claim.key)
         kept = self._claims.get(key)
-        if kept is not None and not is_held(kept[1], claim.holder) and claim.rank >= kept[0]:
-            return False
-        if kept is None or claim.rank < kept[0]:
-            self._claims[key] = (claim.rank, claim.holder)
-        return True
+        if kept is None:
+            self._claims[key] = (claim.rank, claim.order, claim.holder, claim.told)
+            return True
+        rank, order, holder, told = kept
+        better = (claim.rank, claim.order) < (rank, order)
+        if (better and not (told and told == claim.told)) or (
+            (claim.rank, claim.order) == (rank, order) and claim.told != told
+        ):
+            self._claims[key] = (claim.rank, claim.order, claim.holder, claim.told)
+            return True
+        if better:
+            self._claims[key] = (claim.rank, claim.order, holder, told)
+        return is_held(holder, claim.holder)
 
 
 class _Series:
@@ -229,21 +246,22 @@ class _Series:
     def put(self, time_ms: int, member: bytes, name: bytes, keep: str) -> None:
         kept = self._named.get(name)
         if kept is not None:
-            better = time_ms < kept[0] if keep == "earliest" else time_ms > kept[0]
-            if keep == "latest" or not better:
+            better = time_ms > kept[0] if keep == "last" else time_ms < kept[0]
+            if not better and not (time_ms == kept[0] and member < kept[2]):
                 return
             del self._sorted[bisect.bisect_left(self._sorted, kept)]
         entry = self._named[name] = (time_ms, name, member)
         bisect.insort(self._sorted, entry)
 
-    def cut(self, cap: int) -> int:
-        """Drop the oldest beyond the cap; gives how many."""
+    def cut(self, cap: int, keep: str) -> int:
+        """Drop what is beyond the cap; gives how many."""
         over = len(self._sorted) - cap
         if over <= 0:
             return 0
-        for _, name, _ in self._sorted[:over]:
+        at = {"first": cap, "ends": cap // 2}.get(keep, 0)
+        for _, name, _ in self._sorted[at : at + over]:
             del self._named[name]
-        del self._sorted[:over]
+        del self._sorted[at : at + over]
         return over
 
     def members(self) -> list[tuple[int, bytes]]:

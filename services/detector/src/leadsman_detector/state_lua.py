@@ -14,6 +14,18 @@ local function run_id()
 end
 """
 
+# Whether bytes sort before others: Lua's own comparison goes by the locale and ends at a NUL.
+_IS_BEFORE = """
+local function is_before(one, other)
+  if one == other then return false end
+  local shorter = math.min(#one, #other)
+  local n = 1
+  while n + 63 <= shorter and string.sub(one, n, n + 63) == string.sub(other, n, n + 63) do n = n + 64 end
+  while n <= shorter and string.byte(one, n) == string.byte(other, n) do n = n + 1 end
+  return n > shorter and #one < #other or n <= shorter and string.byte(one, n) < string.byte(other, n)
+end
+"""
+
 # KEYS[1]: the bucket's own record, a hash of
 #   epoch       when the state was last known to be whole; it only grows
 #   run         the run id of the server that this was true of
@@ -28,15 +40,16 @@ end
 # ARGV[6] the time in ms; ARGV[7] how many partitions follow, each as: partition, first, next, take
 #   (take 1: records between are gone for good, so take what comes after them)
 # then seven values a request: kind, then
-#   P score, name, member, ttl ms, cap, quota   (also 'E' keep the earliest, 'L' keep the last)
-#   R from, to · C rank, holder, ttl ms · T due, what, ttl ms · U upto, limit · D what
+#   P score, name, member, ttl ms, cap, quota   (see Put.keep: also 'L' last, 'F' first, 'B' both ends)
+#   R from, to · C rank, holder, ttl ms, told, order · T due, what, ttl ms · U upto, limit · D what
 # A holder is one or several names, a NUL between; the first is kept.
 # A quota is 0 or a number of groups; the group's registry is then the request's second key, see state_redis.
 # Replies: {'doubt', id, lost 0/1} or {'gap', partition, stored} and nothing was written,
 #   or {'ok', epoch, calls, members dropped, {request, how many groups it evicted, ...}, {one reply a request},
-#   1 where the records may have been here before}; the reply to P, E and L is 1 where it changed something.
+#   1 where the records may have been here before}; the reply to a Put is 1 where it changed something.
 EXCHANGE = (
     _RUN_ID
+    + _IS_BEFORE
     + """
 local meta, mode = KEYS[1], ARGV[1]
 local parts = tonumber(ARGV[7])
@@ -80,26 +93,29 @@ for i = 1, requests do
   local kind, key = ARGV[at + 1], KEYS[key_at]
   key_of[i] = key
   key_at = key_at + 1
-  if kind == 'P' or kind == 'E' or kind == 'L' then
+  if kind == 'P' or kind == 'L' or kind == 'F' or kind == 'B' then
     local score, name, member, ttl, cap = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6])
-    local how = 'NX'
-    if kind == 'E' then how = 'LT' elseif kind == 'L' then how = 'GT' end
+    local how = kind == 'L' and 'GT' or 'LT'
     local id = name ~= '' and name or member
     local changed = redis.call('ZADD', key, how, 'CH', score, id)
     local bodies = key .. '\\0m'
     if name ~= '' then
+      if changed == 0 and tonumber(redis.call('ZSCORE', key, name)) == tonumber(score) then
+        local body = redis.call('HGET', bodies, name)
+        if body and is_before(member, body) then changed = 1 end
+      end
       if changed == 1 then redis.call('HSET', bodies, name, member) end
       redis.call('PEXPIRE', bodies, ttl)
     end
     local over = redis.call('ZCARD', key) - cap
     if over > 0 then
       dropped = dropped + over
+      local from = 0
+      if kind == 'F' then from = cap elseif kind == 'B' then from = math.floor(cap / 2) end
       if name ~= '' then
-        local out = redis.call('ZPOPMIN', key, over)
-        for n = 1, #out, 2 do redis.call('HDEL', bodies, out[n]) end
-      else
-        redis.call('ZREMRANGEBYRANK', key, 0, over - 1)
+        for _, out in ipairs(redis.call('ZRANGE', key, from, from + over - 1)) do redis.call('HDEL', bodies, out) end
       end
+      redis.call('ZREMRANGEBYRANK', key, from, from + over - 1)
     end
     redis.call('PEXPIRE', key, ttl)
     local quota = tonumber(ARGV[at + 7])
@@ -160,11 +176,20 @@ for i = 1, requests do
   elseif kind == 'U' then
     replies[i] = redis.call('ZRANGEBYSCORE', key, '-inf', ARGV[at + 2], 'LIMIT', 0, ARGV[at + 3])
   elseif kind == 'C' then
-    local kept = redis.call('HMGET', key, 'rank', 'holder')
-    local lower = not kept[1] or tonumber(ARGV[at + 2]) < tonumber(kept[1])
+    local kept = redis.call('HMGET', key, 'rank', 'holder', 'told', 'order')
     local names = '\\0' .. ARGV[at + 3] .. '\\0'
-    if lower then redis.call('HSET', key, 'rank', ARGV[at + 2], 'holder', string.match(names, '[^%z]*', 2)) end
-    local held = lower or string.find(names, '\\0' .. kept[2] .. '\\0', 1, true) ~= nil
+    local rank, told, order = ARGV[at + 2], ARGV[at + 5], ARGV[at + 6]
+    local old_told, old_order = kept[3] or '', kept[4] or ''
+    local than = kept[1] and tonumber(rank) - tonumber(kept[1])
+    local better = not than or than < 0 or (than == 0 and is_before(order, old_order))
+    local held = not than or (better and (told == '' or told ~= old_told))
+      or (than == 0 and order == old_order and told ~= old_told)
+    if held then
+      redis.call('HSET', key, 'rank', rank, 'holder', string.match(names, '[^%z]*', 2), 'told', told, 'order', order)
+    else
+      if better then redis.call('HSET', key, 'rank', rank, 'order', order) end
+      held = string.find(names, '\\0' .. kept[2] .. '\\0', 1, true) ~= nil
+    end
     if held then redis.call('PEXPIRE', key, ARGV[at + 4]) end
     replies[i] = held and 1 or 0
   end

@@ -49,7 +49,7 @@ LONG_LIVED = 4  # so many times as many groups may there be of what lives longer
 _BODIES = b"\0m"  # of a series with names: where the members are
 _GLOB = re.compile(rb"[\\*?\[\]]")
 _log = structlog.get_logger()
-_KINDS = {"latest": b"P", "earliest": b"E", "last": b"L"}
+_KINDS = {"latest": b"P", "earliest": b"P", "last": b"L", "first": b"F", "ends": b"B"}
 
 
 class Span(NamedTuple):
@@ -432,7 +432,7 @@ def _values(request: StateRequest, quota: int) -> tuple[Any, ...]:
     if isinstance(request, Range):
         return b"R", request.from_ms, request.to_ms, 0, 0, 0, 0
     if isinstance(request, Claim):
-        return b"C", request.rank, _bytes(request.holder), request.ttl_ms, 0, 0, 0
+        return b"C", request.rank, _bytes(request.holder), request.ttl_ms, request.told, request.order, 0
     if isinstance(request, Timer):
         return b"T", request.due_ms, request.what, TIMER_TTL_MS, 0, 0, 0
     if isinstance(request, Due):

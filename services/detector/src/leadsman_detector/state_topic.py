@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from leadsman_common.alerts import Alert
 from leadsman_common.kafka import Outgoing
-from leadsman_detector.state import DAY_MS, Put
+from leadsman_detector.state import DAY_MS, Keep, Put
 
 VERSION = 1
 
@@ -45,7 +44,7 @@ class Kept(msgspec.Struct, array_like=True, frozen=True):
     member: bytes
     ttl_ms: int
     cap: int
-    keep: Literal["latest", "earliest", "last"]
+    keep: Keep
     name: bytes
 
 
