@@ -185,7 +185,7 @@ def test_redelivery_raises_the_same_alert_again_and_a_repeat_use_does_not(make_e
 def test_an_exec_costs_the_same_however_many_other_roles_there_are(make_event, record, other):
     """Counted: what is asked of the state, and what it gives back."""
     cost = {}
-    for number in (10, 300):
+    for number in (100, 300):
         state, detector = MemoryState(), Detector(RULES)
         for n in range(number):
             if other == "roles":
