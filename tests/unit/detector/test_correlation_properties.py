@@ -206,7 +206,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("documents", WHOLE.values(), ids=WHOLE)
-@settings(EXAMPLES, max_examples=40)
+@settings(EXAMPLES, max_examples=100)
 @given(events=happenings(names=("n", "m", "o")), chance=CHANCE)
 def test_the_whole_of_an_alert(world, documents, events, chance):
     """What people are left with is the same in any disorder as if the events had come in order."""

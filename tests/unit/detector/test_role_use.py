@@ -207,7 +207,7 @@ def test_an_exec_costs_the_same_however_many_other_roles_there_are(make_event, r
                 requests = generator.send(replies)
         except StopIteration:
             cost[number] = asked, answered
-    assert cost[10] == cost[300]
+    assert cost[100] == cost[300]
 
 
 def test_a_binding_of_many_subjects_is_found_by_each(make_event, record):
