@@ -130,12 +130,12 @@ def late_for(put: Put) -> Range:
     return Range(f"{put.group}/asked", put.cluster, put.time_ms, put.time_ms + LATE_MS, put.group)
 
 
-def answered(event: AuditEvent, facts: Mapping[str, Sequence[bytes]], without: str = "") -> AuditEvent:
-    """The event with what is known; without any fact it stays as it is. `without`: as if that event had not been."""
+def answered(event: AuditEvent, facts: Mapping[str, Sequence[bytes]]) -> AuditEvent:
+    """The event with what is known; without any fact it stays as it is."""
     known: dict[str, Any] = {}
     for name, found in facts.items():
         read = {f["id"]: f for f in members.read_all(_FACT, found) if _usable(f)}
-        used = [f for f in read.values() if f["id"] not in (event["id"], without)]
+        used = [f for f in read.values() if f["id"] != event["id"]]
         if used and (told := _BY_NAME[name].known(event, sorted(used, key=lambda f: (f["t"], f["id"])))):
             known[name] = told
     return cast("AuditEvent", {**event, "known": known}) if known else event
