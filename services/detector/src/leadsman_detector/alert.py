@@ -14,6 +14,7 @@ from leadsman_detector.match import Match
 
 MAX_VALUE = 512
 _LAST_MS = (1 << 44) - 1
+_LAST_RANK = (1 << 51) - 1
 MAX_MATCHED = 100  # facts told of one event
 MAX_MEMBERS = 100  # alerts of its events that a chain names
 
@@ -36,10 +37,23 @@ def id_of(match: Match, key: ObjectKey | None) -> str:
     cluster = event["cluster"]["id"]
     if match.group:
         return alert_id(match.rule.id, cluster, "repeats", *match.group)
-    if key is None or not (match.rule.changed or match.rule.anchor == "owner"):
+    if key is None or not is_of_object(match):
         return alert_id(match.rule.id, cluster, event["id"])
     attempt = ("attempt", event["actor"]["name"]) if match.attempt else ()
     return alert_id(match.rule.id, cluster, key.namespace, key.resource, key.name, *attempt)
+
+
+def is_of_object(match: Match) -> bool:
+    """Whether all writes of one object share the alert's id."""
+    return match.rule.changed or match.rule.anchor == "owner"
+
+
+def revision_of(match: Match, facts: int = 0) -> int:
+    """The better the event explains its alert the higher, and then the more facts of others it was judged by.
+
+    Of an alert that no other event shares it says only how much more was known than at first.
+    """
+    return (_LAST_RANK - rank_of(match) << 1 | min(facts, 1)) if is_of_object(match) else facts
 
 
 def rank_of(match: Match) -> int:

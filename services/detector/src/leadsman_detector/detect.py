@@ -23,7 +23,7 @@ from leadsman_common.avro import audit_event_codec, glance, read_routing, routin
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, posture, regression, repeats, silence, statements
-from leadsman_detector.alert import Where, alert_of, id_of, rank_of
+from leadsman_detector.alert import Where, alert_of, id_of, rank_of, revision_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
@@ -462,6 +462,7 @@ class Detector:
                 elif match.group:
                     self._repeat(plan, alert)
                 else:
+                    alert["revision"] = revision_of(match)
                     plan.raised.append(Raised(alert, rank_of(match), event["id"], order=event["id"].encode()))
             self._feed(plan, match, where)
         # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
@@ -675,7 +676,7 @@ class Detector:
         for match in self.rules.match(event, asked.rules):
             if match.rule.alert:
                 alert = alert_of(match, history.object_key(event), asked.where, self.rules.digest, now_us)
-                alert["revision"] = number if asked.late else 0
+                alert["revision"] = revision_of(match, number if asked.late else 0)
                 yield Raised(alert, rank_of(match), holder, order=order)
             self._feed(following, match, asked.where, known_facts=number)
 
