@@ -4,7 +4,8 @@ Three ways of keeping, by what the condition needs (docs/decisions/007):
   count  event_count: the first and the latest events of each cell, as many as the threshold
   value  value_count and temporal: of each value (or rule) the first and the last of a cell
   whole  the rest, and all that feeds another correlation or has an anchor: every event of each rule, up to a quota
-What is told of an incident is the first window that fulfilled, at the highest level that any did (correlate_views.py).
+What is told of an incident is the first window that fulfilled, at the highest level that any did, and again as it goes
+on (correlate_views.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from leadsman_detector.correlate_members import (
     ordered,
     ref_of,
 )
-from leadsman_detector.correlate_views import View, best, by_all, by_cells, by_chain, by_count, by_value
+from leadsman_detector.correlate_views import View, best, by_all, by_cells, by_chain, by_count, by_value, stage_of
 from leadsman_detector.correlate_windows import (
     EVER,
     Chain,
@@ -433,7 +434,9 @@ class Windowed:
         held = [(m.held, m.time_ms) for m in members]
         hidden = self.standing.shadow(cluster) or self._suppressing.of(self.name, held) is not None
         level = self._level(members)
-        return View(end, members, level, self.standing.level(level, cluster), hidden, order)
+        goes_on = anchor is None and self.form.absence is None
+        passed = end.time_ms % (self.form.incident_s * 1000) // self.window_ms if goes_on else 0
+        return View(end, members, level, self.standing.level(level, cluster), hidden, order, stage_of(passed))
 
     def _shown(self, end: Member, window: Sequence[Member], anchor: Member | None) -> tuple[list[Member], bytes]:
         kind = self.form.type

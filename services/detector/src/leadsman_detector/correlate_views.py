@@ -1,9 +1,9 @@
 """Which of an incident's windows is told, and which of its members: a function of the set of events, in any order.
 
 Every window that fulfils is a view of its incident, and the best one is told: one that somebody hears of, at the
-highest level, the first in time. More events can only make better views, or more of the same one, so the best of those
-that workers saw is the best of all, and what they claim by `revision` and `order` keeps the last word for it
-(docs/decisions/007).
+highest level, of the latest stage that the incident has grown to, the first in time. More events can only make better
+views, or more of the same one, so the best of those that workers saw is the best of all, and what they claim by
+`revision` and `order` keeps the last word for it (docs/decisions/007).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from leadsman_detector.correlate_members import Member, ordered
 
 MAX_VIEWS = 256  # of one cell that are compared
 MAX_ORDERED = 64  # members that tell views of one end apart
+LAST_STAGE = 7
 _LAST_MS = (1 << 44) - 1  # in the year 2527
 _OTHERWISE = bytes(range(255, -1, -1))
 
@@ -30,16 +31,26 @@ class View:
     told_level: str  # where the cluster moves it
     hidden: bool  # nobody is told of it
     order: bytes
+    stage: int = 0  # how long its incident had gone on, see `stage_of`
 
     @property
     def revision(self) -> int:
         """The better the higher, below 2^53, and even: a look at the same again has the number in between."""
-        return revision_of(not self.hidden, level_rank(self.told_level), self.end.time_ms)
+        return revision_of(not self.hidden, level_rank(self.told_level), self.end.time_ms, self.stage)
 
 
-def revision_of(shown: bool, degree: int, time_ms: int) -> int:
-    """A revision that is the higher the more an alert says: shown to somebody, to which degree (0 to 7), how early."""
-    return shown << 51 | degree << 48 | (_LAST_MS - min(max(time_ms, 0), _LAST_MS)) << 1
+def revision_of(shown: bool, degree: int, time_ms: int, stage: int = 0) -> int:
+    """A revision that is the higher the more an alert says.
+
+    Shown to somebody, to which degree and of which stage (each 0 to 7), how early.
+    """
+    return shown << 51 | degree << 48 | stage << 45 | (_LAST_MS - min(max(time_ms, 0), _LAST_MS)) << 1
+
+
+def stage_of(cells: int) -> int:
+    """The stage of a window before which `cells` timespans of its incident have passed: 0, then 1 for 1 and 2, 2 for
+    3 to 6, 3 for 7 to 14. So an incident that goes on is told again after each doubling, not with every event."""
+    return min((cells + 1).bit_length() - 1, LAST_STAGE)
 
 
 def best(views: Iterable[View], top: int | None = None) -> View | None:
