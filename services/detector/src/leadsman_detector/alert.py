@@ -13,8 +13,8 @@ from leadsman_detector.history import ObjectKey
 from leadsman_detector.match import Match
 
 MAX_VALUE = 512
-_LAST_MS = (1 << 44) - 1
-_LAST_RANK = (1 << 51) - 1
+_LAST_MS = (1 << 43) - 1  # in the year 2248
+_LAST_RANK = (1 << 45) - 1
 MAX_MATCHED = 100  # facts told of one event
 MAX_MEMBERS = 100  # alerts of its events that a chain names
 
@@ -51,7 +51,8 @@ def is_of_object(match: Match) -> bool:
 def revision_of(match: Match, facts: int = 0) -> int:
     """The better the event explains its alert the higher, and then the more facts of others it was judged by.
 
-    Of an alert that no other event shares it says only how much more was known than at first.
+    Of an alert that no other event shares it says only how much more was known than at first. It is below 2^46, as what
+    the versions of an object tell is above (`history.Known.revision`).
     """
     return (_LAST_RANK - rank_of(match) << 1 | min(facts, 1)) if is_of_object(match) else facts
 
@@ -59,13 +60,13 @@ def revision_of(match: Match, facts: int = 0) -> int:
 def rank_of(match: Match) -> int:
     """How well an event explains its alert: lower is better. A person comes before the controllers that follow.
 
-    A controller of kube-system is a service account as any other: what it makes is known by its owner. Then the first
-    event comes before those that follow.
+    A dry run explains nothing that was done. A controller of kube-system is a service account as any other: what it
+    makes is known by its owner. Then the first event comes before those that follow.
     """
     facts = match.event["facts"]
     follows = facts is not None and facts["pod"] is not None and bool(facts["pod"]["owners"])
     follows = follows or match.event["actor"]["class"] in {"control_plane", "node"}
-    return follows << 50 | min(max(match.event["time"] // 1000, 0), _LAST_MS)
+    return match.event["dryRun"] << 44 | follows << 43 | min(max(match.event["time"] // 1000, 0), _LAST_MS)
 
 
 def alert_of(match: Match, key: ObjectKey | None, where: Where, digest: str, now_us: int) -> Alert:

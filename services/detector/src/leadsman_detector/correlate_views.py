@@ -48,8 +48,11 @@ def revision_of(shown: bool, degree: int, time_ms: int, stage: int = 0) -> int:
 
 
 def stage_of(cells: int) -> int:
-    """The stage of a window before which `cells` timespans of its incident have passed: 0, then 1 for 1 and 2, 2 for
-    3 to 6, 3 for 7 to 14. So an incident that goes on is told again after each doubling, not with every event."""
+    """The stage of a window before which `cells` timespans of its incident have passed.
+
+    0, then 1 for 1 and 2, 2 for 3 to 6, 3 for 7 to 14: so an incident that goes on is told again after each doubling,
+    not with every event.
+    """
     return min((cells + 1).bit_length() - 1, LAST_STAGE)
 
 

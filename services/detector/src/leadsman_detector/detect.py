@@ -463,7 +463,7 @@ class Detector:
                     self._repeat(plan, alert)
                 else:
                     alert["revision"] = revision_of(match)
-                    plan.raised.append(Raised(alert, rank_of(match), event["id"], order=event["id"].encode()))
+                    plan.raised.append(Raised(alert, -alert["revision"], event["id"], order=event["id"].encode()))
             self._feed(plan, match, where)
         # a read shows nothing of the object here, and is no version of it; nor is a write without facts, as a lease's
         shows = changed and event["verb"] in WRITES and (event["facts"] is not None or bool(alerts))
@@ -677,7 +677,7 @@ class Detector:
             if match.rule.alert:
                 alert = alert_of(match, history.object_key(event), asked.where, self.rules.digest, now_us)
                 alert["revision"] = revision_of(match, number if asked.late else 0)
-                yield Raised(alert, rank_of(match), holder, order=order)
+                yield Raised(alert, -alert["revision"], holder, order=order)
             self._feed(following, match, asked.where, known_facts=number)
 
     def _late(self, telling: Telling, waiting: Sequence[bytes], knowing: set[str], following: Plan) -> None:

@@ -29,7 +29,8 @@ _FACTS_ONLY = ALL_FLAGS & ~(Flag.DRY_RUN | Flag.UNAUTHENTICATED | Flag.IMPERSONA
 
 Properties: TypeAlias = dict[str, bool]  # a property -> whether the request itself set it
 Stood: TypeAlias = list[str]  # rules of which something stood there before the cluster was watched
-_LAST_MS = (1 << 43) - 1  # in the year 2248: revisions are below 2^53
+_LAST_MS = (1 << 42) - 1  # in the year 2109: revisions are below 2^53
+_OF_VERSIONS = 1 << 52
 _WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController")
 _PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
 
@@ -206,9 +207,13 @@ class Known:
 
     @property
     def revision(self) -> int:
-        """The more is known the higher, below 2^53: later versions, more of them, and more of its children."""
+        """The more is known the higher, below 2^53: later versions, more of them, and more of its children.
+
+        Always higher than of what is no version, such as a dry run.
+        """
         last_ms = max((min(max(v.time, 0) // 1000, _LAST_MS) for v in self.versions), default=0)
-        return (last_ms << 9 | min(len(self.versions), 63) << 3 | min(len(self.children), 7)) << 1
+        number = last_ms << 9 | min(len(self.versions), 63) << 3 | min(len(self.children), 7)
+        return _OF_VERSIONS | number << 1
 
     @property
     def order(self) -> bytes:
