@@ -42,13 +42,19 @@ def rules():
 
 
 def stories(rules):
-    """The cases of correlations, and of rules that look at what is known."""
+    """The cases of correlations, of rules that look at what is known, and of those that tell once of an object."""
+    of_objects = {r.rule.name for r in rules.rules if r.rule.changed or r.rule.anchor == "owner"}
     wanted = {c.name for c in rules.correlations} | {r.rule.name for r in rules.rules if r.known_paths}
     # their cases tell of days that go by, and what comes days late is later than the stream waits for what is first
     slow = {r.rule.name for r in rules.rules if r.rule.first_seen and not r.rule.first_seen.every_s}
     wanted -= {c.name for c in rules.correlations if slow & set(c.rules)}
     files, _ = read_all(Path(__file__).parent, rules)
-    return [(file, case) for file in files if file.rule in wanted for case in file.cases]
+    return [
+        (file, case)
+        for file in files
+        for case in file.cases
+        if file.rule in wanted or (file.rule in of_objects and len(case.steps) > 1)
+    ]
 
 
 def raws_of(file, case, cloud):
