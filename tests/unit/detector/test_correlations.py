@@ -10,7 +10,7 @@ import pytest
 from leadsman_detector.alert import Where
 from leadsman_detector.detect import Detector
 from leadsman_detector.plan import Plan
-from leadsman_detector.state import CLOCK, MemoryState, Put, Timer
+from leadsman_detector.state import CLOCK, Claim, MemoryState, Put, Timer
 
 sys.path.append(str(Path(__file__).parent))
 from world import EPOCH_MS, Happening, event_of, finish, in_order, rules_of
@@ -189,3 +189,31 @@ def test_timers_of_another_release_do_nothing(tmp_path):
         plan = Plan()
         detector.due(plan, what)
         assert plan.empty
+
+
+def test_a_twin_that_takes_the_place_of_one_whose_worker_died_loses_no_alert(tmp_path):
+    """Of two events of one time a series keeps one, and the window with that one is the better one."""
+    rules = rules_of(
+        tmp_path, "ab", document("type: temporal, rules: [a, b], group-by: [actor.name]", "incident: 30s", span="10s")
+    )
+    detector, state = Detector(rules), MemoryState()
+
+    def handled(batch, dies_with=None):
+        """The alerts of a batch; none where its worker dies after the exchange that asks for one of that type."""
+        plan = Plan()
+        for one in batch:
+            detector.judge(plan, event_of(one), Where())
+        generator, replies = detector.evaluate(plan), None
+        try:
+            while True:
+                asked = generator.send(replies)
+                replies = state.exchange_now(asked)
+                if any(isinstance(request, dies_with or ()) for request in asked):
+                    return []
+        except StopIteration as done:
+            return done.value
+
+    one, twin, end = Happening(-10_000, "a", serial=1), Happening(-10_000, "a"), Happening(0, "b")
+    assert handled([one, end], Claim) == []
+    assert handled([twin], Put) == []
+    assert handled([one, end]) + handled([twin])

@@ -35,6 +35,7 @@ def test_how_far_a_source_is(source, progress, upto):
 
 def test_what_is_all_committed_is_handled():
     assert Handled().look({0: 10, 1: 0}, {0: 10}, NOW)
+    assert Handled().look({0: 10, 1: 0}, {0: 10, 1: -1001}, NOW)  # as Kafka says that there is none
 
 
 def test_what_waits_in_any_partition_holds_everything_back():

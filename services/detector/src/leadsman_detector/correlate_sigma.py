@@ -94,10 +94,14 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A hot window that wants to be an alert. `order`: where it stands among others of the same revision."""
+    """A hot window that wants to be an alert. `order`: where it stands among others of the same revision.
+
+    `by` are those of the events that arrived that are part of it: whichever of them comes again sees it again.
+    """
 
     alert: Alert
     order: bytes
+    by: Sequence[str] = ()
 
 
 class Windowed:
@@ -372,9 +376,9 @@ class Windowed:
         arrived = {a.member.id for a in arrivals}
         for cell, found in ends.items() if self.form.alert else ():
             view = best((self._view(end, window) for end, window in found), self._top)
-            if view is not None and not arrived.isdisjoint(m.id for m in view.members):
+            if view is not None and (by := [m.id for m in view.members if m.id in arrived]):
                 last = ordered(view.members)[-1]
-                told.append(self._told(arrivals[0], self._incident(cell), view, last, digest, now_us))
+                told.append(self._told(arrivals[0], self._incident(cell), view, last, digest, now_us, by))
         return told
 
     def hot(self, kept: Sequence[Member], span: Span = EVER) -> Iterator[tuple[Member, list[Member]]]:
@@ -407,7 +411,8 @@ class Windowed:
         digest: str,
         now_us: int,
     ) -> list[Told]:
-        """An alert for each event of the anchor's rule that is part of a fulfilled window."""
+        """An alert for each event of the anchor's rule that is part of a fulfilled window with what arrived."""
+        arrived = {a.member.id for a in arrivals}
         times = [a.member.time_ms for a in arrivals]
         first_ms, last_ms = min(times) - self.window_ms, max(times) + self.window_ms
         told = []
@@ -420,8 +425,8 @@ class Windowed:
                 found = (one for one in hot if any((m.id, m.part) == (anchor.id, anchor.part) for m in one[1]))
             views = (self._view(end, window, anchor) for end, window in found)
             view = best(views)
-            if view is not None:
-                told.append(self._told(arrivals[0], anchor.id, view, anchor, digest, now_us))
+            if view is not None and (by := [m.id for m in view.members if m.id in arrived]):
+                told.append(self._told(arrivals[0], anchor.id, view, anchor, digest, now_us, by))
         return told
 
     def _incident(self, cell: int) -> str:
@@ -455,7 +460,16 @@ class Windowed:
         """How many members of a window are told: as many as its level asks for."""
         return max((size for size in self._sizes if size <= number), default=number)
 
-    def _told(self, arrival: Arrival, anchor: str, view: View, last: Member, digest: str, now_us: int) -> Told:
+    def _told(
+        self,
+        arrival: Arrival,
+        anchor: str,
+        view: View,
+        last: Member,
+        digest: str,
+        now_us: int,
+        by: Sequence[str] = (),
+    ) -> Told:
         members = ordered({(m.id, m.part): m for m in view.members}.values())
         shown = (
             members if len(members) <= MAX_EVIDENCE else [*members[: MAX_EVIDENCE // 2], *members[-MAX_EVIDENCE // 2 :]]
@@ -483,7 +497,7 @@ class Windowed:
             shadow=self.standing.shadow(cluster_of(last)),
         )
         alert["revision"] = view.revision
-        return Told(alert, view.order)
+        return Told(alert, view.order, by)
 
     def _level(self, chain: Sequence[Member]) -> str:
         levels = [self.form.level, *(s.level for s in self.form.levels if self._reaches(s, chain))]

@@ -87,7 +87,7 @@ def by_cells(window: Sequence[Member], cell_ms: int, size: int) -> tuple[list[Me
     before = [m for m in reversed(members) if m.time_ms < cell_ms]
     by_name = sorted(here, key=lambda m: m.value)
     order = [_first(members[-1]), _many(len(here)), _many(len(before)), *map(_first, by_name[:MAX_ORDERED])]
-    return members, b"".join([*order, *map(_later, before[:MAX_ORDERED])])
+    return members, b"".join([*order, *map(_last, before[:MAX_ORDERED])])
 
 
 def by_value(window: Sequence[Member], anchor: Member | None) -> tuple[list[Member], bytes]:
@@ -114,6 +114,11 @@ def _first(member: Member) -> bytes:
 def _later(member: Member) -> bytes:
     """What sorts before for a later member."""
     return _first(member).translate(_OTHERWISE)
+
+
+def _last(member: Member) -> bytes:
+    """The same, but of members of one time before for the first: of these a series keeps that one (state.Put)."""
+    return b"%020d %s %s\0" % ((1 << 60) - member.time_ms, _bytes(member.id), _bytes(member.part))
 
 
 def _many(number: int) -> bytes:

@@ -605,9 +605,8 @@ class Detector:
             kept = [decoded[place] for place in arriving.places]
             hot, upwards = correlation.complete(arriving.arrivals, kept, self.rules.digest, now_us)
             ttl_ms = max(CLAIM_TTL_MS, 2 * correlation.form.incident_s * 1000)
-            holders = holders_of(a.member.id for a in arriving.arrivals) if hot else ""
             for one in hot:
-                rank = -one.alert["revision"]
+                rank, holders = -one.alert["revision"], holders_of(one.by)
                 yield Raised(one.alert, rank, holders, ttl_ms, order=one.order, cluster=arrival.cluster)
             for up in upwards:
                 following.arrive(up)

@@ -43,9 +43,10 @@ class Handled:
 
     def look(self, ends: Mapping[int, int], committed: Mapping[int, int], now_ms: int) -> bool:
         """Note the ends of the partitions now; True where those of the last while are committed."""
+        committed = {p: max(offset, 0) for p, offset in committed.items()}  # none yet is below 0
         self._ends.append((now_ms, ends))
         while len(self._ends) > 1 and now_ms - self._ends[1][0] >= self._slack_ms:
             self._ends.popleft()
         at_ms, then = self._ends[0]
-        behind = any(committed.get(partition, 0) < end for partition, end in then.items() if end)
+        behind = any(committed.get(partition, 0) < end for partition, end in then.items())
         return not behind and (now_ms - at_ms >= self._slack_ms or all(ends[p] <= committed.get(p, 0) for p in ends))
