@@ -136,8 +136,8 @@ def run(local, run_dir, stack, redis_url, raws, shape):
         AckedProducer(stack.bootstrap).send(
             Outgoing(pipeline.names[topic_of(raw)], raw.key(), raw.value, raw.headers()) for raw in raws
         )
-        pipeline.until(lambda: not pipeline.lag("normalizer"), "normalized", 300, of=names)
-        pipeline.until(lambda: not pipeline.lag("detector"), "detected", 300, of=names)
+        pipeline.until(lambda: not pipeline.lag("normalizer"), "normalized", 900, of=names)
+        pipeline.until(lambda: not pipeline.lag("detector"), "detected", 900, of=names)
         return latest(pipeline.alerts()), replayed(world, pipeline.prefix)
 
 
