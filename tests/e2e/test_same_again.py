@@ -104,11 +104,15 @@ def scanned(raws):
     return {key: to_json(alert) for key, alert in scanner.found.alerts.items()}
 
 
+def known(alert):
+    return alert["revision"], len(alert["evidence"])
+
+
 def latest(alerts):
-    """By id, the highest revision."""
+    """By id, the highest revision, and of these the one that tells of most: see docs/subscribe.md."""
     found = {}
     for alert in alerts:
-        if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
+        if known(alert) >= known(found.get(alert["id"], alert)):
             found[alert["id"]] = alert
     return {key: to_json(alert) for key, alert in found.items()}
 
