@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from last_word import last_of
 
 from leadsman_common.alerts import alert_id
 
@@ -24,7 +25,6 @@ from world import (
     in_disorder,
     in_order,
     in_time,
-    last_of,
     rules_of,
     told_in_disorder,
 )

@@ -141,20 +141,6 @@ def told_in_disorder(
     return [*told, *finish(detector, state)]
 
 
-def last_of(told: Iterable[Any]) -> dict[str, Any]:
-    """By id what people are left with, the highest revision: all but when it was detected and where it was read."""
-    kept: dict[str, Any] = {}
-    for alert in told:
-        if alert["revision"] >= kept.get(alert["id"], alert)["revision"]:
-            kept[alert["id"]] = alert
-    places = {"source", "topic", "partition", "offset"}
-    return {
-        key: {k: v for k, v in alert.items() if k not in ("detected_time", "revision")}
-        | {"evidence": [{k: v for k, v in item.items() if k not in places} for item in alert["evidence"]]}
-        for key, alert in kept.items()
-    }
-
-
 def finish(detector: Detector, state: MemoryState, progress: dict[tuple[str, str], int] | None = None) -> list[Any]:
     """The alerts of what is due: by the progress of each source, or all that waits where there is none."""
     raised = []
