@@ -108,7 +108,7 @@ def by_all(window: Sequence[Member]) -> tuple[list[Member], bytes]:
 
 def _first(member: Member) -> bytes:
     """What sorts before for an earlier member."""
-    return b"%020d %s %s\0" % (member.time_ms + (1 << 60), _bytes(member.id), _bytes(member.part))
+    return _placed(member.time_ms, member)
 
 
 def _later(member: Member) -> bytes:
@@ -118,7 +118,11 @@ def _later(member: Member) -> bytes:
 
 def _last(member: Member) -> bytes:
     """The same, but of members of one time before for the first: of these a series keeps that one (state.Put)."""
-    return b"%020d %s %s\0" % ((1 << 60) - member.time_ms, _bytes(member.id), _bytes(member.part))
+    return _placed(-member.time_ms, member)
+
+
+def _placed(at_ms: int, member: Member) -> bytes:
+    return b"%020d %s %s\0" % (at_ms + (1 << 60), _bytes(member.id), _bytes(member.part))
 
 
 def _many(number: int) -> bytes:

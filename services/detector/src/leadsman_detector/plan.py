@@ -15,7 +15,7 @@ from leadsman_detector.form import Modifier as FormModifier
 from leadsman_detector.match import CompiledRule, Match
 from leadsman_detector.risk import Weighing
 from leadsman_detector.silence import Quiet
-from leadsman_detector.state import Put, Range, StateRequest
+from leadsman_detector.state import Put, Range, StateRequest, is_kept_instead
 from leadsman_detector.statements import Statement, Thing
 from leadsman_detector.versioned import Versioning
 
@@ -35,13 +35,12 @@ class Raised:
     ttl_ms: int = CLAIM_TTL_MS
     part: str = ""  # what of the alert is claimed; empty: the alert as a whole
     order: bytes = b""  # among equal ranks; see Claim
+    cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
 
     @property
     def place(self) -> tuple[int, int, bytes]:
         """Where it stands among the forms of its alert, the best first."""
         return -self.alert["revision"], self.rank, self.order
-
-    cluster: str = ""  # the state's name of the place where it is claimed; empty: the alert's cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +233,10 @@ class Plan:
             self.requests.append(put)
             return
         before = self.requests[place]
-        if isinstance(before, Put):
-            sooner = (put.time_ms, put.member) < (before.time_ms, before.member)
-            if put.time_ms > before.time_ms if put.keep == "last" and put.time_ms != before.time_ms else sooner:
-                self.requests[place] = put
+        if isinstance(before, Put) and is_kept_instead(
+            put.keep, put.time_ms, put.member, before.time_ms, before.member
+        ):
+            self.requests[place] = put
 
     def arrive(self, arrival: Arrival) -> None:
         """Put an event into its group and have the cells around it looked at, each once a batch."""

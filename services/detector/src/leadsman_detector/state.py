@@ -118,6 +118,13 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     what: bytes
 
 
+def is_kept_instead(keep: str, time_ms: int, member: bytes, kept_ms: int, kept: bytes) -> bool:
+    """Whether a member takes the place of the kept one of its name; see Put."""
+    if time_ms == kept_ms:
+        return member < kept
+    return time_ms > kept_ms if keep == "last" else time_ms < kept_ms
+
+
 def holders_of(names: Iterable[str]) -> str:
     """Several names as one holder."""
     return "\0".join(dict.fromkeys(names))
@@ -246,8 +253,7 @@ class _Series:
     def put(self, time_ms: int, member: bytes, name: bytes, keep: str) -> None:
         kept = self._named.get(name)
         if kept is not None:
-            better = time_ms > kept[0] if keep == "last" else time_ms < kept[0]
-            if not better and not (time_ms == kept[0] and member < kept[2]):
+            if not is_kept_instead(keep, time_ms, member, kept[0], kept[2]):
                 return
             del self._sorted[bisect.bisect_left(self._sorted, kept)]
         entry = self._named[name] = (time_ms, name, member)
