@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from last_word import last_of
 
 from leadsman_common.events import Flag
 from leadsman_detector import cloud_identities
@@ -21,10 +22,12 @@ title: asks
 name: asks
 logsource: {category: cloud}
 level: high
-leadsman: {each: facts.cloud_grant.grants}
+leadsman: {each: facts.cloud_grant.grants, levels: [{when: not linked, level: informational}]}
 detection:
     given:
         facts.cloud_grant.grants.removed: false
+        facts.cloud_grant.grants.identity|fieldref: known.cloud_identity.was_linked
+    linked:
         facts.cloud_grant.grants.identity|fieldref: known.cloud_identity.linked
     condition: given
 """
@@ -128,19 +131,31 @@ def test_what_is_linked_in_every_order(story, raised, rules, told):
 
 
 @pytest.mark.parametrize(
-    ("story", "raised"),
+    ("story", "level"),
     [
-        ([LINKED, ("link", 1, GONE), GIVEN], 0),
-        ([("take", 0, {}), ("take", 2, {}), ("link", 1, GONE), GIVEN], 0),
-        ([LINKED, ("take", 1, {}), ("grant", 2, {**ANEW, "removed": True}), GIVEN], 0),
-        ([("link", 0, {"via": "pod_identity"}), ("grant", 1, {**ANEW, "removed": True}), GIVEN], 1),
+        ([LINKED, ("link", 1, GONE), GIVEN], "informational"),
+        ([LINKED, ("link", 1, GONE), ("link", 2, {}), GIVEN], "high"),
+        ([("take", 0, {}), ("take", 2, {}), ("link", 1, GONE), GIVEN], "informational"),
+        ([LINKED, ("take", 1, {}), ("grant", 2, {**ANEW, "removed": True}), GIVEN], "informational"),
+        ([("link", 0, {"via": "pod_identity"}), ("grant", 1, {**ANEW, "removed": True}), GIVEN], "high"),
     ],
 )
-def test_what_is_linked_no_more(story, raised, rules, told):
-    """The newest first, as CloudTrail may bring them; what takes away must be there when the grant is judged."""
-    events = told(story)
-    for order in (events, [*events[:-1][::-1], events[-1]]):
-        assert len(arrive(rules, order)) == raised
+def test_what_was_linked_is_told_to_nobody_in_every_order(story, level, rules, told):
+    """What takes a link away may come when the alert is told already: it does not unsay it, it takes its level."""
+    for order in itertools.permutations(told(story)):
+        assert [alert["level"] for alert in last_of(arrive(rules, order)).values()] == [level]
+
+
+def test_an_event_that_comes_again_says_what_is_known_by_then(rules, told):
+    """Its worker died, and before it came again the link was taken away, by a worker that died as well."""
+    linked, gone, given = told([LINKED, ("link", 1, GONE), GIVEN])
+    detector, state = Detector(rules), MemoryState()
+    first = arrive(rules, [linked, given], state)
+    plan = detector.new_plan()
+    detector.judge(plan, gone, Where())
+    state.exchange_now(next(detector.evaluate(plan)))
+    again = arrive(rules, [given, gone], state)
+    assert [a["level"] for a in last_of([*again, *first]).values()] == ["informational"]
 
 
 def test_what_is_said_again_is_put_once(rules, take):
@@ -181,4 +196,5 @@ def test_policies_that_it_still_has(grant, link):
     ]
     known = cloud_identities.known(link(9), facts)
     assert (known["policies"], known["linked"], known["service_accounts"]) == (["more"], [], [])
+    assert (known["had_policies"], known["was_linked"]) == (["AdministratorAccess", "more"], [])
     assert cloud_identities.known(link(9), facts[2:3]) == {}

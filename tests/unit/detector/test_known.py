@@ -141,12 +141,14 @@ def test_in_every_order(make_event, record, arrive):
     assert [len(ids) for ids in found] == [2]
 
 
-def role(make_event, record, at=0, actor="eve"):
+def role(make_event, record, at=0, actor="eve", verb="create", classes=("p1",)):
     facts = {
-        "role": record("RoleFacts", kind="ClusterRole", name="admin", rules=[record("PolicyRuleFacts", classes=["p1"])])
+        "role": record(
+            "RoleFacts", kind="ClusterRole", name="admin", rules=[record("PolicyRuleFacts", classes=list(classes))]
+        )
     }
     return make_event(
-        "create", "clusterroles", group=RBAC, namespace="", name="admin", actor=actor, at_s=T0 + at, facts=facts
+        verb, "clusterroles", group=RBAC, namespace="", name="admin", actor=actor, at_s=T0 + at, facts=facts
     )
 
 
@@ -190,6 +192,11 @@ KINDS = {
     "the role that is bound": (
         "{known.role.classes: p1, known.role.by: eve, known.role.age_s|lte: 60}",
         lambda e, r: [role(e, r), bind(e, r, at=60)],
+        True,
+    ),
+    "a role that was narrowed before it is bound": (
+        "{known.role.classes: p1}",
+        lambda e, r: [role(e, r), role(e, r, at=30, verb="update", classes=["p2"]), bind(e, r, at=60)],
         True,
     ),
     "another role": ("{known.role.classes: p1}", lambda e, r: [role(e, r), bind(e, r, role="view", at=60)], False),
@@ -270,7 +277,7 @@ def test_kinds(known, story, expected, make_event, record, arrive):
     events = story(make_event, record)
     asks = next((event for event in events if event["verb"] == "delete"), events[-1])
     it = f"{{objectRef.resource: {asks['objectRef']['resource']}, verb: {asks['verb']}}}"
-    for order in (events, events[::-1]):
+    for order in itertools.permutations(events):
         assert bool(arrive(order, it, known)) is expected
 
 

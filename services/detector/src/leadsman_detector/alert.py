@@ -15,6 +15,7 @@ from leadsman_detector.match import Match
 MAX_VALUE = 512
 _LAST_MS = (1 << 43) - 1  # in the year 2248
 _LAST_RANK = (1 << 45) - 1
+_FACTS_BITS = 7
 MAX_MATCHED = 100  # facts told of one event
 MAX_MEMBERS = 100  # alerts of its events that a chain names
 
@@ -51,10 +52,12 @@ def is_of_object(match: Match) -> bool:
 def revision_of(match: Match, facts: int = 0) -> int:
     """The better the event explains its alert the higher, and then the more facts of others it was judged by.
 
-    Of an alert that no other event shares it says only how much more was known than at first. It is below 2^46, as what
+    Of an alert that no other event shares it says only how much more was known than at first. It is below 2^52, as what
     the versions of an object tell is above (`history.Known.revision`).
     """
-    return (_LAST_RANK - rank_of(match) << 1 | min(facts, 1)) if is_of_object(match) else facts
+    if not is_of_object(match):
+        return facts
+    return _LAST_RANK - rank_of(match) << _FACTS_BITS | min(facts, (1 << _FACTS_BITS) - 1)
 
 
 def rank_of(match: Match) -> int:

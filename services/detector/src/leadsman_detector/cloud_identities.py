@@ -66,14 +66,17 @@ def about(event: AuditEvent) -> list[str]:
 
 
 def known(event: AuditEvent, facts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What facts, in order, come to: the links and the policies that still are."""
+    """What facts, in order, come to: the links and the policies that still are, and those that ever were."""
     links: dict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     policies: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(dict)
+    was_linked: set[str] = set()
+    had: dict[str, list[str]] = {}
     for fact in facts:
         who = str(fact.get("who", ""))
         if fact.get("trust"):  # a trust policy is written whole
             links[who] = {key: f for key, f in links[who].items() if key[1] != "oidc_trust"}
         for account, via in fact.get("links", ()):
+            was_linked.add(who)
             links[who].setdefault((account, via), fact)
         for account, via in fact.get("unlinks", ()):
             links[who].pop((account, via), None)
@@ -81,20 +84,24 @@ def known(event: AuditEvent, facts: list[dict[str, Any]]) -> dict[str, Any]:
             if removed:
                 policies[who].pop((policy, via), None)
             else:
+                had.setdefault(policy, []).extend(classes)
                 policies[who][policy, via] = classes
     standing = [(key, fact) for held in links.values() for key, fact in held.items()]
     held = [(policy, classes) for given in policies.values() for (policy, _), classes in given.items()]
-    if not standing and not held:
+    if not was_linked and not had:
         return {}
     named = _named(event)
     first = min((fact for _, fact in standing), key=lambda f: (f["t"], f["id"]), default=None)
     return {
         "linked": [identity for identity in named if links.get(thing_of(event, identity))],
+        "was_linked": [identity for identity in named if thing_of(event, identity) in was_linked],
         "service_accounts": _each(account for (account, _), _ in standing),
         "clusters": _each(cluster for _, fact in standing if (cluster := str(fact.get("cluster", "")))),
         "via": _each(via for (_, via), _ in standing),
         "policies": _each(policy for policy, _ in held),
         "classes": _each(one for _, classes in held for one in classes),
+        "had_policies": _each(iter(had)),
+        "had_classes": _each(one for classes in had.values() for one in classes),
         **({"by": str(first.get("by", "")), "age_s": (event["time"] // 1000 - first["t"]) // 1000} if first else {}),
     }
 

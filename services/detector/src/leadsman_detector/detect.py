@@ -675,7 +675,7 @@ class Detector:
         for match in self.rules.match(event, asked.rules):
             if match.rule.alert:
                 alert = alert_of(match, history.object_key(event), asked.where, self.rules.digest, now_us)
-                alert["revision"] = revision_of(match, number if asked.late else 0)
+                alert["revision"] = revision_of(match, number)
                 yield Raised(alert, -alert["revision"], holder, order=order)
             self._feed(following, match, asked.where, known_facts=number)
 

@@ -33,7 +33,8 @@ KNOWN: Mapping[str, Any] = {
     "seen": [["actor_addresses"], "actor_here", ["credential_addresses"], "credential_here"],
     "service_account": [["cloud_roles"], "via", "by", "age_s"],
     "cloud_identity": [
-        ["linked"], ["service_accounts"], ["clusters"], ["via"], ["policies"], ["classes"], "by", "age_s",
+        ["linked"], ["was_linked"], ["service_accounts"], ["clusters"], ["via"], ["policies"], ["classes"],
+        ["had_policies"], ["had_classes"], "by", "age_s",
     ],
     "object": [["findings"], "age_s", "by", "by_same_actor", "new"],
 }  # fmt: skip

@@ -334,8 +334,9 @@ def _role_about(event: AuditEvent) -> list[str]:
 def _role_known(event: AuditEvent, facts: list[Fact]) -> dict[str, Any]:
     last = facts[-1]
     return {
-        "classes": _union([last], "classes"),
-        "grants": _union([last], "grants"),
+        # of all its versions: narrowed, bound and widened again it is not hidden, and no late one takes it back
+        "classes": _union(facts, "classes"),
+        "grants": _union(facts, "grants"),
         "age_s": _age_s(event, last),
         "new": any(f.get("made") for f in facts),
         "by": str(last.get("by", "")),
