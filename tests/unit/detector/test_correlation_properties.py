@@ -27,6 +27,7 @@ from world import (
     in_time,
     rules_of,
     told_in_disorder,
+    told_in_time,
 )
 
 W = 10_000  # the timespan of every correlation here
@@ -269,6 +270,16 @@ def test_first_seen(world, events, chance, learning):
     expected = firsts(events, {"0": 0, "336m": FIRST_W, "10h": 36_000_000}[learning])
     assert in_time(rules, events, chance, late_ms=10 * MINUTE) == expected
     assert in_disorder(rules, events, chance, finish, patient=True) == expected
+
+
+@settings(EXAMPLES, max_examples=400)
+@given(events=sightings(), chance=CHANCE, learning=st.sampled_from(["0", "10h"]))
+def test_the_whole_of_what_is_first_seen(world, events, chance, learning):
+    """Which event is told of, what was seen before it and since when, is the same in a scan and in the stream."""
+    rules = world(FIRST % learning)
+    expected = last_of(told_in_disorder(rules, events, chance, finish, patient=True))
+    assert last_of(told_in_time(rules, sorted(events), random.Random(0), late_ms=0)) == expected  # noqa: S311
+    assert last_of(told_in_time(rules, events, chance, late_ms=10 * MINUTE)) == expected
 
 
 # --- what is judged when its time is over -----------------------------------------------------------------------

@@ -156,20 +156,25 @@ def finish(detector: Detector, state: MemoryState, progress: dict[tuple[str, str
 
 
 def in_time(rules: RuleSet, events: Sequence[Happening], chance: random.Random, late_ms: int) -> set[str]:
-    """The ids of the alerts of events that come late by so much at most, some twice, to workers that take turns."""
+    """The ids of the alerts of events that come late by so much at most; see `told_in_time`."""
+    return {alert["id"] for alert in told_in_time(rules, events, chance, late_ms)}
+
+
+def told_in_time(rules: RuleSet, events: Sequence[Happening], chance: random.Random, late_ms: int) -> list[Any]:
+    """Every alert of events that come late by so much at most, some twice, to workers that take turns."""
     arriving = sorted(
         [*events, *(e for e in events if chance.random() < 0.2)],
         key=lambda e: (e.at_ms + chance.randint(0, late_ms), chance.random()),
     )
     state, workers = MemoryState(), [Detector(rules) for _ in range(2)]
     progress: dict[tuple[str, str], int] = {}
-    ids = set()
+    told: list[Any] = []
     for offset, one in enumerate(arriving):
         detector, plan = chance.choice(workers), Plan()
         detector.judge(plan, event_of(one), Where("audit.events", 0, offset))
-        ids |= {a["id"] for a in state.settle(detector.evaluate(plan))}
+        told += state.settle(detector.evaluate(plan))
         for place, at_ms in plan.progress.items():
             progress[place] = max(at_ms, progress.get(place, at_ms))
         if chance.random() < 0.5:
-            ids |= {a["id"] for a in finish(detector, state, progress)}
-    return ids | {a["id"] for a in finish(workers[0], state)}
+            told += finish(detector, state, progress)
+    return [*told, *finish(workers[0], state)]

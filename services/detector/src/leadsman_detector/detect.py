@@ -23,7 +23,7 @@ from leadsman_common.avro import audit_event_codec, glance, read_routing, routin
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history, known, members, posture, regression, repeats, silence, statements
-from leadsman_detector.alert import Where, alert_of, id_of, rank_of, revision_of
+from leadsman_detector.alert import Where, alert_of, id_of, revision_of
 from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
@@ -393,7 +393,7 @@ class Detector:
             if self._remembered_sightings.before(watch.key(cluster, one, at_ms), at_ms):
                 continue
             plan.requests += watch.puts(cluster, one, at_ms)
-            ranges = watch.ranges(cluster, one, at_ms, late_ms)
+            ranges = watch.ranges(cluster, one, at_ms, late_ms, late_ms_of(event))
             asked.append(Asked(one, tuple(plan.ask(span) for span in ranges)))
         return tuple(asked)
 
@@ -753,9 +753,11 @@ class Detector:
             if verdict == "first" and match.rule.alert:
                 alert = alert_of(match, None, sighting.where, self.rules.digest, now_us)
                 alert["id"] = alert_id(match.rule.id, cluster, *watch.anchor(values, at_ms))
-                name, text = watch.told(values, answers)
+                alert["revision"] = watch.revision(event["time"])
+                name, text = watch.told(values, at_ms, late_ms_of(event), answers)
                 alert["evidence"][0]["matched"].append({"field": name, "value": text, "changed": False})
-                yield Raised(alert, rank_of(match), event["id"], watch.ttl_ms, order=event["id"].encode())
+                rank, order = -alert["revision"], event["id"].encode()
+                yield Raised(alert, rank, event["id"], watch.ttl_ms, order=order)
         first = [values for values, verdict, _ in verdicts if verdict == "first"]
         if first:  # the others of its values are nothing new
             only = {path: frozenset(v[n] for v in first) for n, path in enumerate(watch.given.fields)}

@@ -62,6 +62,7 @@ class Watch:
         self._window_ms, self._learning_ms = given.window_s * 1000, given.learning_s * 1000
         self._cell_ms = given.every_s * 1000 or max(MIN_CELL_MS, self._window_ms // CELLS)
         self._cells = 0 if given.every_s else -(-self._window_ms // self._cell_ms)
+        self._epoch_ms = max(1, self._cells) * self._cell_ms  # the window, in whole cells
         self.ttl_ms = self._window_ms + 2 * DAY_MS
 
     def values(self, event: AuditEvent) -> list[Values]:
@@ -91,16 +92,19 @@ class Watch:
         name = str(at_ms // self._cell_ms).encode()
         puts = [Put(series, cluster, at_ms, name, self.ttl_ms, self._cells + 100, group, "earliest", name)]
         if self._tells:
-            others, beside = self._beside(values)
+            others, beside = self._beside(values, at_ms)
             last = values[-1].encode("utf-8", "surrogatepass")
-            puts.append(Put(others, cluster, at_ms, last, self.ttl_ms, MAX_OTHERS, beside, "last", last))
+            puts.append(Put(others, cluster, at_ms, last, self.ttl_ms, MAX_OTHERS, beside, "first", last))
         if self.given.again:
             once = b"once"
             puts.append(Put(self._ever(values), cluster, at_ms, once, EVER_TTL_MS, 1, group, "earliest", once))
         return puts
 
-    def ranges(self, cluster: str, values: Values, at_ms: int, late_ms: int) -> list[Range]:
-        """What to read: the sightings before; older ones; since when it is watched; what else was seen."""
+    def ranges(self, cluster: str, values: Values, at_ms: int, late_ms: int, lateness_ms: int = 0) -> list[Range]:
+        """What to read: the sightings before; older ones; since when it is watched; what else was seen.
+
+        `late_ms` as `verdict` has it; `lateness_ms`: the source's. What else was seen is told of what lies as long ago.
+        """
         cell = (at_ms - late_ms) // self._cell_ms - self._cells
         series, group = self._series(values)
         ranges = [Range(series, cluster, cell * self._cell_ms, at_ms - 1, group)]
@@ -110,8 +114,9 @@ class Watch:
             start, history = self._history()
             ranges.append(Range(start, cluster, *ALL_TIME, history))
         if self._tells:
-            others, beside = self._beside(values)
-            ranges.append(Range(others, cluster, at_ms - self._window_ms, at_ms - 1, beside))
+            for epoch_ms in (at_ms - self._epoch_ms, at_ms):
+                others, beside = self._beside(values, epoch_ms)
+                ranges.append(Range(others, cluster, ALL_TIME[0], at_ms - max(lateness_ms, 1), beside))
         return ranges
 
     def verdict(self, at_ms: int, late_ms: int, replies: Sequence[StateReply]) -> Verdict:
@@ -141,14 +146,28 @@ class Watch:
         """What the alert's id hangs on: the values, and which window of time it is."""
         return (*values, str(at_ms // self._window_ms))
 
-    def told(self, values: Values, replies: Sequence[StateReply]) -> tuple[str, str]:
-        """What the alert says: what is new, and what was seen before in its place."""
-        others = [o for m in members.of(replies[-1]) if (o := m.decode("utf-8", "replace")) != values[-1]]
+    def revision(self, at_us: int) -> int:
+        """The earlier within its window of time, the higher, since of several the earliest is the first one.
+
+        Always even: the number above is free for the alert with another level.
+        """
+        end_us = (at_us // (self._window_ms * 1000) + 1) * self._window_ms * 1000
+        return 2 * (end_us - at_us)
+
+    def told(self, values: Values, at_ms: int, lateness_ms: int, replies: Sequence[StateReply]) -> tuple[str, str]:
+        """What the alert says: what is new, and what was seen before in its place.
+
+        Only of what no event can change that still comes.
+        """
+        seen = dict.fromkeys(m.decode("utf-8", "replace") for reply in replies[-2:] for m in members.of(reply))
+        others = [one for one in seen if one != values[-1]][-MAX_OTHERS:]
         text = f"{', '.join(values)}: not seen in {_span(self.given.window_s)} before"
         text += f"; seen: {', '.join(reversed(others))}" if others else "; nothing else was seen in its place"
-        return "first_seen " + ", ".join(
-            self.given.fields
-        ), f"{text}; watched since {iso_time(self._start(replies) * 1000)}"
+        start_ms = self._start(replies)
+        since = f"since {iso_time(start_ms * 1000)}"
+        if start_ms > at_ms - lateness_ms:
+            since = f"for less than {_span(lateness_ms // 1000)}"
+        return "first_seen " + ", ".join(self.given.fields), f"{text}; watched {since}"
 
     def _start(self, replies: Sequence[StateReply]) -> int:
         return min(members.numbers(replies[2 if self.given.again else 1]), default=1 << 53)
@@ -160,9 +179,9 @@ class Watch:
     def _ever(self, values: Values) -> str:
         return f"{self._series(values)[1]}/ever"
 
-    def _beside(self, values: Values) -> tuple[str, str]:
+    def _beside(self, values: Values, at_ms: int) -> tuple[str, str]:
         group = f"{self._owner}/{self._shape}.beside.{digest_of(values[:-1])}"
-        return f"{group}/seen", group
+        return f"{group}/seen.{at_ms // self._epoch_ms}", group
 
     def _history(self) -> tuple[str, str]:
         group = f"{self._owner}/{self._shape}.history"
