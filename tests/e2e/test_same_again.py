@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ from leadsman_common.events import AuditEvent, Flag
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.raw import Bad, RawEvent, checked
 from leadsman_detector.lateness import LATENESS_MS, source_of
-from leadsman_detector.state import CLOCK
+from leadsman_detector.state import CLOCK, HOUR_MS
 from leadsman_detector.state_redis import RedisState, connect
 from leadsman_normalizer.normalize import normalize
 from leadsman_normalizer.result import Dropped
@@ -59,11 +60,12 @@ TOPICS = {
 
 @dataclass
 class Log:
-    """All records, and how they go through the stream so that no event comes later than its source may be.
+    """All records, and how they go through the stream so that no event comes later than its source's may.
 
     `stretches`: the same records, one stretch after the other. Of each cluster and source a stretch holds what lies
     within the lateness: partitions and workers may take turns over it as they like. `ends`: one harmless event of each
-    cluster and source, so late that nothing waits any more. `clusters`: those of which the records are in order.
+    cluster and source, so late that nothing waits any more. `clusters`: whether the records of each are in order, and
+    their end is of the past: a source that is ahead of the clock closes nothing.
     """
 
     raws: list[RawEvent]
@@ -72,8 +74,8 @@ class Log:
     clusters: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        stretch, spans, last = Counter(), defaultdict(dict), {}
-        objects = {}
+        stretch, spans, last, objects = Counter(), defaultdict(dict), {}, {}
+        now_ms = time.time() * 1000
         for raw in self.raws:
             event = event_of(raw)
             if event is None:
@@ -84,7 +86,8 @@ class Log:
             latest_ms = last[place]["time"] // 1000 if place in last else at_ms
             told = objects.setdefault(event["id"], event["objectRef"]["name"])
             # two records that are taken for one event, since they have no id, must at least tell the same
-            in_order = at_ms >= latest_ms - late_ms and told == event["objectRef"]["name"]
+            of_one_event = told == event["objectRef"]["name"]
+            in_order = latest_ms - late_ms <= at_ms < now_ms - late_ms - HOUR_MS and of_one_event
             self.clusters[cluster] = in_order and self.clusters.get(cluster, True)
             if at_ms >= latest_ms:
                 last[place] = event
@@ -116,7 +119,7 @@ def end_of(event):
     return {
         **event,
         "id": f"end of {event['cluster']['id']} {source}",
-        "time": event["time"] + (LATENESS_MS[source] + 1000) * 1000,
+        "time": event["time"] + (LATENESS_MS[source] + HOUR_MS) * 1000,  # what is counted by the hour is over as well
         "action": "get secrets",
         "flags": int(Flag.EFFECTIVE),
         "verb": "get",
@@ -236,17 +239,18 @@ def run(local, run_dir, stack, redis_url, log, shape):
         events, codec = pipeline.names["audit.events"], audit_event_codec()
         producer.send(Outgoing(events, event["id"].encode(), codec.encode(event), []) for event in log.ends)
         pipeline.until(lambda: not pipeline.lag("detector"), "the ends detected", 900, of=names)
-        pipeline.until(lambda: not timed(redis_url, pipeline.prefix), "all timers looked at", 900, of=names)
+        waiting = {cluster for cluster, in_order in log.clusters.items() if in_order}
+        pipeline.until(lambda: not waiting & timed(redis_url, pipeline.prefix), "looked at what waited", 900, of=names)
         return latest(pipeline.alerts()), replayed(world, pipeline.prefix)
 
 
 def timed(redis_url, prefix):
-    """The clusters and sources of which something still waits for later events."""
+    """The clusters of which something still waits for later events."""
 
     async def ask():
         state = RedisState(connect(redis_url), f"{prefix}live:")
         try:
-            return [place for place in await state.timed() if place[1] != CLOCK]
+            return {cluster for cluster, source in await state.timed() if source != CLOCK}
         finally:
             await state.close()
 

@@ -53,7 +53,7 @@ SERVICE = "detector"
 STAGE = "detect"
 LOGGED_EVENTS = 10
 AROUND_MS = 2_000  # how often timers and the other workers' rules are looked at
-DUE_AT_ONCE = 200  # timers of a source that are looked at in a row
+DUE_AT_ONCE = 200  # sources that are asked for timers at once, and timers that are looked at
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 
 _log = structlog.get_logger()
@@ -209,9 +209,11 @@ class BatchHandler:
             self._progress = {**told, **self._progress}
             return
         if await asyncio.to_thread(self._reader.all_handled, now_ms):
+            upto = [(*place, reached(place[1], progress.get(place), now_ms)) for place in places]
+            asked = [Due(cluster, source, at_ms, DUE_AT_ONCE) for cluster, source, at_ms in upto if at_ms is not None]
             with suppress(StateUnavailable, StateGap):
-                for cluster, source in places:
-                    await self._look_at(cluster, source, reached(source, progress.get((cluster, source)), now_ms))
+                for n in range(0, len(asked), DUE_AT_ONCE):
+                    await self._look_at(asked[n : n + DUE_AT_ONCE])
 
     async def _renew_daily(self, now_ms: int) -> None:
         """Have what still holds renewed, where no other worker did within a day. Raises RedisError."""
@@ -222,20 +224,23 @@ class BatchHandler:
         if leads:
             threading.Thread(target=self._renew, name="state-renewal", daemon=True).start()
 
-    async def _look_at(self, cluster: str, source: str, upto_ms: int | None) -> None:
-        """Look again at what of a source is due; what came of it is safe before its timer is taken away."""
-        if upto_ms is None:
-            return
-        (due,) = (await self._guard.exchange([Due(cluster, source, upto_ms, DUE_AT_ONCE)])).replies
-        now_us = self._clock_us()
-        for what in members.of(due):
-            plan = Plan()
-            self._detector.due(plan, what)
+    async def _look_at(self, asked: Sequence[Due]) -> None:
+        """Look again at what of these is due; what came of it is safe before its timers are taken away."""
+        replies = (await self._guard.exchange(asked)).replies
+        found = [
+            Done(one.cluster, one.source, what)
+            for one, due in zip(asked, replies, strict=True)
+            for what in members.of(due)
+        ]
+        for n in range(0, len(found), DUE_AT_ONCE):
+            some, plan = found[n : n + DUE_AT_ONCE], Plan()
+            for done in some:
+                self._detector.due(plan, done.what)
             kept: list[Outgoing] = []
-            alerts = await settle(self._detector.evaluate(plan, now_us), partial(self._keeping, kept))
+            alerts = await settle(self._detector.evaluate(plan, self._clock_us()), partial(self._keeping, kept))
             if alerts or kept:
                 await self._send(alerts, [], kept)
-            await self._guard.exchange([Done(cluster, source, what)])
+            await self._guard.exchange(some)
 
     async def _keeping(self, kept: list[Outgoing], requests: Sequence[StateRequest]) -> list[StateReply]:
         """An exchange that belongs to no record, and what of it goes to the topic `state`."""
