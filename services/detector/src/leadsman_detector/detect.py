@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from leadsman_common.alerts import Alert, Modifier, alert_id, level_rank
+from leadsman_common.alerts import Alert, Modifier, alert_id
 from leadsman_common.avro import audit_event_codec, glance, read_routing, routing_slice
 from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent
@@ -28,7 +28,7 @@ from leadsman_detector.baseline import Baseline, report_of
 from leadsman_detector.correlate import JOINS
 from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
-from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, RISK, SILENCE, What, decode_due, encode_due
+from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, REPEATS, RISK, SILENCE, What, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
 from leadsman_detector.idle import MAX_REMEMBERED, Idle, idle_of, is_told_at_a_glance
 from leadsman_detector.lateness import LATENESS_MS, source_named, source_of
@@ -460,7 +460,7 @@ class Detector:
                 if versioned and match.rule.changed and match.properties:
                     alerts[match.rule.id] = alert
                 elif match.group:
-                    self._repeat(plan, alert)
+                    self._repeat(plan, alert, match)
                 else:
                     alert["revision"] = revision_of(match)
                     plan.raised.append(Raised(alert, -alert["revision"], event["id"], order=event["id"].encode()))
@@ -474,15 +474,21 @@ class Detector:
                 found = {rule: shown for rule, shown in asked.items() if shown}
             self._write(plan, key, event, found, alerts)
 
-    def _repeat(self, plan: Plan, alert: Alert) -> None:
+    def _repeat(self, plan: Plan, alert: Alert, match: Match) -> None:
         """Add a request to those that share its alert."""
+        if match.rule.repeats is None:
+            return
+        span_s, late_ms = match.rule.repeats.timespan_s, EVER_MS if self._patient else late_ms_of(match.event)
         plan.requests += repeats.puts(alert)
-        if not self._keeping:
-            counted, told = (plan.ask(question) for question in repeats.questions(alert))
-            others = plan.repeating.get(alert["id"])
-            if others and level_rank(others.alert["level"]) > level_rank(alert["level"]):
-                alert = others.alert
-            plan.repeating[alert["id"]] = Repeating(alert, others.added + 1 if others else 1, counted, told)
+        plan.requests.append(repeats.timer(alert, span_s, source_of(match.event), late_ms))
+        if self._keeping:
+            return
+        counted, told = (plan.ask(question) for question in repeats.questions(alert["cluster"]["id"], alert["id"]))
+        others = plan.repeating.get(alert["id"])
+        before = others.brought if others is not None else ()
+        if others is not None and others.alert is not None:
+            alert = max(others.alert, alert, key=repeats.degree)
+        plan.repeating[alert["id"]] = Repeating(alert, (*before, match.event["id"]), span_s, counted, told)
 
     def evaluate(self, plan: Plan, now_us: int = 0) -> Exchanges[list[Alert]]:
         """The alerts of a plan, one an id: the last one, which is the best explained. See the module's text."""
@@ -557,11 +563,7 @@ class Detector:
             stories = part.join.complete(part.member, found, self.rules.digest, now_us)
             yield from (Raised(f.alert, -f.alert["revision"], f.holder, order=f.order) for f in stories)
         yield from self._written(plan, replies, following, now_us)
-        for repeat in plan.repeating.values():
-            counted, shown = members.of(replies[repeat.counted]), members.of(replies[repeat.told])
-            grown = repeats.grown({**repeat.alert, "detected_time": now_us}, counted, shown, repeat.added)
-            if grown is not None:
-                yield Raised(grown.alert, 0, repeat.alert["evidence"][0]["event_id"], part=grown.part)
+        yield from self._repeated(plan, replies, now_us)
         for asked in plan.asking:
             yield from self._answered(asked, replies, following, now_us)
         knowing = {asked.event["id"] for asked in plan.asking}
@@ -574,6 +576,20 @@ class Detector:
                 self._look(following, match, one.where, late_ms_of(match.event))
         yield from self._silences(plan, replies, following, now_us)
         yield from self._correlated(plan, replies, following, now_us)
+
+    def _repeated(self, plan: Plan, replies: Sequence[StateReply], now_us: int) -> Iterator[Raised]:
+        """What of requests that share their alert is told."""
+        for one in plan.repeating.values():
+            counted = members.of(replies[one.counted])
+            if one.alert is None:
+                telling = repeats.is_storm(counted)
+            else:
+                telling = repeats.is_told(one.alert, counted, len(one.brought))
+            shown = members.of(replies[one.told])
+            if telling and (alert := repeats.grown(counted, shown, one.timespan_s, now_us)) is not None:
+                # a worker may have died that had claimed to tell of as many; its batch is no news when it comes again
+                part = f"over/{alert['revision']}" if one.alert is None else ""
+                yield Raised(alert, -alert["revision"], holders_of(one.brought or ("timer",)), part=part)
 
     def _stated(self, plan: Plan, replies: Sequence[StateReply], following: Plan, now_us: int) -> Iterator[Raised]:
         """What of the things that events speak of has changed, and what of that is a regression."""
@@ -802,6 +818,9 @@ class Detector:
             if due.kind == SILENCE:
                 self._listen(plan, due)
                 return
+            if due.kind == REPEATS:
+                self._recount(plan, *repeats.read_due(due.event))
+                return
             event = self._codec.decode(due.event)
         except (InvalidEvent, ValueError):
             return
@@ -810,6 +829,11 @@ class Detector:
             match = compiled.match(event)
             if match is not None:
                 self._look(plan, match, due.where, 0)
+
+    def _recount(self, plan: Plan, cluster: str, alert_id: str, timespan_s: int) -> None:
+        """Ask how many requests an alert has become."""
+        counted, told = (plan.ask(question) for question in repeats.questions(cluster, alert_id))
+        plan.repeating[alert_id] = Repeating(None, (), timespan_s, counted, told)
 
     def _listen(self, plan: Plan, due: What) -> None:
         """Ask what came of a source after a beat. Raises InvalidEvent and ValueError for what another release wrote."""

@@ -13,13 +13,14 @@ CELL = "cell"
 BASELINE = "baseline"
 RISK = "risk"
 SILENCE = "silence"
+REPEATS = "repeats"
 
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """`kind` says how to look, `name` which rule or correlation. `event` is Avro, an alert, or says which cell is over.
+    """`kind` says how to look, `name` which rule or correlation; for a baseline the cluster.
 
-    For a baseline `name` is the cluster.
+    `event` is Avro, an alert, or says which cell is over or which requests are to be counted.
     """
 
     kind: str

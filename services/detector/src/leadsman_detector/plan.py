@@ -165,10 +165,15 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Repeating:
-    """A request that shares its alert with others, the worst of `added` in the batch, and where the replies stand."""
+    """Requests that share an alert, and where the replies stand that have all of them.
 
-    alert: Alert
-    added: int
+    `alert` is the worst of those that the batch brought, None where a timer asks how many they have become; `brought`
+    are their events.
+    """
+
+    alert: Alert | None
+    brought: tuple[str, ...]
+    timespan_s: int
     counted: int
     told: int
 
