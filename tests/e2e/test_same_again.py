@@ -11,9 +11,10 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from leadsman_common.events import AuditEvent, Flag
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.raw import Bad, RawEvent, checked
 from leadsman_detector.lateness import LATENESS_MS, source_of
+from leadsman_detector.repeats import MAX_COUNTED
 from leadsman_detector.state import CLOCK, HOUR_MS
 from leadsman_detector.state_redis import RedisState, connect
 from leadsman_normalizer.normalize import normalize
@@ -46,6 +48,7 @@ NOW = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 DEMO = ("payments-prod", "analytics-prod")  # its clusters
 REPO = Path(__file__).parents[2]
 PLACE = ("source", "raw")
+STORM = 2_200  # requests: more than are kept of one alert
 OF_A_RUN = ("detected_time", "revision")  # when it was detected, and how much a worker knew that told it last
 LASTING = ("pods/exec", "pods/attach", "pods/portforward")  # GKE tells of their beginning and end, as one event
 TOPICS = {
@@ -164,6 +167,31 @@ def of_demo(stories):
         yield from read("demo", io.BytesIO(log), "auto", Identity(story.cluster, story.account), lambda _size: None)
 
 
+def of_storm():
+    """The records of more requests in a few minutes than are told or counted one by one."""
+    began = NOW - timedelta(hours=1)
+    for n in range(STORM):
+        at = f"{began + timedelta(milliseconds=130 * n):%Y-%m-%dT%H:%M:%S.%f}Z"
+        record = {
+            "kind": "Event",
+            "apiVersion": "audit.k8s.io/v1",
+            "level": "Metadata",
+            "auditID": str(uuid.UUID(int=n + 1)),
+            "stage": "ResponseComplete",
+            "requestURI": "/api/v1/namespaces/shop/secrets",
+            "verb": "list",
+            "user": {"username": "system:anonymous", "groups": ["system:unauthenticated"]},
+            "sourceIPs": ["203.0.113.77"],
+            "userAgent": "curl/8.9.1",
+            "objectRef": {"resource": "secrets", "namespace": "shop", "apiVersion": "v1"},
+            "responseStatus": {"metadata": {}, "code": 200},
+            "requestReceivedTimestamp": at,
+            "stageTimestamp": at,
+        }
+        log = io.BytesIO(json.dumps(record).encode())
+        yield from read("storm", log, "auto", Identity(cluster="storm"), lambda _size: None)
+
+
 def streamable(items):
     """What the stream can carry, one after the other; a source's id for each."""
     return [item for item in items if not isinstance(item, Unreadable) and not isinstance(checked(item), Bad)]
@@ -196,15 +224,11 @@ def scanned(log):
     return {key: to_json(alert) for key, alert in scanner.found.alerts.items()}
 
 
-def known(alert):
-    return alert["revision"], len(alert["evidence"])
-
-
 def latest(alerts):
-    """By id, the highest revision, and of these the one that tells of most: see docs/subscribe.md."""
+    """By id, the highest revision, the last of several."""
     found = {}
     for alert in alerts:
-        if known(alert) >= known(found.get(alert["id"], alert)):
+        if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
             found[alert["id"]] = alert
     return {key: to_json(alert) for key, alert in found.items()}
 
@@ -328,7 +352,12 @@ def log():
         sys.path.pop()
     return Log(
         streamable(
-            [*of_cases(REPO / "tests" / "rules"), *of_demo(stories), *(of_files(corpora) if corpora.is_dir() else ())]
+            [
+                *of_cases(REPO / "tests" / "rules"),
+                *of_demo(stories),
+                *of_storm(),
+                *(of_files(corpora) if corpora.is_dir() else ()),
+            ]
         )
     )
 
@@ -350,6 +379,7 @@ def test_the_same_again(local, run_dir, stack, redis_url, log, shape):
     )
     assert len(live) > 150
     assert sum(alert["rule"]["name"] in waiting for alert in live.values()) > 50
+    assert any(f"({MAX_COUNTED} and more requests, " in alert["title"] for alert in live.values())
     told = [line for other in (again, scan) for line in differing(live, other, places=False)]
     assert not told, "\n".join(told)
     # where an event was read is the same as well, where it came once
