@@ -25,8 +25,9 @@ _KEPT = 2 * MAX_COUNTED  # the first and the last; so that a batch that comes to
 MAX_TOLD = 100  # in its evidence; the worst are kept, and the latest of those
 STAGES = (200, 500, MAX_COUNTED)  # numbers of a storm that are told when they are come to
 _WORSE_MS = 10**13  # a degree more counts for 300 years in what is kept
+_TWO_DIGITS = 10  # added to a degree, so that it has as many
 _ALL_TIME_MS = (-(1 << 54), 1 << 54)
-_KNOWN_BITS = 38  # of a revision, for what is known of requests within a day
+_MOST_KNOWN = 2 * 10**11  # what _revision may add up, of the requests of a day
 
 
 def puts(alert: Alert) -> list[Put]:
@@ -35,7 +36,7 @@ def puts(alert: Alert) -> list[Put]:
     cluster, at_ms = alert["cluster"]["id"], item["time"] // 1000
     rank = degree(alert)
     told = msgspec.json.encode({**alert, "detected_time": 0})
-    counted = msgspec.json.encode((item["time"], item["event_id"], rank))
+    counted = msgspec.json.encode((item["time"], item["event_id"], rank + _TWO_DIGITS))
     name, group = item["event_id"].encode(), _group(alert["id"])
     return [
         Put(_counted(alert["id"]), cluster, at_ms, counted, TTL_MS, _KEPT, group, "ends", name),
@@ -116,7 +117,7 @@ def _revision(ordered: Sequence[Alert], number: int, first_us: int, last_us: int
     known = span_ms - first_ms + (last_ms if number == _KEPT else span_ms - last_ms)
     known += sum(degree(a) * span_ms + a["time"] // 1000 % span_ms for a in ordered)
     much = max(map(degree, ordered)) * (_KEPT + 1) + number
-    return much << _KNOWN_BITS | min(known, (1 << _KNOWN_BITS) - 1)
+    return much * _MOST_KNOWN + min(known, _MOST_KNOWN - 1)  # below 2^53
 
 
 def _title(title: str, number: int, first: int, last: int) -> str:
@@ -128,13 +129,13 @@ def _title(title: str, number: int, first: int, last: int) -> str:
 
 
 def degree(alert: Alert) -> int:
-    """How much a request's alert matters, 0 to 9: what people are told of comes first, then the level."""
-    return 5 * (not alert.get("suppressed")) + level_rank(alert["level"])
+    """How much a request's alert matters, 0 to 19: what people are told of comes first, then the level."""
+    return 10 * (not alert.get("shadow")) + 5 * (not alert.get("suppressed")) + level_rank(alert["level"])
 
 
 def _degree_of(counted: bytes) -> int:
     """The degree at the end of a member, read without decoding it: a storm has many."""
-    return counted[-2] - ord("0")
+    return int(counted[-3:-1]) - _TWO_DIGITS
 
 
 def _position(alert: Alert) -> tuple[int, str]:
