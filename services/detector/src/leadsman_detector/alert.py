@@ -197,12 +197,14 @@ def object_text(event: AuditEvent) -> str:
 
 def clause_of(match: Match) -> str:
     """The parts of the rule that held."""
-    return ", ".join(dict.fromkeys(m.leaf.clause for m in match.leaves if m.leaf.clause))
+    return ", ".join(dict.fromkeys([m.leaf.clause for m in match.leaves if m.leaf.clause]))
 
 
 def matched_of(match: Match) -> list[MatchedFact]:
     """What of the event met the rule, and what a reader needs beside it."""
-    pairs = dict.fromkeys((m.leaf.path, _text(m.value)) for m in match.leaves)
+    pairs = dict.fromkeys([(m.leaf.path, _text(m.value)) for m in match.leaves])
+    if match.event["facts"] is None:  # then there is nothing beside, and nothing that was changed
+        return [{"field": path, "value": value, "changed": False} for path, value in list(pairs)[:MAX_MATCHED]]
     context = context_of(match.event, ((m.leaf.path, m.value) for m in match.leaves if isinstance(m.value, str)))
     pairs |= dict.fromkeys((path, _text(text)) for path, text in context)
     made_so = _made_so(match.event)

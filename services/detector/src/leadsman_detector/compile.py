@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+import msgspec
 
 from leadsman_detector.compare import BadPattern, Test, pair_of, test_of
 from leadsman_detector.fields import Getter, UnknownField, getter, is_within
@@ -15,8 +16,7 @@ Predicate = Callable[[Any, Any], bool]  # (event, element of `each` or None)
 Explainer = Callable[[Any, Any, "list[MatchedLeaf]"], bool]  # the same, and adds the leaves that made it hold
 
 
-@dataclass(frozen=True, slots=True)
-class MatchedLeaf:
+class MatchedLeaf(msgspec.Struct, frozen=True, gc=False):
     """A leaf that held, with the value that met it."""
 
     leaf: Leaf

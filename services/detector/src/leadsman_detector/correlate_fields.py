@@ -35,12 +35,15 @@ class Reader:
         `only` has, of some fields, the values that count.
         """
         group_by, counted = self.getters(route)
-        texts = (
-            [text for text in _texts(get(event)) if path not in only or text in only[path]] for path, get in group_by
-        )
-        keys = [list(key) for key in islice(product(*texts), MAX_GROUPS)]
+        texts = [_texts(get(event)) for _, get in group_by]
+        if only:
+            texts = [
+                [t for t in found if t in only.get(path, found)]
+                for (path, _), found in zip(group_by, texts, strict=True)
+            ]
+        keys = _combined(texts)
         if self._form.type == "value_count":
-            values = ["\x1f".join(v) for v in islice(product(*(_texts(get(event)) for get in counted)), MAX_GROUPS)]
+            values = ["\x1f".join(v) for v in _combined([_texts(get(event)) for get in counted])]
         elif counted:
             values = [v for get in counted for v in _texts(get(event)) if _is_number(v)][:MAX_GROUPS]
         else:
@@ -114,6 +117,13 @@ def refused(form: Correlation, correlations: Mapping[str, Correlation]) -> str:
     if form.type == "temporal_ordered" and form.condition is None and form.threshold not in (0, len(form.rules)):
         return "an order takes all of its rules"
     return ""
+
+
+def _combined(texts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Every choice of one text of each."""
+    if all(len(found) == 1 for found in texts):  # as nearly always
+        return [[found[0] for found in texts]]
+    return [list(key) for key in islice(product(*texts), MAX_GROUPS)]
 
 
 def _texts(values: Sequence[object]) -> list[str]:

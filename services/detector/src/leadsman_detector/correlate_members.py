@@ -6,7 +6,6 @@ Members are compact, since each group keeps some: a JSON array that begins with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -68,13 +67,17 @@ class Member(msgspec.Struct, array_like=True, frozen=True, dict=True):
         """Its time as the state counts it."""
         return self.time // 1000
 
-    @cached_property
+    @property
     def encoded(self) -> bytes:
         """As the state keeps it: the same to all correlations that take it.
 
         Of two forms of one event the one that sorts first is kept: blanks sort first, the more the more was known.
         """
-        return b" " * min(self.known, MAX_KNOWN) + msgspec.json.encode(self)
+        kept: bytes | None = self.__dict__.get("encoded")  # a cached_property takes a lock, and as long again
+        if kept is None:
+            kept = b" " * min(self.known, MAX_KNOWN) + _ENCODER.encode(self)
+            self.__dict__["encoded"] = kept
+        return kept
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -86,8 +89,8 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     value: str
 
 
-def member_of(match: Match, where: Where) -> Member:
-    """A match as a member; the correlation fills in value and ups."""
+def member_of(match: Match, where: Where, value: str = "", known: int = 0) -> Member:
+    """A match as a member; the correlation fills in ups."""
     event: AuditEvent = match.event
     # few are kept: facts tell more than the request line, which stands in action and object anyway
     matched = sorted(matched_of(match), key=lambda m: not m["field"].startswith(TELLING))[:MAX_MATCHED]
@@ -96,7 +99,7 @@ def member_of(match: Match, where: Where) -> Member:
         id=event["id"],
         time=event["time"],
         part=match.rule.name,
-        value="",
+        value=value,
         rule=match.rule.name,
         clause=clause_of(match)[:MAX_TEXT],
         matched=[(m["field"], m["value"][:MAX_TEXT]) for m in matched],
@@ -138,9 +141,10 @@ def member_of(match: Match, where: Where) -> Member:
         ),
         where=(where.topic, where.partition, where.offset),
         cluster=(cluster["id"], cluster["name"], cluster["provider"], cluster["account"], cluster["region"]),
-        changed=sum(1 << n for n, m in enumerate(matched) if m.get("changed")),
+        changed=sum([1 << n for n, m in enumerate(matched) if m.get("changed")]),
         alert=match.alert,
         held=list(match.held),
+        known=known,
     )
 
 
@@ -155,11 +159,15 @@ class Once:
 
     def __call__(self, value: str = "") -> Member:
         """The member, with the value that it brings to a correlation."""
-        if not self._made:
-            self._made[""] = msgspec.structs.replace(member_of(self._match, self._where), known=self._known)
-        if value not in self._made:
-            self._made[value] = msgspec.structs.replace(self._made[""], value=value)
-        return self._made[value]
+        found = self._made.get(value)
+        if found is None:
+            other = next(iter(self._made.values()), None)
+            found = self._made[value] = (
+                msgspec.structs.replace(other, value=value)
+                if other is not None
+                else member_of(self._match, self._where, value, self._known)
+            )
+        return found
 
 
 def evidence(member: Member) -> Evidence:
@@ -260,5 +268,6 @@ def ordered(found: Iterable[Member]) -> list[Member]:
     return sorted(found, key=lambda m: (m.time_ms, m.id, m.part))
 
 
+_ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Member] = msgspec.json.Decoder(Member)
 _HEADS: msgspec.json.Decoder[Head] = msgspec.json.Decoder(Head)

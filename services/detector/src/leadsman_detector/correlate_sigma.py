@@ -69,7 +69,7 @@ MAX_EVIDENCE = 20
 Kind: TypeAlias = Literal["count", "value", "whole"]
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into one group of a correlation."""
 
     correlation: Windowed
@@ -118,6 +118,7 @@ class Windowed:
         self.above: list[Windowed] = []
         self.reader = Reader(form, correlations)
         self._chains = _chains(form)
+        self._fewest = min((len(set(chain)) for chain in self._chains), default=0)  # members that make anything hot
         self.closed = is_closed(form)
         self.kind = self._kind(False)
         self._need = _need(form)
@@ -145,30 +146,28 @@ class Windowed:
         """Whether every event is kept and looked at by itself."""
         return self.kind == "whole"
 
-    def arrivals(self, match: Match, member: Callable[[str], Member], minds_outcome: bool) -> Iterator[Arrival]:
+    def arrivals(self, match: Match, member: Callable[[str], Member], minds_outcome: bool) -> list[Arrival]:
         """A match of one of its rules, in each group that it belongs to; `member` makes it one, with a value.
 
         A refused request counts where the rule itself looks at the outcome, or the correlation asks for attempts.
         """
         if match.attempt and not (minds_outcome or match.rule.name in self.form.attempts):
-            return
+            return []
         if not self.standing.takes(match.event["cluster"], shadow=match.shadow):
-            return
+            return []
         route = (match.rule.name,)
         keys, values = self.reader.read(match.event, route, match.only)
         if not keys or not values:
-            return
+            return []
         each = [member(value) for value in values]
         if self.above:
             ups = self.ups_of(match.event, route, match.only)
             each = [msgspec.structs.replace(one, ups=ups) for one in each]
-        yield from self.arriving(each, keys)
+        return self.arriving(each, keys)
 
-    def arriving(self, each: Sequence[Member], keys: Sequence[Sequence[str]]) -> Iterator[Arrival]:
+    def arriving(self, each: Sequence[Member], keys: Sequence[Sequence[str]]) -> list[Arrival]:
         """Members, one a value, in each of their groups."""
-        for key in map(tuple, keys):
-            for one in each:
-                yield self.arrival(key, one)
+        return [self.arrival(key, one) for key in map(tuple, keys) for one in each]
 
     def arrival(self, key: tuple[str, ...], member: Member) -> Arrival:
         """A member in one of its groups."""
@@ -233,7 +232,8 @@ class Windowed:
             names = [f"{cell - 1}.last", f"{cell}.first", f"{cell}.last", f"{cell + 1}.first"]
         else:
             names = [f"{n}.{part}" for n in (cell - 1, cell, cell + 1) for part in self.form.rules]
-        return [Range(f"{group}/{name}", arrival.cluster, *ALL_TIME, group) for name in names]
+        from_ms, to_ms = ALL_TIME
+        return [Range(f"{group}/{name}", arrival.cluster, from_ms, to_ms, group) for name in names]
 
     def timer(self, arrival: Arrival) -> Timer | None:
         """When the cell of an event is to be judged, where that waits for its end."""
@@ -317,6 +317,8 @@ class Windowed:
             return sum(map(len, kept)) >= self._threshold
         if self.form.type == "value_sum":
             return True
+        if sum(map(len, kept)) < self._fewest:
+            return False
         found = [head for some in kept for head in heads(some)]
         if self.form.type == "temporal_ordered":
             parts = {head.part for head in found}

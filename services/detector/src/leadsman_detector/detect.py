@@ -11,12 +11,13 @@ scan for files).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from leadsman_common.alerts import Alert, Modifier, alert_id
 from leadsman_common.avro import audit_event_codec, glance, read_routing, routing_slice
@@ -30,7 +31,7 @@ from leadsman_detector.correlate_members import Member, Once, decode
 from leadsman_detector.correlate_sigma import build_all
 from leadsman_detector.due import BASELINE, CELL, FIRST_SEEN, REPEATS, RISK, SILENCE, What, decode_due, encode_due
 from leadsman_detector.first_seen import Asked, Key, Remembered, Watch, late_ms_of
-from leadsman_detector.idle import MAX_REMEMBERED, Idle, idle_of, is_told_at_a_glance
+from leadsman_detector.idle import MAX_REMEMBERED, Idle, idle_of, is_never_idle, is_told_at_a_glance
 from leadsman_detector.lateness import LATENESS_MS, source_named, source_of
 from leadsman_detector.match import CompiledRule, Match, Route, RuleSet, Sieve
 from leadsman_detector.plan import (
@@ -287,10 +288,10 @@ class Detector:
         if self._feeding:
             rules = [rule for rule in rules if not self._told_before(rule.rule.name, event)]
         asking = tuple(r for r in rules if r.known_paths) if self._asked else ()
-        question = self._question(event, asking)
+        question = self._question(event, asking) if asking else known.NOTHING
         if not question.ranges:  # it is about nothing that anything could be known of
             asking = ()
-        matches = self.rules.match(event, [r for r in rules if r not in asking])
+        matches = self.rules.match(event, [r for r in rules if r not in asking] if asking else rules)
         self._see(plan, event, where, matches, route.changed, now_us)
         if asking:
             self._ask(plan, Asking(event, where, asking), question)
@@ -546,7 +547,7 @@ class Detector:
                 if unsure:
                     timers.append(self._risk.timer(alert, modifiers, late_ms))
             if first:
-                weighed.append(replace(raised[n], alert=moved_by(alert, modifiers)))
+                weighed.append(dataclasses.replace(raised[n], alert=moved_by(alert, modifiers)))
             elif modifiers != again[n - len(raised)].told:
                 told: Alert = {**alert, "revision": alert["revision"] + 1, "detected_time": now_us}
                 weighed.append(Raised(moved_by(told, modifiers), 0, "risk", part=f"risk/{alert['revision']}"))
@@ -884,7 +885,7 @@ class Detector:
         put = Put(key.series, cluster, at, member, history.TTL_MS, history.MAX_VERSIONS, key.group)
         if key.child:
             name = history.child_name(version)
-            put = msgspec.structs.replace(put, series=key.children, keep="earliest", name=name)
+            put = replace(put, series=key.children, keep="earliest", name=name)
         plan.requests.append(put)
         if not self._keeping:
             plan.writing.append(self._asked_around(plan, key, version, cluster))
@@ -906,7 +907,9 @@ class Detector:
         found = self._routes[key] = self.route(action, flags)
         if self._posture and found is not None and not found and posture.is_chatty(action, flags):
             self._chatty.add(key)
-        if found is not None and not self._keeps(action, flags) and is_told_at_a_glance(found, action, flags):
+        if found is None or self._keeps(action, flags) or not is_told_at_a_glance(found, action, flags):
+            return found
+        if not is_never_idle(self._kept_of(list(found), action), action, flags):
             self._glanced.add(key)
         return found
 

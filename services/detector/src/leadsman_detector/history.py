@@ -35,8 +35,7 @@ _WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "Cr
 _PLURALS = {"Ingress": "ingresses", "GatewayClass": "gatewayclasses"}
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
+class ObjectKey(msgspec.Struct, frozen=True, gc=False):
     """The object that an event writes, or the owner that a child belongs to."""
 
     namespace: str

@@ -6,14 +6,14 @@ told by routing, or is its cluster, who came from where, or how it ended: where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from leadsman_common.events import AuditEvent, parse_action
 from leadsman_detector.compile import paths_of
 from leadsman_detector.first_seen import Values, Watch
 from leadsman_detector.match import CompiledRule, Route
-from leadsman_detector.routing import known_fields, known_values
+from leadsman_detector.routing import is_met, known_fields, known_values
 
 MAX_REMEMBERED = 20_000
 GLANCED = ("cluster", "actor", "src_endpoint", "outcome", "cloud")  # what leadsman_common.avro.glance has the bytes of
@@ -39,6 +39,12 @@ def is_told_at_a_glance(route: Route, action: str, flags: int) -> bool:
         for rule in route
         for path in _paths(rule)
     )
+
+
+def is_never_idle(rules: Iterable[CompiledRule], action: str, flags: int) -> bool:
+    """Whether there is a rule that all events of a route meet, so that a glance at them would be in vain."""
+    fields = known_fields(action, flags)
+    return any(is_met(rule.rule.condition, fields) and not (rule.first_seen or rule.filters) for rule in rules)
 
 
 def idle_of(event: AuditEvent, rules: Sequence[CompiledRule], sought: dict[str, Watch]) -> Idle | None:

@@ -80,6 +80,9 @@ class Question:
     ranges: dict[str, list[Range]] = field(default_factory=dict)
 
 
+NOTHING = Question()
+
+
 def kinds_of(paths: Iterable[str]) -> tuple[Kind, ...]:
     """The kinds that these fields (`known.KIND.*`) ask for."""
     named = {path.split(".")[1] for path in paths}

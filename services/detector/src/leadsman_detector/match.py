@@ -7,10 +7,13 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from leadsman_common.alerts import LEVELS, Modifier, iso_time, level_rank
 from leadsman_common.clusters import NO_CLUSTERS, Clusters
@@ -33,8 +36,7 @@ OUTCOME = ("outcome.", "responseStatus.", "annotations.authorization.k8s.io/")
 MAX_ROUTES = 50_000  # distinct (action, flags) remembered; a client can make up resources, not memory of ours
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A rule that an event met: what decided, and the level after the rule's own steps and the modifiers.
 
     `properties` are what was found on an object, each with whether the request itself set it; see history.py.
@@ -45,10 +47,10 @@ class Match:
     level: str
     leaves: tuple[MatchedLeaf, ...]
     modifiers: tuple[Modifier, ...] = ()
-    properties: dict[str, bool] = field(default_factory=dict)
+    properties: dict[str, bool] = {}
     group: tuple[str, ...] = ()  # whose alert it shares; see repeats.py
     suppressed: Filter | None = None  # by which nobody is told
-    only: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of a field's values those that count
+    only: Mapping[str, frozenset[str]] = {}  # of a field's values those that count
     alert: str = ""  # the id of its own alert, where it goes into a correlation
     held: tuple[str, ...] = ()  # suppressions of correlations that mean this event
     shadow: bool = False  # nobody is told, and it feeds nothing that somebody is told of
@@ -70,6 +72,8 @@ class CompiledRule:
     def __init__(self, rule: Rule, filters: Sequence[CompiledFilter] = ()) -> None:
         self.rule = rule
         self.filters = tuple(filters)
+        self._taking = [f for f in self.filters if f.takes_away]
+        self._capping = [f for f in self.filters if f.level]
         self.condition = Condition(rule.condition, rule.each)
         self.gate = gate_of(rule.condition)
         self._steps = [(Condition(step.when, rule.each), step.level) for step in rule.levels]
@@ -130,7 +134,7 @@ class CompiledRule:
         """Whether the condition holds and no filter takes it away."""
         if not self.condition.holds(event, element):
             return False
-        return not any(f.holds(event, element) for f in self.filters if f.takes_away)
+        return not (self._taking and any(f.holds(event, element) for f in self._taking))
 
     def _suppressed(self, event: AuditEvent, element: Any) -> Filter | None:
         """The filter by which nobody is told of it; it has an end, on the event's own time."""
@@ -141,8 +145,9 @@ class CompiledRule:
 
     def _capped(self, event: AuditEvent, element: Any, level: str) -> str:
         """The level, not above that of the filters that cap it."""
-        caps = [f.level for f in self.filters if f.level and f.holds(event, element)]
-        return min([level, *caps], key=level_rank)
+        if not self._capping:
+            return level
+        return min([level, *(f.level for f in self._capping if f.holds(event, element))], key=level_rank)
 
     def _match_one(self, event: AuditEvent, element: Any) -> Match:
         level, leaves = self.rule.level, self.condition.explain(event, element)
@@ -238,6 +243,8 @@ def general_modifiers(event: AuditEvent, level: str) -> list[Modifier]:
 
 def moved(level: str, modifiers: Sequence[Modifier]) -> str:
     """The level after the modifiers, within informational and critical."""
+    if not modifiers:
+        return level
     rank = level_rank(level) + sum(m["by"] for m in modifiers)
     return LEVELS[min(max(rank, 0), len(LEVELS) - 1)]
 

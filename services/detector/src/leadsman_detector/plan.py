@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from leadsman_common.alerts import Alert
 from leadsman_common.events import AuditEvent
 from leadsman_detector import history
@@ -147,8 +149,7 @@ class Stating:
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Arriving:
+class Arriving(msgspec.Struct, frozen=True):
     """Events on their way into one cell of a group, and where the replies of the cells around it stand."""
 
     arrivals: list[Arrival]
@@ -218,10 +219,10 @@ class Plan:
 
     def ask(self, question: Range) -> int:
         """Ask for a series once; gives where the reply stands."""
-        if question not in self.asked:
-            self.asked[question] = len(self.requests)
+        place = self.asked.setdefault(question, len(self.requests))
+        if place == len(self.requests):
             self.requests.append(question)
-        return self.asked[question]
+        return place
 
     def state(self, thing: Thing, said: Statement, rule: str = "") -> None:
         """Keep what an event says of a thing, and look at what was said of it before and after."""
@@ -258,5 +259,5 @@ class Plan:
         if (arriving := self.cells.get(cell)) is not None:
             arriving.arrivals.append(arrival)
             return
-        arriving = self.cells[cell] = Arriving([arrival], tuple(self.ask(r) for r in correlation.ranges(arrival)))
+        arriving = self.cells[cell] = Arriving([arrival], tuple(map(self.ask, correlation.ranges(arrival))))
         self.arriving.append(arriving)

@@ -9,11 +9,12 @@ more of them (docs/decisions/012).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
 import msgspec
+from msgspec.structs import replace
 
 from leadsman_common.alerts import Alert, Evidence, alert_id, iso_time
 from leadsman_common.events import Actor, Outcome

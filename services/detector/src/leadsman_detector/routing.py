@@ -104,6 +104,11 @@ def is_open(gate: Node, known: Known) -> bool:
     return _partial(gate, known) is not False
 
 
+def is_met(node: Node, known: Known) -> bool:
+    """Whether all events of which this is known meet a condition."""
+    return _partial(node, known) is True
+
+
 def _gate(node: Node, *, wanted: bool) -> Node:
     """What must be so for `node` to be `wanted`, in routed fields only; ALWAYS where they cannot tell."""
     if isinstance(node, Not):
