@@ -86,7 +86,7 @@ def test_autoscaling_asks_for_the_groups_that_the_services_are_in():
 def test_an_alert_names_metrics_that_exist(name):
     known = {family.name for family in REGISTRY.collect()}
     for used in re.findall(r"\bleadsman_\w+", ALERTS[name]["expr"]):
-        assert re.sub(r"_(total|bucket|info)$", "", used) in known
+        assert re.sub(r"_(total|bucket|sum|count|info)$", "", used) in known
 
 
 @pytest.mark.parametrize("name", ALERTS)
