@@ -53,6 +53,7 @@ SERVICE = "detector"
 STAGE = "detect"
 LOGGED_EVENTS = 10
 AROUND_MS = 2_000  # how often timers and the other workers' rules are looked at
+MOST_AT_ONCE = 1 << 20  # records that are judged together, while the state bears it
 DUE_AT_ONCE = 200  # sources that are asked for timers at once, and timers that are looked at
 _HEADROOM = 16 * 1024  # key, headers and the batch's own header
 
@@ -115,6 +116,7 @@ class BatchHandler:
         self._digests = Digests(rules_reload_s)
         self._renew = renew
         self._renewal_due_ms = 0
+        self._at_once = MOST_AT_ONCE
 
     @property
     def digest(self) -> str:
@@ -124,19 +126,34 @@ class BatchHandler:
     async def __call__(self, records: list[Record]) -> bool:
         """Handle a batch. Raises TooManyBadRecords past the cap, and what a broken Kafka raises.
 
-        False where the state could not be asked: what needs no state was raised, and the batch must come again.
+        False where the state could not be asked: what needs no state was raised, and the batch must come again. It may
+        have asked too much at once, as a storm does of a slow Redis, so it is judged in parts then, half as large.
         """
+        if self._new_rules is not None and (rules := self._new_rules()) is not None:
+            self._detector = self._detector.anew(rules)
+        spans, size, well = self._positions.spans(records), self._at_once, True
+        for at in range(0, len(records), size):
+            part = records[at : at + size]
+            well = await self._handle(part, alone=not well)
+        if well:
+            self._at_once = min(2 * size, MOST_AT_ONCE)
+            return True
+        self._at_once = max(1, min(size, len(records)) // 2)
+        for span in spans:  # the parts before as well: what a runner holds back is released by being read again
+            self._positions.missed(span.partition, span.first)
+        return False
+
+    async def _handle(self, records: Sequence[Record], *, alone: bool) -> bool:
+        """Handle a part of a batch; `alone`: without the state."""
         with BATCH_SECONDS.labels(SERVICE).time(), traces.hop() as hop:
             taken = NONE if hop is None else take(hop, records, self._group)
-            if self._new_rules is not None and (rules := self._new_rules()) is not None:
-                self._detector = self._detector.anew(rules)
             now_us = self._clock_us()
             plan = self._detector.plan(records, now_us)
-            try:
-                alerts, kept = await self._judge(plan, records, now_us)
-            except StateUnavailable:
-                await self._judge_alone(plan, records, taken)
+            found = None if alone else await self._judge(plan, records, now_us)
+            if found is None:
+                await self._judge_alone(plan, taken)
                 return False
+            alerts, kept = found
             self._came_to(plan, now_us)
             dead = [(records[index], reason) for index, reason in plan.dead]
             self._count(records, dict(plan.dead))
@@ -248,8 +265,10 @@ class BatchHandler:
         kept += (outgoing_state(self._topics.state, r) for r in requests if isinstance(r, Put) and outlives_a_day(r))
         return done.replies
 
-    async def _judge(self, plan: Plan, records: Sequence[Record], now_us: int) -> tuple[list[Alert], list[Outgoing]]:
-        """The batch's alerts, and what goes to the topic `state`. Raises StateUnavailable."""
+    async def _judge(
+        self, plan: Plan, records: Sequence[Record], now_us: int
+    ) -> tuple[list[Alert], list[Outgoing]] | None:
+        """The alerts, and what goes to the topic `state`; None where the state cannot be asked."""
         spans = self._positions.spans(records)
         kept: list[Outgoing] = []
         told = again = False
@@ -265,18 +284,19 @@ class BatchHandler:
             )
             return done.replies
 
-        alerts = await settle(self._detector.evaluate(plan, now_us), exchange)
+        try:
+            alerts = await settle(self._detector.evaluate(plan, now_us), exchange)
+        except StateUnavailable:
+            return None
         self._positions.handled(spans, told=told)
         return alerts, kept
 
-    async def _judge_alone(self, plan: Plan, records: Sequence[Record], taken: Taken) -> None:
+    async def _judge_alone(self, plan: Plan, taken: Taken) -> None:
         """Raise what needs no state. The detector starts afresh: it may remember what the state never got."""
         alone = list({raised.alert["id"]: raised.alert for raised in plan.raised}.values())
         if alone:
             await self._send(alone, [], [], taken)
         self._detector = self._detector.anew(self._detector.rules)
-        for span in self._positions.spans(records):
-            self._positions.missed(span.partition, span.first)
 
     async def _exchange(self, requests: Sequence[StateRequest], spans: Sequence[Span]) -> Exchanged:
         """Ask the state. Records that it has not seen and nobody can read any more are passed over, loudly."""
