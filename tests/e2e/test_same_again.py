@@ -315,16 +315,11 @@ def differing(first, second, *, places):
 def aside():
     """The rules that are not held to it, and the correlations of them.
 
-    Those that ask what cloud identities may do: a removal that comes late takes no alert back (decision 007). And what
-    is told of versions: the stream looks at what components say once an hour by the clock, a scan does not look at all,
-    and `leadsman posture` tells it of files.
+    Those of versions: the stream looks at what components say once an hour by the clock, a scan does not look at all,
+    and `leadsman posture` tells it of files. None is raised for the demo or the corpora.
     """
     rules = load_rules(())
-    found = {
-        r.rule.name
-        for r in rules.rules
-        if r.rule.name.startswith("version-") or any("cloud_identity" in str(path) for path in r.known_paths)
-    }
+    found = {r.rule.name for r in rules.rules if r.rule.versions}
     return found | fed_by(found, rules)
 
 
