@@ -158,11 +158,6 @@ def fingerprint(alert: Alert) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def delivery_key(alert: Alert) -> str:
-    """What is delivered once: the id, and the revision of an alert that has grown since."""
-    return f"{alert['id']}-{alert['revision']}" if alert["revision"] else alert["id"]
-
-
 def iso_time(micros: int) -> str:
     """RFC 3339 in UTC with microseconds, as the API server writes it; empty for 0."""
     if not micros:

@@ -39,9 +39,12 @@ _TECHNIQUES = {
 }  # fmt: skip
 
 
-def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
-    """The Detection Finding. Times are Unix milliseconds, as OCSF's timestamps are."""
-    activity = _UPDATE if alert["revision"] else _CREATE
+def to_ocsf(alert: Alert, product_version: str, *, again: bool = False) -> dict[str, Any]:
+    """The Detection Finding. Times are Unix milliseconds, as OCSF's timestamps are.
+
+    `again`: its id was told before, which its revision does not say.
+    """
+    activity = _UPDATE if again else _CREATE
     chain = alert["evidence"]
     severity = _SEVERITY.get(alert["level"], 99)
     suppressed = alert.get("suppressed")
@@ -79,7 +82,7 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
                 "title": alert["title"] or alert["rule"]["title"] or alert["rule"]["name"],
                 "types": [alert["rule"]["name"]],
                 "created_time": _ms(alert["detected_time"]) or _ms(alert["time"]),
-                "modified_time": _ms(alert["time"]) if alert["revision"] else 0,
+                "modified_time": _ms(alert["time"]) if again else 0,
                 "first_seen_time": _ms(min((e["time"] for e in chain), default=0)),
                 "last_seen_time": _ms(max((e["time"] for e in chain), default=0)),
                 "data_sources": sorted({e["source"]["format"] for e in chain if e["source"]["format"]}),
@@ -98,6 +101,7 @@ def to_ocsf(alert: Alert, product_version: str) -> dict[str, Any]:
             "resources": _resources(alert),
             "evidences": [_evidence(alert, item) for item in chain],
             "unmapped": {
+                "revision": alert["revision"],
                 "attempt": alert["attempt"] or None,
                 "joins": alert["joins"],
                 "modifiers": [{"by": m["by"], "why": m["why"]} for m in alert["modifiers"]],

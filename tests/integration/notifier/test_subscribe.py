@@ -129,15 +129,16 @@ def test_kcat_and_the_ocsf_mirror(notifier, produce, bootstrap, topics, local):
 
 
 def test_a_record_of_the_mirror_has_key_and_headers(notifier, produce, topics, bootstrap):
-    produce(alert("a1"))
+    produce(alert("a1", revision=7), alert("a1", revision=9))
     process = notifier(stdout_format="json")
     reader = TopicReader(bootstrap)
-    until(lambda: list(reader.read(topics["alerts.ocsf"])))
+    until(lambda: len(list(reader.read(topics["alerts.ocsf"]))) == 2)
     stop(process)
-    (message,) = reader.read(topics["alerts.ocsf"])
+    message, again = reader.read(topics["alerts.ocsf"])
     value, headers = message.value(), dict(message.headers())
     assert message.key() == b"a1"
-    assert json.loads(value)["type_uid"] == 200401
+    assert [json.loads(m.value())["type_uid"] for m in (message, again)] == [200401, 200402]
+    assert json.loads(value)["unmapped"]["revision"] == 7
     assert headers["content-type"] == b"application/json"
     assert headers["ce_type"] == b"io.leadsman.alert.v1.ocsf"
 

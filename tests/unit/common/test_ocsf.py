@@ -45,7 +45,7 @@ def empties(value, path=""):
 )
 def test_it_validates(changes):
     alert = poisoned(EXAMPLE, changes["poison"]) if "poison" in changes else {**copy.deepcopy(EXAMPLE), **changes}
-    made = json.loads(json.dumps(to_ocsf(alert, "0.1.0")))
+    made = json.loads(json.dumps(to_ocsf(alert, "0.1.0", again=bool(alert["revision"]))))
     parsed = DetectionFinding.model_validate(made)
     assert (parsed.class_uid, parsed.metadata.version) == (2004, VERSION)
     assert parsed.type_uid == made["class_uid"] * 100 + made["activity_id"]
@@ -100,4 +100,5 @@ def test_what_it_says():
     assert [r["type"] for r in made["resources"]] == ["pods", "cluster"]
     assert made["time"] == EXAMPLE["time"] // 1000
     assert len(made["evidences"]) == len(EXAMPLE["evidence"])
-    assert finding(revision=5)["activity_name"] == "Update"
+    assert finding(revision=5)["activity_name"] == "Create"
+    assert to_ocsf(EXAMPLE, "0.1.0", again=True)["activity_name"] == "Update"

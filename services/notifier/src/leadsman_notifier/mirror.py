@@ -25,6 +25,7 @@ from leadsman_common.wire import ASK_S, Wire
 from leadsman_notifier.config import Settings
 
 SERVICE = "notifier"
+MAX_IDS = 100_000  # of the latest alerts: one that comes again is an update
 GROUP = "leadsman-notifier.ocsf"  # no channel has a dot in its name
 
 
@@ -41,6 +42,7 @@ class Mirror:
         self._log = log
         self._topic = topic_name("alerts.ocsf", settings.topic_prefix)
         self._version = version("leadsman-common")
+        self._told: dict[str, None] = {}  # ids, the latest last; all of one are on one partition
 
     def run(self) -> None:
         """Read until told to stop. Raises what a broken world raises, with the offsets uncommitted."""
@@ -88,10 +90,20 @@ class Mirror:
 
     def _body(self, alert: Alert) -> bytes:
         """The JSON; evidence out of the middle is left out where a record would be too large."""
+        again = self._was_told(alert["id"])
         while True:
-            body = json.dumps(to_ocsf(alert, self._version), separators=(",", ":")).encode()
+            body = json.dumps(to_ocsf(alert, self._version, again=again), separators=(",", ":")).encode()
             kept = len(alert["evidence"]) // 2
             if len(body) <= MAX_MESSAGE_BYTES or kept == 0:
                 return body
             evidence = alert["evidence"][: (kept + 1) // 2] + alert["evidence"][len(alert["evidence"]) - kept // 2 :]
             alert = {**alert, "evidence": evidence}
+
+    def _was_told(self, alert_id: str) -> bool:
+        """Whether this process has told of it before, which it does from now on."""
+        before = alert_id in self._told
+        self._told.pop(alert_id, None)
+        self._told[alert_id] = None
+        if len(self._told) > MAX_IDS:
+            del self._told[next(iter(self._told))]
+        return before
