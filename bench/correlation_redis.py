@@ -95,6 +95,7 @@ def main() -> int:
                 for keys in map(int, args.keys.split(",")):
                     note(f"{name}: {keys} groups")
                     result[name][str(keys)] = grown(folder, name, keys, args.events, url)
+                    note(json.dumps(result[name][str(keys)]))
             note("everyday noise")
             result["everyday noise"] = noise(args.noise, url)
         finally:
@@ -115,7 +116,7 @@ def grown(folder: Path, name: str, keys: int, events: int, url: str) -> dict[str
     if loaded.problems:
         raise ValueError(str(loaded.problems[0]))
     rng = random.Random(7)
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:  # to drop a million keys takes its time
         client.flushall()
         empty = client.info("memory")["used_memory"]
         run(Detector(loaded), url, made(resources[0], range(keys)))
