@@ -41,6 +41,16 @@ def source(bootstrap):
     admin.delete_topics([topic])[topic].result()
 
 
+@pytest.fixture
+def one_partition(bootstrap):
+    """Create a topic that only one worker can read."""
+    topic = f"runner-{secrets.token_hex(4)}"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+    yield topic
+    admin.delete_topics([topic])[topic].result()
+
+
 class Run:
     """One test's workers, the topic they write to, and what their group committed."""
 
@@ -174,6 +184,16 @@ def test_a_worker_joins_and_leaves_and_nothing_is_lost(run):
     assert stop(first) == 0, run.report()
     run.read_all()
     assert run.committed() == run.handled()
+
+
+@pytest.mark.parametrize("runner", ["faust", "plain"])
+def test_a_worker_that_gets_no_partition_stands_by(runner, bootstrap, one_partition, tmp_path):
+    """It is ready: else no rollout with more workers than partitions would ever end."""
+    run = Run(runner, bootstrap, one_partition, tmp_path)
+    first, second = run.start(), run.start()
+    assert run.read(lambda: ready(first) and ready(second)), run.report()
+    assert (stop(first), stop(second)) == (0, 0), run.report()
+    run.close()
 
 
 def ready(worker):

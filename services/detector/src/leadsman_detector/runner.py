@@ -80,7 +80,7 @@ class Runner(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether it has joined its group; asked from another thread."""
+        """Whether it has joined its group, with partitions or without any; asked from another thread."""
         ...
 
     def waiting(self) -> bool:

@@ -59,7 +59,7 @@ class FaustRunner:
         """See Runner."""
         consumer = self._consumer()
         try:
-            return bool(consumer is not None and consumer.assignment())
+            return consumer is not None and _assignment(consumer) is not None
         except ConsumerNotStarted:
             return False
 
@@ -136,10 +136,10 @@ class FaustRunner:
         if consumer is None:
             return True
         queued = any(len(queue) for queue in list(consumer.queues.values()))
-        subscription = consumer._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
-        if subscription is None or subscription.assignment is None:
+        assignment = _assignment(consumer)
+        if assignment is None:
             return True
-        states = {tp: subscription.assignment.state_value(tp) for tp in subscription.assignment.tps}
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
         self._tell_lag(consumer, states)
         return queued or any(s is None or s.highwater is None or s.highwater > s.position for s in states.values())
 
@@ -153,6 +153,12 @@ class FaustRunner:
                 first = queue.first(state.position) if queue is not None else state.position
                 behind[tp.topic, tp.partition] = state.highwater - first
         self._lag.tell(behind)
+
+
+def _assignment(consumer: Consumer) -> Any:
+    """The client's assignment, which may be empty; None until the group gave one. Raises ConsumerNotStarted."""
+    subscription = consumer._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001 - it tells nobody
+    return None if subscription is None else subscription.assignment
 
 
 def make_app(source: Source, handler: Handler, watchdog: Watchdog, before_commit: BeforeCommit) -> Any:

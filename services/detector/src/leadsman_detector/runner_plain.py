@@ -78,7 +78,15 @@ class PlainRunner:
                 wait_s = source.fetch_wait_ms / 1000
                 size, group = source.batch, source.group
                 consume_loop(
-                    client, [source.topic], handle, stopping, batch=size, wait_s=wait_s, group=group, commits=commits
+                    client,
+                    [source.topic],
+                    handle,
+                    stopping,
+                    batch=size,
+                    wait_s=wait_s,
+                    assigned=self._joined,
+                    group=group,
+                    commits=commits,
                 )
             finally:
                 watchdog.stop()
@@ -102,14 +110,15 @@ class PlainRunner:
                 client.seek(TopicPartition(self._source.topic, partition, offset))
             self._held.discard(partition)
 
+    def _joined(self, client: Consumer, assigned: list[TopicPartition]) -> None:  # noqa: ARG002 - confluent-kafka's form
+        """The group gave us partitions, or none, where there are more workers."""
+        self._assigned = True
+
     def _look(self, client: Consumer) -> None:
         try:
-            assigned = client.assignment()
-            self._behind = any(self._has_more(client, at) for at in client.position(assigned))
+            self._behind = any(self._has_more(client, at) for at in client.position(client.assignment()))
         except KafkaException:  # Kafka does not answer: nothing says that all is read
             self._behind = True
-            return
-        self._assigned = bool(assigned)
 
     def _has_more(self, client: Consumer, at: TopicPartition) -> bool:
         """Whether the broker has records past the position, as far as the fetches told."""
