@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import signal
@@ -189,11 +190,10 @@ def test_a_worker_joins_and_leaves_and_nothing_is_lost(run):
 @pytest.mark.parametrize("runner", ["faust", "plain"])
 def test_a_worker_that_gets_no_partition_stands_by(runner, bootstrap, one_partition, tmp_path):
     """It is ready: else no rollout with more workers than partitions would ever end."""
-    run = Run(runner, bootstrap, one_partition, tmp_path)
-    first, second = run.start(), run.start()
-    assert run.read(lambda: ready(first) and ready(second)), run.report()
-    assert (stop(first), stop(second)) == (0, 0), run.report()
-    run.close()
+    with contextlib.closing(Run(runner, bootstrap, one_partition, tmp_path)) as run:
+        first, second = run.start(), run.start()
+        assert run.read(lambda: ready(first) and ready(second)), run.report()
+        assert (stop(first), stop(second)) == (0, 0), run.report()
 
 
 def ready(worker):
