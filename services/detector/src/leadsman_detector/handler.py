@@ -131,27 +131,26 @@ class BatchHandler:
         """
         if self._new_rules is not None and (rules := self._new_rules()) is not None:
             self._detector = self._detector.anew(rules)
-        spans, size, well = self._positions.spans(records), self._at_once, True
+        spans, size = self._positions.spans(records), self._at_once
         for at in range(0, len(records), size):
-            part = records[at : at + size]
-            well = await self._handle(part, alone=not well)
-        if well:
+            if not await self._handle(records[at : at + size]):
+                break
+        else:
             self._at_once = min(2 * size, MOST_AT_ONCE)
             return True
+        await self._judge_alone(records[at:])
         self._at_once = max(1, min(size, len(records)) // 2)
         for span in spans:  # the parts before as well: what a runner holds back is released by being read again
             self._positions.missed(span.partition, span.first)
         return False
 
-    async def _handle(self, records: Sequence[Record], *, alone: bool) -> bool:
-        """Handle a part of a batch; `alone`: without the state."""
+    async def _handle(self, records: Sequence[Record]) -> bool:
+        """Handle a part of a batch; False where the state could not be asked."""
         with BATCH_SECONDS.labels(SERVICE).time(), traces.hop() as hop:
             taken = NONE if hop is None else take(hop, records, self._group)
             now_us = self._clock_us()
             plan = self._detector.plan(records, now_us)
-            found = None if alone else await self._judge(plan, records, now_us)
-            if found is None:
-                await self._judge_alone(plan, taken)
+            if (found := await self._judge(plan, records, now_us)) is None:
                 return False
             alerts, kept = found
             self._came_to(plan, now_us)
@@ -291,11 +290,13 @@ class BatchHandler:
         self._positions.handled(spans, told=told)
         return alerts, kept
 
-    async def _judge_alone(self, plan: Plan, taken: Taken) -> None:
+    async def _judge_alone(self, records: Sequence[Record]) -> None:
         """Raise what needs no state. The detector starts afresh: it may remember what the state never got."""
-        alone = list({raised.alert["id"]: raised.alert for raised in plan.raised}.values())
-        if alone:
-            await self._send(alone, [], [], taken)
+        with traces.hop() as hop:
+            taken = NONE if hop is None else take(hop, records, self._group)
+            plan = self._detector.plan(records, self._clock_us())
+            if alone := list({raised.alert["id"]: raised.alert for raised in plan.raised}.values()):
+                await self._send(alone, [], [], taken)
         self._detector = self._detector.anew(self._detector.rules)
 
     async def _exchange(self, requests: Sequence[StateRequest], spans: Sequence[Span]) -> Exchanged:
