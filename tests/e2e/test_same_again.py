@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from last_word import latest
+from normalized import event_of
+from storm import anonymous_reads
 
 from leadsman_cli.__main__ import cli
 from leadsman_cli.judge_cases import arrivals_of
@@ -28,16 +30,12 @@ from leadsman_cli.rules_test import read_all
 from leadsman_cli.scan import Scanner
 from leadsman_common.alerts import to_json
 from leadsman_common.avro import audit_event_codec
-from leadsman_common.clusters import NO_CLUSTERS
-from leadsman_common.errors import InvalidEvent
 from leadsman_common.events import AuditEvent, Flag
 from leadsman_common.kafka import AckedProducer, Outgoing
 from leadsman_common.raw import Bad, RawEvent, checked
 from leadsman_detector.lateness import LATENESS_MS, source_of
 from leadsman_detector.state import CLOCK, HOUR_MS
 from leadsman_detector.state_redis import RedisState, connect
-from leadsman_normalizer.normalize import normalize
-from leadsman_normalizer.result import Dropped
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -108,15 +106,6 @@ class Log:
         self.ends = [end_of(event) for event in last.values()]
 
 
-def event_of(raw):
-    """The event of a record; None where it has none."""
-    try:
-        event = normalize(raw, NO_CLUSTERS)
-    except InvalidEvent:
-        return None
-    return None if isinstance(event, Dropped) else event
-
-
 def end_of(event):
     """Something harmless in the same cluster and source, after which no event before `event` can come."""
     source = source_of(event)
@@ -172,26 +161,7 @@ def of_demo(stories):
 def of_storm():
     """The records of more requests in a few minutes than are told one by one."""
     began = NOW - timedelta(hours=1)
-    for n in range(STORM):
-        at = f"{began + timedelta(milliseconds=130 * n):%Y-%m-%dT%H:%M:%S.%f}Z"
-        record = {
-            "kind": "Event",
-            "apiVersion": "audit.k8s.io/v1",
-            "level": "Metadata",
-            "auditID": str(uuid.UUID(int=n + 1)),
-            "stage": "ResponseComplete",
-            "requestURI": "/api/v1/namespaces/shop/secrets",
-            "verb": "list",
-            "user": {"username": "system:anonymous", "groups": ["system:unauthenticated"]},
-            "sourceIPs": ["203.0.113.77"],
-            "userAgent": "curl/8.9.1",
-            "objectRef": {"resource": "secrets", "namespace": "shop", "apiVersion": "v1"},
-            "responseStatus": {"metadata": {}, "code": 200},
-            "requestReceivedTimestamp": at,
-            "stageTimestamp": at,
-        }
-        log = io.BytesIO(json.dumps(record).encode())
-        yield from read("storm", log, "auto", Identity(cluster="storm"), lambda _size: None)
+    yield from anonymous_reads(began + timedelta(milliseconds=130 * n) for n in range(STORM))
 
 
 def streamable(items):
@@ -226,15 +196,6 @@ def scanned(log):
     return {key: to_json(alert) for key, alert in scanner.found.alerts.items()}
 
 
-def latest(alerts):
-    """By id, the highest revision, the last of several."""
-    found = {}
-    for alert in alerts:
-        if alert["revision"] >= found.get(alert["id"], alert)["revision"]:
-            found[alert["id"]] = alert
-    return {key: to_json(alert) for key, alert in found.items()}
-
-
 def replayed(world, prefix, *arguments):
     env = {"LEADSMAN_KAFKA_BOOTSTRAP": world.bootstrap, "LEADSMAN_TOPIC_PREFIX": prefix}
     done = CliRunner().invoke(cli, ["replay", "-o", "jsonl", *arguments], env=env, standalone_mode=False)
@@ -267,7 +228,8 @@ def run(local, run_dir, stack, redis_url, log, shape):
         pipeline.until(lambda: not pipeline.lag("detector"), "the ends detected", 900, of=names)
         waiting = {cluster for cluster, in_order in log.clusters.items() if in_order}
         pipeline.until(lambda: not waiting & timed(redis_url, pipeline.prefix), "looked at what waited", 900, of=names)
-        return latest(pipeline.alerts()), replayed(world, pipeline.prefix)
+        live = {key: to_json(alert) for key, alert in latest(pipeline.alerts()).items()}
+        return live, replayed(world, pipeline.prefix)
 
 
 def timed(redis_url, prefix):

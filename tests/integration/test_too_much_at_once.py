@@ -1,18 +1,17 @@
 """A storm asks more of the state in one batch than a slow Redis answers in time: it is judged in parts then."""
 
 import asyncio
-import io
-import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from last_word import last_of
+from normalized import event_of
+from storm import anonymous_reads
 
-from leadsman_cli.readers import Identity, read
 from leadsman_cli.rules import load_rules
 from leadsman_common.avro import audit_event_codec
-from leadsman_common.clusters import NO_CLUSTERS
 from leadsman_common.kafka import BadRecordCap
 from leadsman_common.ledger import Ledger
 from leadsman_detector.detect import Detector
@@ -22,7 +21,6 @@ from leadsman_detector.runner import Record
 from leadsman_detector.state import MemoryState
 from leadsman_detector.state_redis import RedisState, connect
 from leadsman_detector.state_topic import Topics
-from leadsman_normalizer.normalize import normalize
 
 pytestmark = pytest.mark.integration
 
@@ -43,29 +41,10 @@ class Slow(RedisState):
 
 
 def storm():
-    """Records of audit.events: nobody in particular reads secrets over and over."""
-    for n in range(REQUESTS):
-        at = f"2026-11-02T09:{n // 60:02}:{n % 60:02}.000000Z"
-        request = {
-            "kind": "Event",
-            "apiVersion": "audit.k8s.io/v1",
-            "level": "Metadata",
-            "auditID": str(uuid.UUID(int=n + 1)),
-            "stage": "ResponseComplete",
-            "requestURI": "/api/v1/namespaces/shop/secrets",
-            "verb": "list",
-            "user": {"username": "system:anonymous", "groups": ["system:unauthenticated"]},
-            "sourceIPs": ["203.0.113.77"],
-            "userAgent": "curl/8.9.1",
-            "objectRef": {"resource": "secrets", "namespace": "shop", "apiVersion": "v1"},
-            "responseStatus": {"metadata": {}, "code": 200},
-            "requestReceivedTimestamp": at,
-            "stageTimestamp": at,
-        }
-        log = io.BytesIO(json.dumps(request).encode())
-        for raw in read("storm", log, "auto", Identity(cluster="storm"), lambda _size: None):
-            value = audit_event_codec().encode(normalize(raw, NO_CLUSTERS))
-            yield Record("audit.events", n // 60, n % 60, None, value, (), 0)
+    """Its records of audit.events, of two partitions."""
+    began = datetime(2026, 11, 2, 9, tzinfo=UTC)
+    for n, raw in enumerate(anonymous_reads(began + timedelta(seconds=n) for n in range(REQUESTS))):
+        yield Record("audit.events", n // 60, n % 60, None, audit_event_codec().encode(event_of(raw)), (), 0)
 
 
 @pytest.fixture(scope="module")

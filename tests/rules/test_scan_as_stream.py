@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from last_word import last_of
+from normalized import event_of
 
 from leadsman_cli.envelopes import REGION
 from leadsman_cli.judge_cases import arrivals_of
@@ -17,13 +18,9 @@ from leadsman_cli.rules import load_rules
 from leadsman_cli.rules_test import read_all
 from leadsman_cli.scan import Scanner
 from leadsman_common.avro import audit_event_codec
-from leadsman_common.clusters import NO_CLUSTERS
-from leadsman_common.errors import InvalidEvent
 from leadsman_detector.detect import Detector
 from leadsman_detector.plan import Plan
 from leadsman_detector.state import Done, Due, MemoryState
-from leadsman_normalizer.normalize import normalize
-from leadsman_normalizer.result import Dropped
 
 CLOUDS = ("native", "eks", "gke")
 
@@ -67,13 +64,7 @@ def records_of(raws, chance):
     """Their events on audit.events, in any order."""
     records = []
     for n, raw in enumerate(raws):
-        if isinstance(raw, Unreadable):
-            continue
-        try:
-            event = normalize(raw, NO_CLUSTERS)
-        except InvalidEvent:
-            continue
-        if not isinstance(event, Dropped):
+        if not isinstance(raw, Unreadable) and (event := event_of(raw)) is not None:
             records.append(Record(chance.randrange(3), n, audit_event_codec().encode(event)))
     chance.shuffle(records)
     return records
