@@ -134,7 +134,7 @@ class CompiledRule:
         """Whether the condition holds and no filter takes it away."""
         if not self.condition.holds(event, element):
             return False
-        return not (self._taking and any(f.holds(event, element) for f in self._taking))
+        return not any(f.holds(event, element) for f in self._taking)
 
     def _suppressed(self, event: AuditEvent, element: Any) -> Filter | None:
         """The filter by which nobody is told of it; it has an end, on the event's own time."""
